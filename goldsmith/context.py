@@ -1,0 +1,95 @@
+"""What a run may ask of the world. A kind reaches nothing else: no SQL, no Celery, no environment.
+
+`worker.context` is the real one; `tests/fakes.py` has the one for tests; a notebook may bring its own.
+Every write is fenced by the attempt: after the job was given to another worker it raises `FencedOut`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from goldsmith.adapters import AdapterVersion, NewAdapter
+    from goldsmith.datasets import DatasetVersion, Example
+    from goldsmith.experiments import Decision, ExperimentData
+    from goldsmith.recordings import RecordedRun
+    from goldsmith.rules import Cluster, Rule
+    from goldsmith.student import ChatClient, Encoder, Student
+    from goldsmith.teacher import Teacher
+
+
+class JobContext(Protocol):
+    job_id: UUID
+    kind: str
+    attempt: int
+    scratch: Path
+    """A private folder of this attempt, gone when it ends."""
+
+    # -- saying how it goes
+    def progress(self, percent: float, message: str = "", **metrics: float) -> None:
+        """Record progress (0-100) and metrics; raise `JobCancelled` when a cancel was asked for.
+
+        Cheap to call often: at most one event a second is written; metrics of calls in between are kept and written with it.
+        """
+
+    def log(self, message: str, **data: Any) -> None:
+        """Write one `log` event, at once. `data` is JSON; never a secret, never a child's text."""
+
+    # -- files
+    def save_artifact(self, name: str, content: bytes | Path, media_type: str | None = None) -> str:
+        """Store bytes or a file for good; returns `job:<id>/<name>`. A second save of a name replaces the first."""
+
+    def artifact(self, ref: str) -> Path:
+        """The local file behind `job:<id>/<name>`; read it, never write it."""
+
+    def folder(self, path: str) -> Path:
+        """A folder that the admin allows imports from; raises `InvalidInput` when it is outside of those or missing."""
+
+    def checkpoint(self, folder: Path) -> None:
+        """Keep a copy of `folder` as this job's newest checkpoint; the next attempt gets it from `restore`."""
+
+    def restore(self) -> Path | None:
+        """The newest checkpoint of an earlier attempt, or None."""
+
+    # -- recordings
+    def save_runs(self, runs: Sequence[RecordedRun]) -> None: ...
+    def runs(self, job_ref: str) -> Iterator[RecordedRun]:
+        """The runs that the import job `job:<id>` recorded, oldest first."""
+
+    # -- datasets
+    def dataset(self, ref: str) -> DatasetVersion: ...
+    def examples(self, ref: str, split: str | None = None) -> Iterator[Example]: ...
+    def save_dataset(
+        self, name: str, examples: Iterable[Example], *, manifest: Mapping[str, Any], parents: Sequence[str], rehearsal: bool
+    ) -> DatasetVersion:
+        """Freeze rows into the next version of `name`: JSONL files and rows, content-hashed."""
+
+    # -- rules
+    def save_rules(self, rules: Sequence[Rule]) -> None: ...
+    def rules(self, job_ref: str) -> Iterator[Rule]: ...
+    def save_clusters(self, clusters: Sequence[Cluster]) -> None: ...
+
+    # -- adapters
+    def adapter(self, ref: str) -> AdapterVersion: ...
+    def register_adapter(self, adapter: NewAdapter) -> AdapterVersion:
+        """Store the folder `adapter.folder` and its row as the next version; sets `adapter.alias` if one is given."""
+
+    # -- experiments
+    def experiment(self, experiment_id: str) -> ExperimentData: ...
+    def record_decision(self, experiment_id: str, decision: Decision) -> None: ...
+
+    # -- models
+    def teacher(self, provider: str, *, model: str | None, budget_usd: float, recorded: bool) -> Teacher:
+        """A metered teacher. `recorded`: the inputs come from recorded runs, so the privacy setting applies."""
+
+    def chat(self) -> ChatClient:
+        """The inference server that answers live requests."""
+
+    def student(self, base_model: str, adapter: AdapterVersion | None = None) -> Student:
+        """The model itself, in this process (isolated kinds only)."""
+
+    def encoder(self, name: str) -> Encoder:
+        """A local sentence encoder, in this process (isolated kinds only)."""

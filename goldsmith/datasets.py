@@ -1,0 +1,286 @@
+"""Dataset versions: frozen rows for training, content-hashed, in Postgres and as JSONL files that TRL reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel, ConfigDict, Field
+
+from goldsmith import jobs
+from goldsmith.errors import InvalidInput, NotFound
+from goldsmith.kinds.base import NAME_PATTERN
+from goldsmith.storage import Storage, Stored
+
+if TYPE_CHECKING:
+    import psycopg
+
+Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "heldout")
+
+_REF = re.compile(rf"dataset:({NAME_PATTERN})@([1-9][0-9]{{0,8}}|latest)")
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Example(BaseModel):
+    """One row for training, in TRL's conversational form, with all that is needed to render it anew."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    split: Split
+    messages: list[Message] = Field(min_length=1, description="A corpus row ends with the user, a gold row with the assistant.")
+    config_id: str
+    context_lang: str = Field(description="The language of the context in the prompt.")
+    context_sha256: str
+    template_version: str
+    input: str = Field(description="The text that the prompt was rendered from.")
+    language: str = Field(description="The language of the input.")
+    group: str = Field(description="Rows of one group are never split.")
+    source: str = Field(description="The recorded run that the input comes from.")
+    rehearsal: bool = False
+    gates: dict[str, Any] = Field(default_factory=dict, description="What checks said about the answer.")
+
+
+class DatasetVersion(BaseModel):
+    """Immutable: what was saved under this number stays so."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    version: int
+    job_id: UUID | None
+    content_sha256: str
+    counts: dict[str, int]
+    manifest: dict[str, Any]
+    parents: list[str]
+    rehearsal: bool
+    created_at: datetime
+
+    @property
+    def ref(self) -> str:
+        return f"dataset:{self.name}@{self.version}"
+
+
+def parse_ref(ref: str) -> tuple[str, int | Literal["latest"]]:
+    """`dataset:<name>@<version>` in parts; the version is a number or `latest`."""
+    match = _REF.fullmatch(ref)
+    if match is None:
+        raise InvalidInput(f"{ref!r} is no dataset reference: dataset:<name>@<version> or dataset:<name>@latest")
+    name, version = match.groups()
+    return name, "latest" if version == "latest" else int(version)
+
+
+def canonical(example: Example) -> str:
+    """The example as one line of JSON: keys sorted, no spaces, characters as they are (no Unicode normalisation)."""
+    try:
+        line = json.dumps(
+            example.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        line.encode()
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"the example from {example.source} for {example.config_id} is not JSON: {error}") from error
+    if _NUL.search(line):
+        raise InvalidInput(
+            f"the example from {example.source} for {example.config_id} has a NUL character, which Postgres refuses"
+        )
+    return line
+
+
+def content_sha256(examples: Iterable[Example]) -> str:
+    """SHA-256 over the canonical lines, in order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(canonical(example).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def count(examples: Iterable[Example]) -> dict[str, int]:
+    """Rows by split; both splits are always there."""
+    counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+    for example in examples:
+        counts[example.split] += 1
+    return counts
+
+
+def save_version(
+    conn: psycopg.Connection[dict[str, Any]],
+    storage: Storage,
+    job_id: UUID,
+    attempt: int,
+    name: str,
+    examples: Iterable[Example],
+    *,
+    manifest: Mapping[str, Any],
+    parents: Sequence[str],
+    rehearsal: bool,
+) -> DatasetVersion:
+    """Freeze rows into the next version of `name`: first the files, then every row in one transaction.
+
+    The files are `train.jsonl`, `heldout.jsonl` (those that have rows) and `manifest.json`; the version's manifest names
+    them under `files`. The same content saved again by the same job is the same version. The version is a rehearsal when
+    one of its rows is. Raises `FencedOut` when the attempt was given up for dead, and then no row is written.
+    """
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise InvalidInput(f"name {name!r}: a dataset is named {NAME_PATTERN}")
+    if "files" in manifest:
+        raise InvalidInput("manifest: the key 'files' is taken; it says where the version's files lie")
+    rows = list(examples)
+    if not rows:
+        raise InvalidInput(f"the dataset {name} would be empty: give at least one example")
+    sha256 = content_sha256(rows)
+    rehearsal = rehearsal or any(row.rehearsal for row in rows)
+
+    with conn.transaction():
+        jobs.fence(conn, job_id, attempt)
+        saved = _saved_before(conn, job_id, name, sha256)
+    if saved is not None:
+        return saved
+
+    about = {
+        **manifest,
+        "name": name,
+        "job": f"job:{job_id}",
+        "content_sha256": sha256,
+        "counts": count(rows),
+        "parents": list(parents),
+        "rehearsal": rehearsal,
+        "label": "REHEARSAL" if rehearsal else None,
+    }
+    files = _write_files(storage, f"datasets/{name}/{job_id}-{attempt}/{sha256[:12]}", rows, about)
+
+    with conn.transaction():
+        jobs.fence(conn, job_id, attempt)
+        # DO UPDATE, not DO NOTHING: it locks the row, so that two savers count one after the other
+        dataset = conn.execute(
+            "INSERT INTO datasets (name) VALUES (%s) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id",
+            (name,),
+        ).fetchone()
+        assert dataset is not None
+        row = conn.execute(
+            """
+            INSERT INTO dataset_versions (dataset_id, version, job_id, content_sha256, counts, manifest, parents, rehearsal)
+            SELECT %(dataset)s, coalesce(max(version), 0) + 1, %(job)s, %(sha256)s, %(counts)s, %(manifest)s, %(parents)s,
+                %(rehearsal)s
+            FROM dataset_versions WHERE dataset_id = %(dataset)s
+            RETURNING id, version, created_at
+            """,
+            {
+                "dataset": dataset["id"],
+                "job": job_id,
+                "sha256": sha256,
+                "counts": Jsonb(count(rows)),
+                "manifest": Jsonb({**manifest, "files": {file: asdict(stored) for file, stored in files.items()}}),
+                "parents": list(parents),
+                "rehearsal": rehearsal,
+            },
+        ).fetchone()
+        assert row is not None
+        with conn.cursor().copy("COPY examples (dataset_version_id, ordinal, split, data) FROM STDIN") as copy:
+            copy.set_types(["uuid", "int4", "text", "jsonb"])
+            for ordinal, example in enumerate(rows):
+                copy.write_row((row["id"], ordinal, example.split, Jsonb(example.model_dump(mode="json", exclude={"split"}))))
+    return get(conn, name, row["version"])
+
+
+def _saved_before(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, name: str, sha256: str) -> DatasetVersion | None:
+    row = conn.execute(
+        f"{_SELECT} WHERE d.name = %s AND v.job_id = %s AND v.content_sha256 = %s ORDER BY v.version LIMIT 1",
+        (name, job_id, sha256),
+    ).fetchone()
+    return DatasetVersion.model_validate(row) if row else None
+
+
+def _write_files(storage: Storage, folder: str, rows: Sequence[Example], about: Mapping[str, Any]) -> dict[str, Stored]:
+    files: dict[str, Stored] = {}
+    for split in SPLITS:
+        lines = [_training_row(row) for row in rows if row.split == split]
+        if lines:  # `load_dataset("json")` refuses an empty file
+            files[f"{split}.jsonl"] = storage.put(f"{folder}/{split}.jsonl", "".join(lines).encode())
+    sums = {name: stored.sha256 for name, stored in files.items()}
+    text = json.dumps({**about, "files": sums}, indent=2, ensure_ascii=False, sort_keys=True)
+    files["manifest.json"] = storage.put(f"{folder}/manifest.json", f"{text}\n".encode())
+    return files
+
+
+def _training_row(example: Example) -> str:
+    row = example.model_dump(mode="json", exclude={"split"})
+    row["gates"] = json.dumps(row["gates"], sort_keys=True, ensure_ascii=False)  # free-form: as a struct, Arrow would refuse it
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+_SELECT = """
+    SELECT d.name, v.version, v.job_id, v.content_sha256, v.counts, v.manifest, v.parents, v.rehearsal, v.created_at
+    FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id
+"""
+
+
+def get(conn: psycopg.Connection[dict[str, Any]], name: str, version: int | Literal["latest"]) -> DatasetVersion:
+    """One version; raises `NotFound`, which lists what there is instead."""
+    number = None if version == "latest" else version
+    row = conn.execute(
+        f"{_SELECT} WHERE d.name = %s AND (%s::int IS NULL OR v.version = %s) ORDER BY v.version DESC LIMIT 1", (name, number, number)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"dataset:{name}@{version} does not exist; {_what_exists(conn, name)}")
+    return DatasetVersion.model_validate(row)
+
+
+def _what_exists(conn: psycopg.Connection[dict[str, Any]], name: str) -> str:
+    versions = conn.execute(f"{_SELECT} WHERE d.name = %s ORDER BY v.version DESC LIMIT 20", (name,)).fetchall()
+    if versions:
+        return f"newest versions of {name}: {', '.join(str(row['version']) for row in versions)}"
+    names = conn.execute("SELECT name FROM datasets ORDER BY name LIMIT 20").fetchall()
+    return f"datasets: {', '.join(row['name'] for row in names)}" if names else "there is no dataset yet"
+
+
+def list_datasets(conn: psycopg.Connection[dict[str, Any]]) -> list[DatasetVersion]:
+    """The newest version of every dataset, by name."""
+    rows = conn.execute(f"SELECT DISTINCT ON (name) * FROM ({_SELECT}) every ORDER BY name, version DESC").fetchall()
+    return [DatasetVersion.model_validate(row) for row in rows]
+
+
+def list_versions(conn: psycopg.Connection[dict[str, Any]], name: str) -> list[DatasetVersion]:
+    """All versions of a dataset, newest first; raises `NotFound`."""
+    rows = conn.execute(f"{_SELECT} WHERE d.name = %s ORDER BY v.version DESC", (name,)).fetchall()
+    if not rows:
+        raise NotFound(f"the dataset {name} does not exist; {_what_exists(conn, name)}")
+    return [DatasetVersion.model_validate(row) for row in rows]
+
+
+def examples_of(
+    conn: psycopg.Connection[dict[str, Any]], ref: str, split: str | None = None, offset: int = 0, limit: int | None = None
+) -> list[Example]:
+    """The rows of a version in the order they were saved, or of one split of it; raises `NotFound`."""
+    if split is not None and split not in SPLITS:
+        raise InvalidInput(f"split {split!r}: one of {', '.join(SPLITS)}")
+    version = get(conn, *parse_ref(ref))
+    rows = conn.execute(
+        """
+        SELECT e.split, e.data
+        FROM examples e JOIN dataset_versions v ON v.id = e.dataset_version_id JOIN datasets d ON d.id = v.dataset_id
+        WHERE d.name = %s AND v.version = %s AND (%s::text IS NULL OR e.split = %s)
+        ORDER BY e.ordinal OFFSET %s LIMIT %s
+        """,
+        (version.name, version.version, split, split, offset, limit),
+    ).fetchall()
+    return [Example(split=row["split"], **row["data"]) for row in rows]
+
+
+def files(conn: psycopg.Connection[dict[str, Any]], ref: str) -> dict[str, Stored]:
+    """Where the version's files lie in the storage, by name; raises `NotFound`."""
+    version = get(conn, *parse_ref(ref))
+    return {name: Stored(**stored) for name, stored in version.manifest["files"].items()}

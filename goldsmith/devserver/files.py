@@ -1,0 +1,110 @@
+"""Files that another program wrote, maybe while we read: bounded, decoded strictly, and never outside of their folder."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+MAX_BYTES = 4_000_000  # the longest recorded text seen in practice has a few thousand characters; metadata.json tens of kB
+
+
+class Skipped(BaseModel):
+    """A file, folder or config that was left out, and why, in words for the person who keeps the recordings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    reason: str
+
+
+class Unreadable(Exception):
+    """The message is the reason that the reader's caller reports."""
+
+
+def relative(path: Path, root: Path) -> str:
+    """For reports: relative to the root, in characters that JSON and Postgres can hold."""
+    text = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def checked(path: Path, root: Path) -> Path:
+    """`path` itself when it is inside of `root` after every link is resolved; raises `Unreadable` otherwise."""
+    try:
+        resolved = path.resolve(strict=True)
+    except FileNotFoundError:
+        raise Unreadable(f"{path.name} is missing") from None
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a name with a NUL
+        raise Unreadable(f"{path.name} cannot be reached: {_words(error)}") from None
+    if not resolved.is_relative_to(root.resolve()):
+        raise Unreadable(f"{path.name} is a link that leaves the folder; links are not followed out of it")
+    return path
+
+
+def read_text(path: Path, root: Path, limit: int = MAX_BYTES) -> str:
+    """The text of a plain UTF-8 file inside of `root`; raises `Unreadable` with the reason."""
+    checked(path, root)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable(f"{path.name} is not a plain file")
+        if status.st_size > limit:
+            raise Unreadable(f"{path.name} has {status.st_size:,} bytes; at most {limit:,} are read")
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise Unreadable(f"{path.name} cannot be read: {_words(error)}") from None
+    if len(raw) > limit:
+        raise Unreadable(f"{path.name} has more than {limit:,} bytes")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Unreadable(f"{path.name} is UTF-16, not UTF-8")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path.name} is not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start}") from None
+    if "\x00" in text:
+        raise Unreadable(f"{path.name} has a NUL character at position {text.index(chr(0))}")
+    return text
+
+
+def read_json(path: Path, root: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
+    """The JSON object in a file inside of `root`, its strings free of NUL and lone surrogates; raises `Unreadable`."""
+    text = read_text(path, root, limit)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        cut = "; it ends too early (truncated)" if error.pos >= len(text.rstrip()) - 1 else ""
+        raise Unreadable(f"{path.name} is not JSON: {error.msg} at position {error.pos}{cut}") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply; a number of more than 4300 digits
+        raise Unreadable(f"{path.name} is not usable JSON: {_words(error)}") from None
+    if not isinstance(value, dict):
+        raise Unreadable(f"{path.name} holds a {type(value).__name__}, not an object")
+    bad = _unstorable(value)
+    if bad is not None:
+        raise Unreadable(f"{path.name} has {bad} in a string")
+    return value
+
+
+def _unstorable(value: object) -> str | None:
+    """What in a parsed document Postgres would refuse: its jsonb has neither NUL nor lone surrogates."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.keys())
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, str):
+            if "\x00" in item:
+                return "a NUL character"
+            if any("\ud800" <= char <= "\udfff" for char in item):
+                return "a lone surrogate"
+    return None
+
+
+def _words(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

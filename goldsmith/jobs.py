@@ -1,0 +1,500 @@
+"""A job's life. Postgres owns the state; every change of state is one UPDATE that says who won.
+
+    waiting ──► queued ──► running ──► completed
+       scheduled ─┘  ▲        ├──────► failed
+           ▲         └────────┤        cancelled  (from any state that is not final)
+           └──────────────────┘
+
+`attempt` rises with every claim: it is the fence. `failures` rises on a crash or a `RetryableError` and is what
+`max_attempts` limits. All times are the database's clock. Each function is one transaction that has committed when it
+returns; what it returns in `publish` must then be told to the broker, and whatever is not told, rescue tells later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg import errors as pg
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel, ConfigDict
+
+from goldsmith.db import AsyncConnection, Connection
+from goldsmith.errors import Conflict, FencedOut, InvalidInput, NotFound
+
+Status = Literal["waiting", "scheduled", "queued", "running", "completed", "failed", "cancelled"]
+FINAL: tuple[str, ...] = ("completed", "failed", "cancelled")
+RETELL_AFTER_S = 30  # a message told this long ago and not claimed is either behind a long queue or lost
+
+
+class Job(BaseModel):
+    """A job as readers see it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: UUID
+    kind: str
+    config: dict[str, Any]
+    status: Status
+    queue: str
+    priority: int
+    progress: float
+    message: str
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    attempt: int
+    failures: int
+    max_attempts: int
+    heartbeat_at: datetime | None
+    worker: str | None
+    gpu_id: str | None
+    run_at: datetime | None
+    blocked_by: str | None
+    timeout: int
+    cancel_requested_at: datetime | None
+    created_by: str
+    cost_usd: float
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the broker carries: the id; the rest routes it and names it in Flower."""
+
+    id: UUID
+    kind: str
+    queue: str
+    priority: int
+
+
+@dataclass(frozen=True)
+class Claimed:
+    id: UUID
+    kind: str
+    config: dict[str, Any]
+    attempt: int
+    failures: int
+    max_attempts: int
+    timeout: int
+
+
+@dataclass(frozen=True)
+class NewJob:
+    kind: str
+    config: Mapping[str, Any]
+    queue: str
+    timeout: int
+    max_attempts: int
+    priority: int = 4
+    run_at: datetime | None = None
+    parents: Sequence[UUID] = ()
+    idempotency_key: str | None = None
+    idempotency_sha256: str | None = None
+    created_by: str = "local"
+
+
+@dataclass
+class Changed:
+    """What a transaction did, and which jobs the broker must now be told of."""
+
+    status: Status | None = None
+    publish: list[Told] = field(default_factory=list)
+    lost: list[UUID] = field(default_factory=list)
+
+
+SUBMIT = """
+WITH new AS (
+    INSERT INTO jobs (kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
+                      created_by, seq, status, published_at)
+    SELECT %(kind)s, %(config)s, %(queue)s, %(timeout)s, %(max_attempts)s, %(priority)s, %(run_at)s,
+           %(idempotency_key)s, %(idempotency_sha256)s, %(created_by)s, 1, first.status,
+           CASE WHEN first.status = 'queued' THEN now() END
+    FROM (SELECT CASE
+        WHEN EXISTS (SELECT 1 FROM jobs WHERE id = ANY(%(parents)s) AND status <> 'completed') THEN 'waiting'
+        WHEN %(run_at)s::timestamptz > now() THEN 'scheduled'
+        ELSE 'queued' END AS status) AS first
+    ON CONFLICT (created_by, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING *
+), parents AS (
+    INSERT INTO job_dependencies (job_id, parent_id) SELECT id, unnest(%(parents)s::uuid[]) FROM new
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data)
+    SELECT id, 1, 0, 'submitted', jsonb_build_object('status', status) FROM new
+)
+SELECT * FROM new
+"""
+
+CLAIM = """
+WITH job AS (
+    UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = %(worker)s, gpu_id = %(gpu_id)s,
+        heartbeat_at = now(), started_at = now(), blocked_by = NULL, seq = seq + 1
+    WHERE id = %(id)s AND status = 'queued'
+    RETURNING *
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data)
+    SELECT id, seq, attempt, 'started', jsonb_build_object('worker', worker, 'gpu_id', gpu_id) FROM job
+)
+SELECT id, kind, config, attempt, failures, max_attempts, timeout FROM job
+"""
+
+HEARTBEAT = """
+UPDATE jobs SET heartbeat_at = now() WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running'
+RETURNING cancel_requested_at IS NOT NULL AS cancel
+"""
+
+PROGRESS = """
+WITH job AS (
+    UPDATE jobs SET progress = %(progress)s, message = %(message)s, seq = seq + 1
+    WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running'
+    RETURNING id, seq, attempt, cancel_requested_at
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data) SELECT id, seq, attempt, %(event)s, %(data)s FROM job
+)
+SELECT cancel_requested_at IS NOT NULL AS cancel FROM job
+"""
+
+LOG = """
+WITH job AS (
+    UPDATE jobs SET seq = seq + 1 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running'
+    RETURNING id, seq, attempt
+)
+INSERT INTO job_events (job_id, seq, attempt, event, data) SELECT id, seq, attempt, 'log', %(data)s FROM job
+RETURNING seq
+"""
+
+# One statement for every ending. A cancel that was asked for wins over being put back; `completed` wins over a cancel.
+FINISH = """
+WITH before AS (
+    SELECT id, CASE
+        WHEN %(outcome)s IN ('completed', 'failed', 'cancelled') THEN %(outcome)s
+        WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+        WHEN %(outcome)s = 'retry' AND failures + 1 >= max_attempts THEN 'failed'
+        ELSE 'scheduled' END AS status
+    FROM jobs WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running' FOR UPDATE
+), job AS (
+    UPDATE jobs SET status = before.status, seq = seq + 1,
+        failures = failures + (%(outcome)s IN ('failed', 'retry'))::int,
+        result = CASE WHEN before.status = 'completed' THEN %(result)s ELSE result END,
+        error = CASE WHEN before.status = 'failed' THEN %(error)s ELSE NULL END,
+        progress = CASE WHEN before.status = 'completed' THEN 100 ELSE progress END,
+        message = CASE before.status WHEN 'completed' THEN 'Completed' WHEN 'cancelled' THEN 'Cancelled' ELSE %(message)s END,
+        run_at = CASE WHEN before.status = 'scheduled' THEN
+            coalesce(%(run_at)s::timestamptz, now() + %(after_s)s * interval '1 second') ELSE run_at END,
+        published_at = NULL,
+        completed_at = CASE WHEN before.status = 'scheduled' THEN NULL ELSE now() END
+    FROM before WHERE jobs.id = before.id
+    RETURNING jobs.*
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data)
+    SELECT id, seq, attempt, status, jsonb_build_object('message', message, 'failures', failures, 'run_at', run_at) FROM job
+)
+SELECT id, status, gpu_id FROM job
+"""
+
+CANCEL = """
+WITH job AS (
+    UPDATE jobs SET cancel_requested_at = now(), seq = seq + 1,
+        status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
+        message = CASE WHEN status = 'running' THEN message ELSE 'Cancelled' END,
+        completed_at = CASE WHEN status = 'running' THEN NULL ELSE now() END
+    WHERE id = %(id)s AND status IN ('waiting', 'scheduled', 'queued', 'running') AND cancel_requested_at IS NULL
+    RETURNING *
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data)
+    SELECT id, seq, attempt, CASE WHEN status = 'cancelled' THEN 'cancelled' ELSE 'cancel_requested' END, '{}' FROM job
+)
+SELECT id, status FROM job
+"""
+
+RETRY = """
+WITH job AS (
+    UPDATE jobs SET status = 'queued', failures = 0, error = NULL, result = NULL, progress = 0, message = '',
+        completed_at = NULL, cancel_requested_at = NULL, run_at = NULL, blocked_by = NULL, published_at = now(), seq = seq + 1
+    WHERE id = %(id)s AND status IN ('failed', 'cancelled')
+    RETURNING *
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data) SELECT id, seq, attempt, 'retried', '{}' FROM job
+)
+SELECT id, kind, queue, priority FROM job
+"""
+
+LOST = """
+WITH lost AS (
+    SELECT id, CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                    WHEN failures + 1 >= max_attempts THEN 'failed' ELSE 'queued' END AS status,
+        format('worker %%s gave no sign of life for more than %%s s', worker, %(lease)s::float) AS cause
+    FROM jobs
+    WHERE status = 'running' AND now() - greatest(heartbeat_at, pg_postmaster_start_time()) > %(lease)s * interval '1 second'
+    FOR UPDATE SKIP LOCKED
+), job AS (
+    UPDATE jobs SET status = lost.status, failures = failures + 1, seq = seq + 1, published_at = NULL, message =
+            CASE lost.status WHEN 'failed' THEN 'Error: ' || lost.cause WHEN 'cancelled' THEN 'Cancelled' ELSE 'Put back: ' || lost.cause END,
+        error = CASE WHEN lost.status = 'failed' THEN jsonb_build_object('type', 'about:blank', 'title', 'Worker lost',
+            'detail', format('%%s; attempt %%s of %%s', lost.cause, failures + 1, max_attempts)) END,
+        completed_at = CASE WHEN lost.status = 'queued' THEN NULL ELSE now() END
+    FROM lost WHERE jobs.id = lost.id
+    RETURNING jobs.*
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data)
+    SELECT id, seq, attempt, CASE WHEN status = 'queued' THEN 'rescued' ELSE status END, jsonb_build_object('message', message) FROM job
+)
+SELECT id, gpu_id FROM job
+"""
+
+WAKE_DUE = """
+UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = NULL WHERE status = 'scheduled' AND run_at <= now()
+"""
+
+# Children of ended parents: all completed → go; one failed or cancelled → fail, with the parent's name.
+WAKE_WAITING = """
+WITH ended AS (
+    SELECT j.id, bool_and(p.status = 'completed') AS go,
+        string_agg(p.id::text || ' (' || p.kind || ') ended ' || p.status, ', ') FILTER (WHERE p.status IN ('failed', 'cancelled')) AS bad
+    FROM jobs j JOIN job_dependencies d ON d.job_id = j.id JOIN jobs p ON p.id = d.parent_id
+    WHERE j.status = 'waiting' AND (%(parent)s::uuid IS NULL OR j.id IN (SELECT job_id FROM job_dependencies WHERE parent_id = %(parent)s))
+    GROUP BY j.id
+), job AS (
+    UPDATE jobs SET seq = seq + 1, published_at = NULL,
+        status = CASE WHEN bad IS NOT NULL THEN 'failed' WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
+        completed_at = CASE WHEN bad IS NOT NULL THEN now() END,
+        message = CASE WHEN bad IS NOT NULL THEN 'Error: it waited for ' || bad ELSE message END,
+        error = CASE WHEN bad IS NOT NULL THEN
+            jsonb_build_object('type', 'about:blank', 'title', 'Parent job did not complete', 'detail', 'it waited for ' || bad) END
+    FROM ended WHERE jobs.id = ended.id AND jobs.status = 'waiting' AND (ended.go OR ended.bad IS NOT NULL)
+    RETURNING jobs.*
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data)
+    SELECT id, seq, attempt, CASE WHEN status = 'failed' THEN 'failed' ELSE 'woken' END, jsonb_build_object('message', message) FROM job
+)
+SELECT id, status FROM job
+"""
+
+# A row waits for a device by name; it is let go, one for each device, when no row runs there.
+UNBLOCK = """
+UPDATE jobs SET blocked_by = NULL, published_at = NULL WHERE id IN (
+    SELECT DISTINCT ON (blocked_by) id FROM jobs waits
+    WHERE status = 'queued' AND blocked_by IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM jobs runs WHERE runs.status = 'running' AND 'gpu:' || runs.gpu_id = waits.blocked_by)
+    ORDER BY blocked_by, priority DESC, id
+)
+"""
+
+TELL = """
+UPDATE jobs SET published_at = now() WHERE id IN (
+    SELECT id FROM jobs
+    WHERE status = 'queued' AND queue = %(queue)s AND blocked_by IS NULL
+      AND (published_at IS NULL OR published_at < now() - %(retell_after_s)s * interval '1 second')
+    ORDER BY (published_at IS NOT NULL), priority DESC, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) RETURNING id, kind, queue, priority
+"""
+
+GET = "SELECT * FROM jobs WHERE id = %(id)s"
+
+
+def fence(conn: Connection, job_id: UUID, attempt: int) -> None:
+    """Inside a transaction: hold the job's row, or raise `FencedOut` when this attempt is no longer the one that runs."""
+    row = conn.execute(
+        "SELECT 1 FROM jobs WHERE id = %s AND attempt = %s AND status = 'running' FOR NO KEY UPDATE", (job_id, attempt)
+    ).fetchone()
+    if row is None:
+        raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its writes are refused")
+
+
+def _submit_values(new: NewJob) -> dict[str, Any]:
+    return {
+        "kind": new.kind,
+        "config": Jsonb(dict(new.config)),
+        "queue": new.queue,
+        "timeout": new.timeout,
+        "max_attempts": new.max_attempts,
+        "priority": new.priority,
+        "run_at": new.run_at,
+        "idempotency_key": new.idempotency_key,
+        "idempotency_sha256": new.idempotency_sha256,
+        "created_by": new.created_by,
+        "parents": list(new.parents),
+    }
+
+
+_BY_KEY = "SELECT * FROM jobs WHERE created_by = %s AND idempotency_key = %s"
+
+
+def _same_request(row: dict[str, Any] | None, new: NewJob) -> Job:
+    if row is None:
+        raise Conflict("a job with this Idempotency-Key is being written by another request; try again")
+    if row["idempotency_sha256"] != new.idempotency_sha256:
+        raise InvalidInput(
+            f"Idempotency-Key {new.idempotency_key!r} was used for job {row['id']} with another body; use a new key",
+            errors=[{"field": "Idempotency-Key", "value": new.idempotency_key, "message": "used with another body"}],
+        )
+    return Job.model_validate(row)
+
+
+def submit(conn: Connection, new: NewJob) -> tuple[Job, bool]:
+    """Write the row and its first event. Returns (job, created); a repeated idempotency key returns the first job."""
+    row = conn.execute(SUBMIT, _submit_values(new)).fetchone()
+    if row is not None:
+        return Job.model_validate(row), True
+    return _same_request(conn.execute(_BY_KEY, (new.created_by, new.idempotency_key)).fetchone(), new), False
+
+
+async def submit_async(conn: AsyncConnection, new: NewJob) -> tuple[Job, bool]:
+    """`submit` for the event loop; the same statements."""
+    row = await (await conn.execute(SUBMIT, _submit_values(new))).fetchone()
+    if row is not None:
+        return Job.model_validate(row), True
+    found = await conn.execute(_BY_KEY, (new.created_by, new.idempotency_key))
+    return _same_request(await found.fetchone(), new), False
+
+
+def told(job: Job) -> list[Told]:
+    """What the broker must hear of a job that was just written."""
+    return [Told(job.id, job.kind, job.queue, job.priority)] if job.status == "queued" else []
+
+
+def untell(conn: Connection, ids: Sequence[UUID]) -> None:
+    """The broker did not take these: rescue publishes them on its next round."""
+    conn.execute("UPDATE jobs SET published_at = NULL WHERE id = ANY(%s) AND status = 'queued'", (list(ids),))
+
+
+def get(conn: Connection, job_id: UUID) -> Job:
+    row = conn.execute(GET, {"id": job_id}).fetchone()
+    if row is None:
+        raise NotFound(f"there is no job {job_id}")
+    return Job.model_validate(row)
+
+
+def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None) -> Claimed | None:
+    """Take a queued job for this worker. None: someone else has it, or its device is busy (it then waits, blocked)."""
+    try:
+        row = conn.execute(CLAIM, {"id": job_id, "worker": worker, "gpu_id": gpu_id}).fetchone()
+    except pg.UniqueViolation:
+        conn.execute("UPDATE jobs SET blocked_by = %s WHERE id = %s AND status = 'queued'", (f"gpu:{gpu_id}", job_id))
+        return None
+    return Claimed(**row) if row else None
+
+
+def heartbeat(conn: Connection, job_id: UUID, attempt: int) -> bool:
+    """Say that the attempt lives. Returns whether a cancel was asked for; raises `FencedOut` when it was given up."""
+    row = conn.execute(HEARTBEAT, {"id": job_id, "attempt": attempt}).fetchone()
+    if row is None:
+        raise FencedOut(f"attempt {attempt} of job {job_id} was given up")
+    return bool(row["cancel"])
+
+
+def progress(
+    conn: Connection, job_id: UUID, attempt: int, percent: float, message: str, metrics: Sequence[Mapping[str, float]]
+) -> bool:
+    """Record one event with the metrics gathered since the last. Returns whether a cancel was asked for."""
+    data = Jsonb({"progress": percent, "message": message, "metrics": list(metrics)})
+    values = {"id": job_id, "attempt": attempt, "progress": percent, "message": message, "event": "progress", "data": data}
+    row = conn.execute(PROGRESS, values).fetchone()
+    if row is None:
+        raise FencedOut(f"attempt {attempt} of job {job_id} was given up")
+    return bool(row["cancel"])
+
+
+def log(conn: Connection, job_id: UUID, attempt: int, message: str, data: Mapping[str, Any]) -> None:
+    row = conn.execute(LOG, {"id": job_id, "attempt": attempt, "data": Jsonb({"message": message, **data})}).fetchone()
+    if row is None:
+        raise FencedOut(f"attempt {attempt} of job {job_id} was given up")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended. `requeue` and `retry` put the job back; only `retry` and `failed` count as failures."""
+
+    outcome: Literal["completed", "cancelled", "requeue", "retry", "failed"]
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    message: str = ""
+    after_s: float = 0
+    run_at: datetime | None = None
+
+
+def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Changed:
+    """End an attempt. Raises `FencedOut` when it was given up; then nothing is changed."""
+    values = {
+        "id": job_id,
+        "attempt": attempt,
+        "outcome": end.outcome,
+        "result": Jsonb(end.result) if end.result is not None else None,
+        "error": Jsonb(
+            end.error if end.error is not None else {"type": "about:blank", "title": "Failed", "detail": end.message}
+        ),
+        "message": end.message,
+        "after_s": end.after_s,
+        "run_at": end.run_at,
+    }
+    with conn.transaction():
+        row = conn.execute(FINISH, values).fetchone()
+        if row is None:
+            raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its end is refused")
+        if row["status"] in FINAL:
+            _wake_children(conn, job_id)
+        if row["gpu_id"]:
+            conn.execute(UNBLOCK)
+    return Changed(status=row["status"])
+
+
+def _wake_children(conn: Connection, parent: UUID | None) -> None:
+    """Wake or fail what waited; a child that fails here may itself have children."""
+    woken = conn.execute(WAKE_WAITING, {"parent": parent}).fetchall()
+    while parent is not None and woken:
+        failed = [row["id"] for row in woken if row["status"] == "failed"]
+        woken = [row for child in failed for row in conn.execute(WAKE_WAITING, {"parent": child}).fetchall()]
+
+
+def cancel(conn: Connection, job_id: UUID) -> Job:
+    """Ask for a cancel: what has not started is cancelled at once; what runs is asked. Twice is a no-op."""
+    with conn.transaction():
+        row = conn.execute(CANCEL, {"id": job_id}).fetchone()
+        if row is not None and row["status"] == "cancelled":
+            _wake_children(conn, job_id)
+        job = get(conn, job_id)
+    if row is None and job.status in ("completed", "failed"):
+        raise Conflict(f"job {job_id} is already {job.status}; there is nothing to cancel", job_status=job.status)
+    return job
+
+
+def retry(conn: Connection, job_id: UUID) -> Told:
+    """Queue a failed or cancelled job again, its failures counted anew."""
+    row = conn.execute(RETRY, {"id": job_id}).fetchone()
+    if row is None:
+        job = get(conn, job_id)
+        raise Conflict(f"job {job_id} is {job.status}; only failed and cancelled jobs can be retried", job_status=job.status)
+    return Told(**row)
+
+
+def rescue(conn: Connection, *, lease_s: float) -> Changed:
+    """Put back what was lost, wake what is due, fail or wake what waited for ended parents, free what a device blocked.
+
+    One process at a time does it (advisory lock); the others return at once with nothing.
+    """
+    changed = Changed()
+    with conn.transaction():
+        held = conn.execute("SELECT pg_try_advisory_xact_lock(hashtext('goldsmith.rescue')) AS held").fetchone()
+        if not held or not held["held"]:
+            return changed
+        changed.lost = [row["id"] for row in conn.execute(LOST, {"lease": lease_s})]
+        conn.execute(WAKE_DUE)
+        _wake_children(conn, None)
+        conn.execute(UNBLOCK)
+    return changed
+
+
+def tell(conn: Connection, queue: str, limit: int, *, retell_after_s: float = RETELL_AFTER_S) -> list[Told]:
+    """Mark up to `limit` queued jobs as told, those never told first, and return them for publishing."""
+    rows = conn.execute(TELL, {"queue": queue, "limit": limit, "retell_after_s": retell_after_s}).fetchall()
+    return [Told(**row) for row in rows]
+
+
+def untold(conn: Connection) -> dict[str, int]:
+    """How many unblocked queued jobs each queue has: what the broker should hold."""
+    rows = conn.execute("SELECT queue, count(*) AS n FROM jobs WHERE status = 'queued' AND blocked_by IS NULL GROUP BY queue")
+    return {row["queue"]: row["n"] for row in rows}

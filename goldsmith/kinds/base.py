@@ -1,0 +1,55 @@
+"""What every kind's config and result have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+UUID_PATTERN = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
+
+
+class Reference:
+    """Marks a field that points to something; submitting checks that it is there and pins what moves."""
+
+    def __init__(self, to: Literal["job", "artifact", "dataset", "adapter", "experiment"]) -> None:
+        self.to = to
+
+
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
+"""A name that people choose: lower case, digits, dot, dash, underscore; 1 to 64 characters."""
+
+JobRef = Annotated[str, StringConstraints(pattern=rf"^job:{UUID_PATTERN}$"), Reference("job")]
+"""`job:<id>`: all that the job made. Waits for it when it has not ended yet."""
+
+ArtifactRef = Annotated[str, StringConstraints(pattern=rf"^job:{UUID_PATTERN}/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}$"), Reference("artifact")]
+"""`job:<id>/<name>`: one artifact of a job."""
+
+DatasetRef = Annotated[str, StringConstraints(pattern=rf"^dataset:{NAME_PATTERN}@([1-9][0-9]{{0,8}}|latest)$"), Reference("dataset")]
+"""`dataset:<name>@<version>` or `@latest`, which is pinned to a number at submit."""
+
+AdapterRef = Annotated[str, StringConstraints(pattern=rf"^adapter:{NAME_PATTERN}@([1-9][0-9]{{0,8}}|[a-z][a-z0-9._-]{{0,63}})$"), Reference("adapter")]
+"""`adapter:<name>@<version or alias>`; an alias is pinned to its version at submit."""
+
+ExperimentId = Annotated[str, StringConstraints(pattern=rf"^{UUID_PATTERN}$"), Reference("experiment")]
+
+
+class JobConfig(BaseModel):
+    """What is asked. Unknown keys are refused, so that a typo cannot train for six hours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    queue: ClassVar[Literal["io", "cpu", "gpu"]] = "io"
+    isolated: ClassVar[bool] = False
+    """True: `run` is a plain function in a process of its own. False: `run` is a coroutine in the worker."""
+    timeout_s: ClassVar[int] = 3600
+    max_attempts: ClassVar[int] = 3
+
+    kind: Any
+
+
+class JobResult(BaseModel):
+    """What came out."""
+
+    model_config = ConfigDict(extra="forbid")

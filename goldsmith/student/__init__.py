@@ -1,0 +1,104 @@
+"""The student and its neighbours: a model that is trained, an encoder, and a client of a running model server.
+
+Importing this loads nothing heavy; torch and transformers come with the first call of a factory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    from goldsmith.adapters import AdapterVersion
+    from goldsmith.settings import Settings
+
+Conversation = Sequence[Mapping[str, str]]
+"""Turns of `{"role": "system" | "user" | "assistant", "content": ...}`."""
+
+
+class Student(Protocol):
+    """A causal language model in this process, with at most one adapter in use."""
+
+    base_model: str
+    model: Any
+    """The transformers model, wrapped by PEFT once an adapter was used."""
+    tokenizer: Any
+    base_sha256: str
+    tokenizer_sha256: str
+    template_sha256: str
+
+    def use(self, adapter: AdapterVersion | None) -> None:
+        """Answer with this adapter from now on, or with the base model (None).
+
+        Raises `ReferenceNotUsable` when a file of the adapter changed or when it was trained on another base model, tokenizer or
+        chat template; the message names what was expected and what is there.
+        """
+
+    def generate(
+        self, conversations: Sequence[Conversation], max_new_tokens: int, *, temperature: float = 0.0, seed: int | None = None
+    ) -> list[str]:
+        """The next assistant turn of each conversation, in their order, without special tokens.
+
+        Greedy at temperature 0; otherwise sampled, reproducibly when `seed` is given. An answer ends at the end-of-turn token or
+        after `max_new_tokens`.
+        """
+
+    def nll(self, conversations: Sequence[Conversation]) -> list[tuple[float, int]]:
+        """Per conversation: the summed negative log-likelihood (nats) of the assistant's tokens, closing token included, and
+        their number. Perplexity is `exp(sum / number)`."""
+
+
+class Encoder(Protocol):
+    """Sentences in, vectors out."""
+
+    name: str
+
+    def encode(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
+        """One L2-normalised row per text, shape (n, d)."""
+
+
+@dataclass(frozen=True)
+class ChatReply:
+    text: str
+    model_used: str
+    """What the server says that answered."""
+    adapter: str | None
+    """`adapter:<name>@<version>` that answered, None for the base model."""
+
+
+class ChatClient(Protocol):
+    """A client of the server that answers live requests."""
+
+    async def complete(
+        self, messages: Conversation, *, adapter: str | None, max_tokens: int, temperature: float, top_p: float | None = None
+    ) -> ChatReply:
+        """The next assistant turn; raises `RetryableError` or `Unavailable` when the server does not answer."""
+
+
+def load_student(base_model: str, adapter: AdapterVersion | None = None, *, cache: Path) -> Student:
+    """Load `package:<distribution>`, a local folder, or a hub id; raises `InvalidInput` when it is not there.
+
+    `cache` keeps what has to be converted first (GGUF weights, once per file). Nothing is ever loaded in place of what was asked.
+    """
+    from goldsmith.student.local import LocalStudent
+
+    return LocalStudent.load(base_model, adapter, cache=cache)
+
+
+def load_encoder(name: str) -> Encoder:
+    """A local sentence encoder by name; raises `InvalidInput` that lists the known names."""
+    from goldsmith.student import encoder
+
+    return encoder.load_encoder(name)
+
+
+def open_chat(settings: Settings) -> ChatClient:
+    """The client of the inference server that the settings name."""
+    from goldsmith.student import chat
+
+    return chat.open_chat(settings)

@@ -1,0 +1,429 @@
+"""Every table, once. Migrations build them; `alembic check` holds both to each other.
+
+State machines are CHECK constraints where SQL can say them. Keys are UUIDv7, so that they sort by age.
+All times are the database's clock, with time zone.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+
+STATES = ("waiting", "scheduled", "queued", "running", "completed", "failed", "cancelled")
+FINAL = ("completed", "failed", "cancelled")
+QUEUES = ("io", "cpu", "gpu")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id() -> Column[object]:
+    return Column("id", UUID, primary_key=True, server_default=text("uuidv7()"))
+
+
+def _created_at() -> Column[object]:
+    return Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()"))
+
+
+def _at(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True))
+
+
+def _json(name: str, default: str | None = None) -> Column[object]:
+    return Column(name, JSONB, nullable=default is None, server_default=default and text(f"'{default}'::jsonb"))
+
+
+def _in(column: str, words: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(word) for word in words)})"
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False),
+    _json("config", "{}"),
+    Column("status", Text, nullable=False, server_default="queued"),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False, server_default="4"),
+    Column("progress", Double, nullable=False, server_default="0"),
+    Column("message", Text, nullable=False, server_default=""),
+    _json("result"),
+    _json("error"),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("max_attempts", Integer, nullable=False, server_default="3"),
+    _at("heartbeat_at"),
+    Column("worker", Text),
+    Column("gpu_id", Text),
+    _at("run_at"),
+    _at("published_at"),
+    Column("blocked_by", Text),
+    Column("seq", BigInteger, nullable=False, server_default="0"),
+    Column("timeout", Integer, nullable=False),
+    _at("cancel_requested_at"),
+    Column("idempotency_key", Text),
+    Column("idempotency_sha256", Text),
+    Column("unique_key", Text),
+    Column("concurrency_key", Text),
+    Column("created_by", Text, nullable=False, server_default="local"),
+    Column("cost_usd", Numeric(14, 6), nullable=False, server_default="0"),
+    _created_at(),
+    _at("started_at"),
+    _at("completed_at"),
+    CheckConstraint(_in("status", STATES), name="status"),
+    CheckConstraint(_in("queue", QUEUES), name="queue"),
+    CheckConstraint(f"(completed_at IS NOT NULL) = ({_in('status', FINAL)})", name="completed_at_when_final"),
+    CheckConstraint("progress >= 0 AND progress <= 100", name="progress"),
+    CheckConstraint("priority >= 0 AND priority <= 9", name="priority"),
+    CheckConstraint("attempt >= 0 AND failures >= 0 AND max_attempts >= 1", name="attempts"),
+    CheckConstraint("status <> 'running' OR (heartbeat_at IS NOT NULL AND worker IS NOT NULL)", name="running_has_worker"),
+    CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failed_has_error"),
+    CheckConstraint("status <> 'scheduled' OR run_at IS NOT NULL", name="scheduled_has_run_at"),
+    Index("ix_jobs_one_run_per_gpu", "gpu_id", unique=True, postgresql_where=text("status = 'running'")),
+    Index(
+        "ix_jobs_idempotency",
+        "created_by",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+    Index("ix_jobs_live", "status", "queue", "published_at", postgresql_where=text("completed_at IS NULL")),
+    Index("ix_jobs_newest", "created_at", "id"),
+    Index("ix_jobs_kind", "kind", "created_at"),
+)
+
+job_dependencies = Table(
+    "job_dependencies",
+    metadata,
+    Column("job_id", UUID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("parent_id", UUID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    CheckConstraint("job_id <> parent_id", name="not_itself"),
+    Index("ix_job_dependencies_parent", "parent_id"),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("job_id", UUID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("event", Text, nullable=False),
+    _json("data", "{}"),
+    _created_at(),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    _id(),
+    Column("job_id", UUID, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("media_type", Text, nullable=False),
+    _created_at(),
+    UniqueConstraint("job_id", "name"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(),
+    Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("device_id", Text, nullable=False),
+    Column("content_sha256", Text, nullable=False),
+    Column("config_id", Text),
+    Column("recorded_at", DateTime(timezone=True)),
+    Column("language", Text),
+    Column("may_train", Boolean, nullable=False),
+    Column("exclusion", Text),
+    _json("data", "{}"),
+    _created_at(),
+    UniqueConstraint("job_id", "run_id"),
+    CheckConstraint("may_train = (exclusion IS NULL)", name="exclusion_says_why"),
+    Index("ix_runs_device", "device_id"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    _id(),
+    Column("run_id", UUID, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("signal", Text, nullable=False),
+    _json("data", "{}"),
+    _at("recorded_at"),
+    CheckConstraint(
+        _in("signal", ("favorite", "user_edit", "export", "regeneration", "abandon", "stage_block")), name="signal"
+    ),
+    Index("ix_feedback_run", "run_id"),
+)
+
+datasets = Table("datasets", metadata, _id(), Column("name", Text, nullable=False, unique=True), _created_at())
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    _id(),
+    Column("dataset_id", UUID, ForeignKey("datasets.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("job_id", UUID, ForeignKey("jobs.id")),
+    Column("content_sha256", Text, nullable=False),
+    _json("counts", "{}"),
+    _json("manifest", "{}"),
+    Column("parents", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("rehearsal", Boolean, nullable=False, server_default=text("false")),
+    _created_at(),
+    UniqueConstraint("dataset_id", "version"),
+    CheckConstraint("version >= 1", name="version"),
+)
+
+examples = Table(
+    "examples",
+    metadata,
+    Column("dataset_version_id", UUID, ForeignKey("dataset_versions.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("split", Text, nullable=False),
+    _json("data", "{}"),
+    CheckConstraint(_in("split", ("train", "heldout")), name="split"),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    _id(),
+    Column("scope", Text, nullable=False, unique=True),
+    Column("cap_usd", Numeric(14, 6), nullable=False),
+    Column("reserved_usd", Numeric(14, 6), nullable=False, server_default="0"),
+    Column("spent_usd", Numeric(14, 6), nullable=False, server_default="0"),
+    _created_at(),
+    CheckConstraint("reserved_usd >= 0 AND spent_usd >= 0 AND cap_usd >= 0", name="not_negative"),
+    CheckConstraint("spent_usd + reserved_usd <= cap_usd", name="within_cap"),
+)
+
+teacher_calls = Table(
+    "teacher_calls",
+    metadata,
+    _id(),
+    Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("budget_id", UUID, ForeignKey("budgets.id"), nullable=False),
+    Column("item", Text, nullable=False),
+    Column("request_sha256", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="reserved"),
+    Column("reserved_usd", Numeric(14, 6), nullable=False),
+    Column("cost_usd", Numeric(14, 6)),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("request_id", Text),
+    Column("rehearsal", Boolean, nullable=False, server_default=text("false")),
+    _json("answer"),
+    _created_at(),
+    _at("settled_at"),
+    CheckConstraint(_in("status", ("reserved", "settled", "released")), name="status"),
+    CheckConstraint("(settled_at IS NULL) = (status = 'reserved')", name="settled_at"),
+    CheckConstraint("(cost_usd IS NOT NULL) = (status = 'settled')", name="cost_when_settled"),
+    Index("ix_teacher_calls_job", "job_id", "item"),
+    Index("ix_teacher_calls_answer", "request_sha256", postgresql_where=text("status = 'settled'")),
+)
+
+rules = Table(
+    "rules",
+    metadata,
+    _id(),
+    Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("config_id", Text),
+    Column("language", Text),
+    Column("origin", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    _json("evidence", "{}"),
+    _created_at(),
+    UniqueConstraint("job_id", "ordinal"),
+    CheckConstraint(_in("origin", ("feedback", "model")), name="origin"),
+)
+
+clusters = Table(
+    "clusters",
+    metadata,
+    _id(),
+    Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False),
+    Column("label", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("members", ARRAY(Text), nullable=False),
+    _json("summary", "{}"),
+    _created_at(),
+    UniqueConstraint("job_id", "label"),
+    CheckConstraint(_in("status", ("active", "fallback")), name="status"),
+    CheckConstraint("size >= 1", name="size"),
+)
+
+adapters = Table("adapters", metadata, _id(), Column("name", Text, nullable=False, unique=True), _created_at())
+
+adapter_versions = Table(
+    "adapter_versions",
+    metadata,
+    _id(),
+    Column("adapter_id", UUID, ForeignKey("adapters.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False),
+    Column("base_model", Text, nullable=False),
+    Column("base_sha256", Text, nullable=False),
+    Column("tokenizer_sha256", Text, nullable=False),
+    Column("template_sha256", Text, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="candidate"),
+    _json("method", "{}"),
+    _json("metrics", "{}"),
+    _json("files", "{}"),
+    Column("uri", Text, nullable=False),
+    Column("rehearsal", Boolean, nullable=False, server_default=text("false")),
+    _created_at(),
+    UniqueConstraint("adapter_id", "version"),
+    CheckConstraint(_in("status", ("candidate", "approved", "retired")), name="status"),
+    CheckConstraint("version >= 1", name="version"),
+)
+
+adapter_aliases = Table(
+    "adapter_aliases",
+    metadata,
+    Column("adapter_id", UUID, ForeignKey("adapters.id"), primary_key=True),
+    Column("alias", Text, primary_key=True),
+    Column("version_id", UUID, ForeignKey("adapter_versions.id"), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("status", Text, nullable=False, server_default="draft"),
+    Column("salt", Text, nullable=False),
+    Column("unit", Text, nullable=False, server_default="device_id"),
+    _json("plan", "{}"),
+    Column("created_by", Text, nullable=False, server_default="local"),
+    _created_at(),
+    _at("started_at"),
+    _at("ended_at"),
+    CheckConstraint(_in("status", ("draft", "running", "paused", "completed", "rolled_back")), name="status"),
+    CheckConstraint("(ended_at IS NOT NULL) = (status IN ('completed', 'rolled_back'))", name="ended_at"),
+)
+
+arms = Table(
+    "arms",
+    metadata,
+    Column("experiment_id", UUID, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("weight", Double, nullable=False),
+    Column("adapter", Text),
+    CheckConstraint("weight >= 0 AND weight <= 1", name="weight"),
+)
+
+ab_events = Table(
+    "ab_events",
+    metadata,
+    Column("experiment_id", UUID, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("event", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("arm", Text, nullable=False),
+    Column("interception_run_id", Text),
+    _json("data", "{}"),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Index("ix_ab_events_unit", "experiment_id", "unit"),
+)
+
+ab_decisions = Table(
+    "ab_decisions",
+    metadata,
+    _id(),
+    Column("experiment_id", UUID, ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
+    Column("job_id", UUID, ForeignKey("jobs.id")),
+    Column("decision", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _json("statistics", "{}"),
+    _created_at(),
+    CheckConstraint(_in("decision", ("promote", "keep_base", "continue", "rollback", "invalid")), name="decision"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    _id(),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("events", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("active", Boolean, nullable=False, server_default=text("true")),
+    _created_at(),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    _id(),
+    Column("webhook_id", UUID, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("job_id", UUID, ForeignKey("jobs.id", ondelete="CASCADE")),
+    Column("event", Text, nullable=False),
+    _json("payload", "{}"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _at("next_at"),
+    _at("delivered_at"),
+    _created_at(),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("prefix", Text, nullable=False),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    _created_at(),
+    _at("last_used_at"),
+    _at("revoked_at"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    _id(),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    _json("data", "{}"),
+    _created_at(),
+)

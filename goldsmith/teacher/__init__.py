@@ -1,0 +1,106 @@
+"""The large model that shows how it is done. Every question is metered: reserved before it is asked, settled after.
+
+`goldsmith.teacher.anthropic` asks Claude or whatever speaks its wire format; `goldsmith.teacher.rehearsal` is a server
+on loopback that speaks it too and applies written rules, so that everything can be tried without a key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from goldsmith.errors import GoldsmithError
+
+if TYPE_CHECKING:
+    from goldsmith.db import Database
+    from goldsmith.settings import Settings
+
+
+class BudgetReached(GoldsmithError):
+    """The question was not asked: its worst case no longer fits under the cap, and nothing in flight can free room."""
+
+    status = 409
+    title = "Budget reached"
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    """All text blocks, joined; may be empty, and is then worth nothing but was paid."""
+    stop_reason: str
+    """As the provider words it: `end_turn`; with `max_tokens` the text is cut, with `refusal` it is no answer."""
+    model: str
+    """The model that answered, by its own name."""
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    """What this call cost now: 0 when `reused`."""
+    request_id: str | None
+    rehearsal: bool
+    reused: bool
+    """Taken from the ledger: the identical request was paid before."""
+
+
+class Teacher(Protocol):
+    provider: str
+    model: str
+    rehearsal: bool
+
+    @property
+    def spent_usd(self) -> float:
+        """What the job has spent so far, earlier attempts and lost calls included."""
+
+    @property
+    def saved_usd(self) -> float:
+        """What the answers that other jobs had paid would have cost."""
+
+    async def ask(
+        self,
+        *,
+        item: str,
+        system: str | None,
+        prompt: str,
+        max_tokens: int,
+        temperature: float | None = None,
+        json_schema: dict[str, Any] | None = None,
+    ) -> Answer:
+        """Ask once. `item` names the row in the ledger; with `json_schema` the text is JSON of that shape.
+
+        Raises `BudgetReached` before spending; `RetryableError` when the provider is busy or cannot be reached;
+        `GoldsmithError` when asking again cannot help. Safe to call from many coroutines of one event loop.
+        """
+
+    async def aclose(self) -> None:
+        """Close the connections; use `contextlib.aclosing`."""
+
+
+def open_teacher(
+    database: Database,
+    *,
+    settings: Settings,
+    job_id: UUID,
+    attempt: int,
+    provider: str,
+    model: str | None,
+    budget_usd: float,
+    recorded: bool,
+) -> Teacher:
+    """The metered teacher of one attempt of a job.
+
+    `budget_usd` caps the whole job, not the attempt. `recorded`: the prompts come from recorded runs; a provider outside
+    this machine then needs the admin's word in GOLDSMITH_ALLOW_PROVIDERS. Calls that an earlier attempt had in flight
+    when it was lost are charged at their worst case first. Raises `InvalidInput` and `GoldsmithError` that name the setting.
+    """
+    from goldsmith.teacher.anthropic import open_metered  # the SDK costs a second to import; only who asks pays it
+
+    return open_metered(
+        database,
+        settings=settings,
+        job_id=job_id,
+        attempt=attempt,
+        provider=provider,
+        model=model,
+        budget_usd=budget_usd,
+        recorded=recorded,
+    )

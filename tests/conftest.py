@@ -1,0 +1,116 @@
+"""A real Postgres and a real Valkey for every test run, the schema built by the migrations."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from goldsmith.db import Connection, Database, connect
+from goldsmith.embedded.postgres import EmbeddedPostgres
+from goldsmith.embedded.valkey import EmbeddedValkey
+from goldsmith.migrate import upgrade
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(ready: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen within {seconds} s")
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    folder = Path(tempfile.mkdtemp(prefix="goldsmith-pg-"))
+    server = EmbeddedPostgres(folder, free_port())
+    server.initialise()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*server.command(), "-c", "fsync=off"], stdout=log, stderr=log, cwd="/", start_new_session=True, **server.popen_user
+        )
+    try:
+        wait_until(server.is_up, "the start of Postgres")
+        server.create_database()
+        upgrade(server.url())
+        yield server
+    finally:
+        process.send_signal(2)
+        process.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    folder = Path(tempfile.mkdtemp(prefix="goldsmith-vk-"))
+    server = EmbeddedValkey(folder, free_port())
+    server.initialise()
+    process = subprocess.Popen(server.command(), stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_until(server.is_up, "the start of Valkey")
+        yield server
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database of its own for each test, copied from the migrated one."""
+    name = f"t{time.monotonic_ns()}"
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE goldsmith STRATEGY file_copy")
+        yield postgres.url(name)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def conn(database_url: str) -> Iterator[Connection]:
+    with connect(database_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url).open()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def job_factory(conn: Connection) -> Callable[..., UUID]:
+    """Write a job's row directly: `job_factory(kind="train", status="running", attempt=2)`."""
+
+    def make(kind: str = "noop", config: dict[str, Any] | None = None, status: str = "running", attempt: int = 1, **more: Any) -> UUID:
+        row: dict[str, Any] = {"kind": kind, "config": Jsonb(config or {"kind": kind}), "status": status, "attempt": attempt}
+        row |= {"queue": "io", "timeout": 3600}
+        if status == "running":
+            row |= {"worker": "test", "heartbeat_at": "now", "started_at": "now"}
+        if status in ("completed", "failed", "cancelled"):
+            row |= {"completed_at": "now"}
+        if status == "failed":
+            row |= {"error": Jsonb({"title": "Failed", "detail": "on purpose"})}
+        row |= more
+        columns, marks = ", ".join(row), ", ".join(f"%({name})s" for name in row)
+        made = conn.execute(f"INSERT INTO jobs ({columns}) VALUES ({marks}) RETURNING id", row).fetchone()
+        assert made is not None
+        return UUID(str(made["id"]))
+
+    return make

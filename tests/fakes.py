@@ -1,0 +1,230 @@
+"""A `JobContext` in memory: what a kind's test needs of the world, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID, uuid4
+
+from goldsmith import datasets
+from goldsmith.errors import InvalidInput, JobCancelled, NotFound
+
+if TYPE_CHECKING:
+    from goldsmith.adapters import AdapterVersion, NewAdapter
+    from goldsmith.datasets import DatasetVersion, Example
+    from goldsmith.experiments import Decision, ExperimentData
+    from goldsmith.recordings import RecordedRun
+    from goldsmith.rules import Cluster, Rule
+    from goldsmith.student import ChatClient, Encoder, Student
+    from goldsmith.teacher import Teacher
+
+T = TypeVar("T")
+
+
+class FakeContext:
+    """Files lie under `tmp_path`: a second context with the same `tmp_path` sees the first one's artifacts and checkpoints.
+
+    The rest is in plain attributes, to be filled before a run and looked at after it; share one with
+    `other.recorded_runs = first.recorded_runs`. Jobs are keyed by their reference, `job:<id>`.
+    """
+
+    def __init__(self, tmp_path: Path, *, job_id: UUID | None = None, kind: str = "test", attempt: int = 1) -> None:
+        self.job_id = job_id or uuid4()
+        self.kind = kind
+        self.attempt = attempt
+        self.root = tmp_path
+        self.scratch = tmp_path / "scratch" / f"{self.job_id}-{attempt}"
+        self.scratch.mkdir(parents=True, exist_ok=True)
+
+        self.events: list[tuple[float, str, dict[str, float]]] = []
+        self.logs: list[tuple[str, dict[str, Any]]] = []
+        self.recorded_runs: dict[str, list[RecordedRun]] = {}
+        self.datasets: dict[str, list[tuple[DatasetVersion, list[Example]]]] = {}
+        self.saved_rules: dict[str, list[Rule]] = {}
+        self.saved_clusters: dict[str, list[Cluster]] = {}
+        self.adapters: dict[str, list[AdapterVersion]] = {}
+        self.aliases: dict[tuple[str, str], int] = {}
+        self.experiments: dict[str, ExperimentData] = {}
+        self.decisions: list[tuple[str, Decision]] = []
+
+        self.teacher_factory: Callable[..., Teacher] = _not_given("teacher_factory(provider, *, model, budget_usd, recorded)")
+        self.chat_factory: Callable[[], ChatClient] = _not_given("chat_factory()")
+        self.student_factory: Callable[..., Student] = _not_given("student_factory(base_model, adapter)")
+        self.encoder_factory: Callable[[str], Encoder] = _not_given("encoder_factory(name)")
+        self._cancel_at: int | None = None
+
+    @property
+    def ref(self) -> str:
+        return f"job:{self.job_id}"
+
+    def cancel_after(self, n: int) -> None:
+        """From the n-th call of `progress` on (the first is 1), `progress` raises `JobCancelled`."""
+        self._cancel_at = n
+
+    def progress(self, percent: float, message: str = "", **metrics: float) -> None:
+        assert 0 <= percent <= 100, f"progress is 0 to 100, not {percent}"
+        self.events.append((percent, message, metrics))
+        if self._cancel_at is not None and len(self.events) >= self._cancel_at:
+            raise JobCancelled("cancelled by the test")
+
+    def log(self, message: str, **data: Any) -> None:
+        self.logs.append((message, json.loads(json.dumps(data, allow_nan=False))))
+
+    def save_artifact(self, name: str, content: bytes | Path, media_type: str | None = None) -> str:
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name), f"{name!r} is no name for an artifact"
+        path = self.root / "artifacts" / str(self.job_id) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        return f"{self.ref}/{name}"
+
+    def artifact(self, ref: str) -> Path:
+        job_id, _, name = ref.removeprefix("job:").partition("/")
+        path = self.root / "artifacts" / job_id / name
+        if not name or not path.is_file():
+            raise NotFound(f"the artifact {ref} does not exist")
+        return path
+
+    def folder(self, path: str) -> Path:
+        if not Path(path).is_dir():
+            raise InvalidInput(f"the folder {path} does not exist")
+        return Path(path)
+
+    def checkpoint(self, folder: Path) -> None:
+        target = self._checkpoints / f"{self.attempt:04}"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(folder, target)
+
+    def restore(self) -> Path | None:
+        earlier = [path for path in self._checkpoints.glob("*") if int(path.name) < self.attempt]
+        return max(earlier, default=None)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.root / "checkpoints" / str(self.job_id)
+
+    def save_runs(self, runs: Sequence[RecordedRun]) -> None:
+        self.recorded_runs.setdefault(self.ref, []).extend(runs)
+
+    def runs(self, job_ref: str) -> Iterator[RecordedRun]:
+        yield from _of(self.recorded_runs, job_ref, "recorded runs")
+
+    def dataset(self, ref: str) -> DatasetVersion:
+        return self._frozen(ref)[0]
+
+    def examples(self, ref: str, split: str | None = None) -> Iterator[Example]:
+        yield from (example for example in self._frozen(ref)[1] if split in (None, example.split))
+
+    def _frozen(self, ref: str) -> tuple[DatasetVersion, list[Example]]:
+        name, version = datasets.parse_ref(ref)
+        versions = self.datasets.get(name, [])
+        number = len(versions) if version == "latest" else version
+        if not 1 <= number <= len(versions):
+            raise NotFound(f"{ref} does not exist; there is {[one.ref for all in self.datasets.values() for one, _ in all]}")
+        return versions[number - 1]
+
+    def save_dataset(
+        self, name: str, examples: Iterable[Example], *, manifest: Mapping[str, Any], parents: Sequence[str], rehearsal: bool
+    ) -> DatasetVersion:
+        rows = list(examples)
+        versions = self.datasets.setdefault(name, [])
+        version = datasets.DatasetVersion(
+            name=name,
+            version=len(versions) + 1,
+            job_id=self.job_id,
+            content_sha256=datasets.content_sha256(rows),
+            counts=datasets.count(rows),
+            manifest=json.loads(json.dumps(dict(manifest), allow_nan=False)),
+            parents=list(parents),
+            rehearsal=rehearsal or any(row.rehearsal for row in rows),
+            created_at=datetime.now(UTC),
+        )
+        versions.append((version, rows))
+        return version
+
+    def save_rules(self, rules: Sequence[Rule]) -> None:
+        self.saved_rules[self.ref] = list(rules)
+
+    def rules(self, job_ref: str) -> Iterator[Rule]:
+        yield from _of(self.saved_rules, job_ref, "rules")
+
+    def save_clusters(self, clusters: Sequence[Cluster]) -> None:
+        self.saved_clusters[self.ref] = list(clusters)
+
+    def adapter(self, ref: str) -> AdapterVersion:
+        name, _, which = ref.removeprefix("adapter:").partition("@")
+        number = int(which) if which.isdigit() else self.aliases.get((name, which), 0)
+        versions = self.adapters.get(name, [])
+        if not 1 <= number <= len(versions):
+            raise NotFound(f"{ref} does not exist; there is {[one.ref for all in self.adapters.values() for one in all]}")
+        return versions[number - 1]
+
+    def register_adapter(self, adapter: NewAdapter) -> AdapterVersion:
+        from goldsmith.adapters import AdapterVersion
+
+        versions = self.adapters.setdefault(adapter.name, [])
+        folder = self.root / "adapters" / adapter.name / str(len(versions) + 1)
+        shutil.copytree(adapter.folder, folder)
+        version = AdapterVersion(
+            name=adapter.name,
+            version=len(versions) + 1,
+            job_id=self.job_id,
+            base_model=adapter.base_model,
+            base_sha256=adapter.base_sha256,
+            tokenizer_sha256=adapter.tokenizer_sha256,
+            template_sha256=adapter.template_sha256,
+            dataset=adapter.dataset,
+            status="candidate",
+            method=adapter.method,
+            metrics=adapter.metrics,
+            files={
+                str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            },
+            folder=folder,
+            rehearsal=adapter.rehearsal,
+            created_at=datetime.now(UTC),
+        )
+        versions.append(version)
+        if adapter.alias is not None:
+            self.aliases[adapter.name, adapter.alias] = version.version
+        return version
+
+    def experiment(self, experiment_id: str) -> ExperimentData:
+        if experiment_id not in self.experiments:
+            raise NotFound(f"the experiment {experiment_id} does not exist")
+        return self.experiments[experiment_id]
+
+    def record_decision(self, experiment_id: str, decision: Decision) -> None:
+        self.decisions.append((experiment_id, decision))
+
+    def teacher(self, provider: str, *, model: str | None, budget_usd: float, recorded: bool) -> Teacher:
+        return self.teacher_factory(provider, model=model, budget_usd=budget_usd, recorded=recorded)
+
+    def chat(self) -> ChatClient:
+        return self.chat_factory()
+
+    def student(self, base_model: str, adapter: AdapterVersion | None = None) -> Student:
+        return self.student_factory(base_model, adapter)
+
+    def encoder(self, name: str) -> Encoder:
+        return self.encoder_factory(name)
+
+
+def _of(saved: dict[str, list[T]], job_ref: str, what: str) -> list[T]:
+    if job_ref not in saved:
+        raise NotFound(f"{job_ref} has no {what}; there are some of {sorted(saved)}")
+    return saved[job_ref]
+
+
+def _not_given(signature: str) -> Callable[..., Any]:
+    def refuse(*args: object, **kwargs: object) -> Any:
+        raise AssertionError(f"the run asked for a model that the test did not give: set ctx.{signature}")
+
+    return refuse
