@@ -39,7 +39,7 @@ class Message(BaseModel):
 class Example(BaseModel):
     """One row for training, in TRL's conversational form, with all that is needed to render it anew."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")  # not null: saving refuses NaN
 
     split: Split
     messages: list[Message] = Field(min_length=1, description="A corpus row ends with the user, a gold row with the assistant.")
@@ -232,7 +232,8 @@ def get(conn: psycopg.Connection[dict[str, Any]], name: str, version: int | Lite
     """One version; raises `NotFound`, which lists what there is instead."""
     number = None if version == "latest" else version
     row = conn.execute(
-        f"{_SELECT} WHERE d.name = %s AND (%s::int IS NULL OR v.version = %s) ORDER BY v.version DESC LIMIT 1", (name, number, number)
+        f"{_SELECT} WHERE d.name = %s AND (%s::int IS NULL OR v.version = %s) ORDER BY v.version DESC LIMIT 1",
+        (name, number, number),
     ).fetchone()
     if row is None:
         raise NotFound(f"dataset:{name}@{version} does not exist; {_what_exists(conn, name)}")

@@ -20,46 +20,12 @@ from uuid import UUID
 
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, ConfigDict
 
 from goldsmith.db import AsyncConnection, Connection
 from goldsmith.errors import Conflict, FencedOut, InvalidInput, NotFound
+from goldsmith.job import FINAL, Job, Status
 
-Status = Literal["waiting", "scheduled", "queued", "running", "completed", "failed", "cancelled"]
-FINAL: tuple[str, ...] = ("completed", "failed", "cancelled")
 RETELL_AFTER_S = 30  # a message told this long ago and not claimed is either behind a long queue or lost
-
-
-class Job(BaseModel):
-    """A job as readers see it."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    id: UUID
-    kind: str
-    config: dict[str, Any]
-    status: Status
-    queue: str
-    priority: int
-    progress: float
-    message: str
-    result: dict[str, Any] | None
-    error: dict[str, Any] | None
-    attempt: int
-    failures: int
-    max_attempts: int
-    heartbeat_at: datetime | None
-    worker: str | None
-    gpu_id: str | None
-    run_at: datetime | None
-    blocked_by: str | None
-    timeout: int
-    cancel_requested_at: datetime | None
-    created_by: str
-    cost_usd: float
-    created_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -247,7 +213,7 @@ SELECT id, gpu_id FROM job
 """
 
 WAKE_DUE = """
-UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = NULL WHERE status = 'scheduled' AND run_at <= now()
+UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = NULL WHERE status = 'scheduled' AND run_at <= now() RETURNING id
 """
 
 # Children of ended parents: all completed → go; one failed or cancelled → fail, with the parent's name.
@@ -291,6 +257,24 @@ UPDATE jobs SET published_at = now() WHERE id IN (
       AND (published_at IS NULL OR published_at < now() - %(retell_after_s)s * interval '1 second')
     ORDER BY (published_at IS NOT NULL), priority DESC, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) RETURNING id, kind, queue, priority
+"""
+
+LIST = """
+SELECT * FROM jobs
+WHERE (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
+  AND (%(before)s::uuid IS NULL OR id < %(before)s)
+ORDER BY id DESC LIMIT %(limit)s
+"""
+
+EVENTS = """
+SELECT seq, attempt, event, data, created_at FROM job_events
+WHERE job_id = %(id)s AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
+"""
+
+DEVSERVER_STATUS = """
+SELECT id, status, progress, message, result, error, created_at, started_at, completed_at FROM jobs
+WHERE id = %(id)s AND (completed_at IS NULL OR completed_at > now() - interval '24 hours')
 """
 
 GET = "SELECT * FROM jobs WHERE id = %(id)s"
@@ -367,6 +351,33 @@ def get(conn: Connection, job_id: UUID) -> Job:
     if row is None:
         raise NotFound(f"there is no job {job_id}")
     return Job.model_validate(row)
+
+
+async def get_async(conn: AsyncConnection, job_id: UUID) -> Job:
+    """`get` for the event loop; the same statement."""
+    row = await (await conn.execute(GET, {"id": job_id})).fetchone()
+    if row is None:
+        raise NotFound(f"there is no job {job_id}")
+    return Job.model_validate(row)
+
+
+def list_jobs(
+    conn: Connection,
+    *,
+    kind: str | None = None,
+    status: str | None = None,
+    created_after: datetime | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> list[Job]:
+    """Newest first; `before` is the last id of the page before (ids sort by age)."""
+    values = {"kind": kind, "status": status, "created_after": created_after, "before": before, "limit": limit}
+    return [Job.model_validate(row) for row in conn.execute(LIST, values).fetchall()]
+
+
+def events(conn: Connection, job_id: UUID, *, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
+    """The job's events after `seq`, in the order in which they were committed."""
+    return conn.execute(EVENTS, {"id": job_id, "after": after, "limit": limit}).fetchall()
 
 
 def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None) -> Claimed | None:
@@ -482,10 +493,15 @@ def rescue(conn: Connection, *, lease_s: float) -> Changed:
         if not held or not held["held"]:
             return changed
         changed.lost = [row["id"] for row in conn.execute(LOST, {"lease": lease_s})]
-        conn.execute(WAKE_DUE)
+        wake_due(conn)
         _wake_children(conn, None)
         conn.execute(UNBLOCK)
     return changed
+
+
+def wake_due(conn: Connection) -> int:
+    """Queue the scheduled jobs whose time has come; returns how many."""
+    return len(conn.execute(WAKE_DUE).fetchall())
 
 
 def tell(conn: Connection, queue: str, limit: int, *, retell_after_s: float = RETELL_AFTER_S) -> list[Told]:
@@ -498,3 +514,11 @@ def untold(conn: Connection) -> dict[str, int]:
     """How many unblocked queued jobs each queue has: what the broker should hold."""
     rows = conn.execute("SELECT queue, count(*) AS n FROM jobs WHERE status = 'queued' AND blocked_by IS NULL GROUP BY queue")
     return {row["queue"]: row["n"] for row in rows}
+
+
+def unfinished(conn: Connection) -> dict[str, dict[str, int]]:
+    """Jobs that have not ended, by queue and state; every queue and state is there, also with 0."""
+    counts = {queue: dict.fromkeys(("waiting", "scheduled", "queued", "running"), 0) for queue in ("io", "cpu", "gpu")}
+    for row in conn.execute("SELECT queue, status, count(*) AS n FROM jobs WHERE completed_at IS NULL GROUP BY queue, status"):
+        counts[row["queue"]][row["status"]] = row["n"]
+    return counts

@@ -36,3 +36,8 @@ def current(url: str) -> str | None:
             return None
         version = conn.execute("SELECT version_num FROM alembic_version").fetchone()
         return version["version_num"] if version else None
+
+
+def knows(revision: str) -> bool:
+    """Whether this code's history has the revision; one that it lacks was made by newer code."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config("")).walk_revisions())

@@ -48,7 +48,9 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if self.size != len(self.members) or not self.members:
-            raise InvalidInput(f"cluster {self.label} says it has {self.size} members and lists {len(self.members)}; at least 1, and as many as listed")
+            raise InvalidInput(
+                f"cluster {self.label}: size {self.size}, members listed {len(self.members)}; equal, and at least 1"
+            )
 
 
 def save_rules(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: int, rules: Sequence[Rule]) -> None:
@@ -60,7 +62,10 @@ def save_rules(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: 
             cursor.executemany(
                 "INSERT INTO rules (job_id, ordinal, session_id, config_id, language, origin, rule, evidence)"
                 " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-                [(job_id, r.ordinal, r.session_id, r.config_id, r.language, r.origin, r.rule, Jsonb(r.evidence)) for r in rules],
+                [
+                    (job_id, r.ordinal, r.session_id, r.config_id, r.language, r.origin, r.rule, Jsonb(r.evidence))
+                    for r in rules
+                ],
             )
 
 

@@ -21,6 +21,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Where the API listens; anything but loopback needs an API key first.")
     port: int = Field(17804, ge=1, le=65535, description="Port of the API.")
+    flower_host: str = Field("127.0.0.1", description="Where Flower listens; it has no login of its own.")
     flower_port: int = Field(17805, ge=1, le=65535, description="Port of Flower.")
     serve_port: int = Field(17806, ge=1, le=65535, description="Port of the model server.")
     rehearsal_port: int = Field(17807, ge=1, le=65535, description="Port of the rehearsal teacher (--rehearsal only).")
@@ -30,7 +31,6 @@ class Settings(BaseSettings):
     import_roots: Annotated[list[Path], NoDecode] = Field(
         [Path("examples")], description="Folders that import jobs may read, separated by colons."
     )
-    checkout: Path | None = Field(None, description="A devserver checkout whose configs `intercept` renders without an import.")
     allow_providers: Annotated[list[str], NoDecode] = Field(
         [], description="Teachers outside this machine that may see recorded (children's) data, separated by commas."
     )
@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     lease_s: float = Field(30, ge=2, le=600, description="A job without a heartbeat for this long is put back.")
     rescue_every_s: float = Field(5, ge=0.2, le=60, description="How often lost jobs are looked for.")
     grace_s: float = Field(20, ge=0.5, le=600, description="Time between asking a run to stop and killing it.")
+    api_key: SecretStr | None = Field(None, description="When set, every request must carry it as a bearer token.")
+    max_waiting: int = Field(1000, ge=1, description="Unstarted jobs from which on the devserver's contract answers 429.")
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest request body.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
@@ -64,7 +66,7 @@ class Settings(BaseSettings):
     def _commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("state_dir", "lock_dir", "checkout", "prices")
+    @field_validator("state_dir", "lock_dir", "prices")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.absolute() if value else value

@@ -66,7 +66,7 @@ class Checkout(BaseModel):
         known = [config.config_id for config in self.configs]
         raise InvalidInput(
             f"config_id {config_id!r} is not known; known are {', '.join(known)}",
-            errors=[{"field": "config_id", "value": config_id, "allowed": known}],
+            errors=[{"field": "config_id", "value": config_id, "message": f"known ids: {', '.join(known)}"}],
         )
 
 
@@ -80,7 +80,7 @@ def read_checkout(root: Path) -> tuple[Checkout, list[Skipped]]:
     if base is None:
         raise InvalidInput(
             f"{root} is no devserver checkout: neither {CONFIGS} nor devserver/{CONFIGS} is in it",
-            errors=[{"field": "checkout", "value": str(root), "allowed": f"a folder that contains devserver/{CONFIGS}"}],
+            errors=[{"field": "checkout", "value": str(root), "message": f"must be a folder that contains devserver/{CONFIGS}"}],
         )
     try:
         paths = sorted(checked(base / CONFIGS, root).iterdir())
@@ -88,7 +88,7 @@ def read_checkout(root: Path) -> tuple[Checkout, list[Skipped]]:
         task = _task(base / TASK, root)
     except (Unreadable, OSError) as error:
         raise InvalidInput(
-            f"the checkout {root} cannot be used: {error}", errors=[{"field": "checkout", "value": str(root), "allowed": str(error)}]
+            f"the checkout {root} cannot be used: {error}", errors=[{"field": "checkout", "value": str(root), "message": str(error)}]
         ) from None
     configs: dict[str, InterceptionConfig] = {}
     skipped: list[Skipped] = []
@@ -105,7 +105,7 @@ def read_checkout(root: Path) -> tuple[Checkout, list[Skipped]]:
     if not configs:
         raise InvalidInput(
             f"no usable interception config in {base / CONFIGS}" + "".join(f"; {each.path}: {each.reason}" for each in skipped[:5]),
-            errors=[{"field": "checkout", "value": str(root), "allowed": "at least one visible text_transformation config"}],
+            errors=[{"field": "checkout", "value": str(root), "message": "needs at least one visible text_transformation config"}],
         )
     return Checkout(template=template, task=task, configs=[configs[key] for key in sorted(configs)]), skipped
 

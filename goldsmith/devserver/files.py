@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-MAX_BYTES = 4_000_000  # the longest recorded text seen in practice has a few thousand characters; metadata.json tens of kB
+MAX_BYTES = 4_000_000  # a guess with room: a metadata.json has tens of kB
 
 
 class Skipped(BaseModel):
@@ -22,7 +22,10 @@ class Skipped(BaseModel):
 
 
 class Unreadable(Exception):
-    """The message is the reason that the reader's caller reports."""
+    """The message is the reason that the reader's caller reports, in characters that JSON and Postgres can hold."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason.encode("utf-8", "backslashreplace").decode())
 
 
 def relative(path: Path, root: Path) -> str:
@@ -74,11 +77,11 @@ def read_json(path: Path, root: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
     """The JSON object in a file inside of `root`, its strings free of NUL and lone surrogates; raises `Unreadable`."""
     text = read_text(path, root, limit)
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         cut = "; it ends too early (truncated)" if error.pos >= len(text.rstrip()) - 1 else ""
         raise Unreadable(f"{path.name} is not JSON: {error.msg} at position {error.pos}{cut}") from None
-    except (RecursionError, ValueError) as error:  # nested too deeply; a number of more than 4300 digits
+    except (RecursionError, ValueError) as error:  # nested too deeply; NaN; a number of more than 4300 digits
         raise Unreadable(f"{path.name} is not usable JSON: {_words(error)}") from None
     if not isinstance(value, dict):
         raise Unreadable(f"{path.name} holds a {type(value).__name__}, not an object")
@@ -86,6 +89,10 @@ def read_json(path: Path, root: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
     if bad is not None:
         raise Unreadable(f"{path.name} has {bad} in a string")
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not allowed in JSON")
 
 
 def _unstorable(value: object) -> str | None:

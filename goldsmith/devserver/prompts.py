@@ -1,4 +1,4 @@
-"""The prompt that a config makes of an input: one renderer for training and for live answers, so that both see the same bytes."""
+"""The prompt that a config makes of an input: one renderer for training and for live answers, so both see the same bytes."""
 
 from __future__ import annotations
 

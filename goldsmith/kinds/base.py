@@ -13,8 +13,10 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 class Reference:
     """Marks a field that points to something; submitting checks that it is there and pins what moves."""
 
-    def __init__(self, to: Literal["job", "artifact", "dataset", "adapter", "experiment"]) -> None:
+    def __init__(self, to: Literal["job", "artifact", "dataset", "adapter", "experiment"], *, kind: str | None = None) -> None:
         self.to = to
+        self.kind = kind
+        """For jobs: the only kind that will do."""
 
 
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]

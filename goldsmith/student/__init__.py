@@ -25,12 +25,16 @@ class Student(Protocol):
     """A causal language model in this process, with at most one adapter in use."""
 
     base_model: str
-    model: Any
-    """The transformers model, wrapped by PEFT once an adapter was used."""
+    folder: Path
+    """The base model's files."""
     tokenizer: Any
     base_sha256: str
     tokenizer_sha256: str
     template_sha256: str
+
+    @property
+    def model(self) -> Any:
+        """The transformers model, loaded at the first use; wrapped by PEFT once an adapter was used."""
 
     def use(self, adapter: AdapterVersion | None) -> None:
         """Answer with this adapter from now on, or with the base model (None).

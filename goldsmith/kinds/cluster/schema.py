@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from goldsmith.kinds.base import JobConfig, JobRef, JobResult
+from goldsmith.kinds.base import JobConfig, JobRef, JobResult, Reference
 
 
 class ClusterConfig(JobConfig):
@@ -14,23 +14,28 @@ class ClusterConfig(JobConfig):
     isolated: ClassVar[bool] = True
 
     kind: Literal["cluster"] = "cluster"
-    rules: JobRef = Field(description="The rules job whose sessions are clustered.")
-    runs: JobRef = Field(description="The import job with the recorded texts of these sessions.")
+    rules: Annotated[JobRef, Reference("job", kind="rules")] = Field(description="The rules job whose sessions are clustered.")
+    runs: Annotated[JobRef, Reference("job", kind="import")] = Field(
+        description="The import job with the recorded texts of these sessions."
+    )
     encoder: Literal["minilm"] = Field("minilm", description="What turns texts into vectors. minilm is trained on English.")
     delta_sse_max: float = Field(
         8.0,
         gt=0,
         le=1e6,
-        description="Two clusters are merged while this raises the within-cluster sum of squares by less. In the unit space of the"
-        " dual features; 8 is a Ward height of 4, as in UNO's reference code.",
+        description="Two clusters are merged while this raises the within-cluster sum of squares by less. In the unit space of"
+        " the dual features; 8 is a Ward height of 4, as in UNO's reference code.",
     )
     scale_with_n: bool = Field(
         False,
-        description="Multiply delta_sse_max by sessions / 1000. The sum of squares grows with the number of sessions: at the fixed"
-        " value a few hundred sessions are one cluster and thousands fall into ever more.",
+        description="Multiply delta_sse_max by sessions / 1000. The sum of squares grows with the number of sessions: at the"
+        " fixed value a few hundred sessions are one cluster and thousands fall into ever more.",
     )
     min_cluster_size: int = Field(
-        30, ge=1, le=1_000_000, description="Smaller clusters get no adapter: status fallback. 30 leaves 6 for a validation of 20 %."
+        30,
+        ge=1,
+        le=1_000_000,
+        description="Smaller clusters get no adapter: status fallback. 30 leaves 6 for a validation of 20 %.",
     )
 
 
@@ -49,7 +54,7 @@ class ClusterResult(JobResult):
     clusters_fixed: int = Field(description="Clusters at the config's delta_sse_max.")
     clusters_scaled: int = Field(description="Clusters at delta_sse_max * sessions / 1000.")
     stability_ari: float = Field(
-        description="Adjusted Rand index against the clustering of the same vectors moved by 0.1 %: far below 1, the partition is"
-        " no structure of the data."
+        description="Adjusted Rand index against the clustering of the same vectors moved by 0.1 %: far below 1, the partition"
+        " is no structure of the data."
     )
     note: str

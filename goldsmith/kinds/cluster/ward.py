@@ -99,10 +99,12 @@ def check_memory(n: int) -> None:
         )
 
 
-def free_memory() -> int:
-    """Bytes that this process may still take: what the machine has, or less where a container's limit is nearer."""
+def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process may still take: what the machine has, or less where a container's limit (cgroup 2) is nearer."""
     free = int(psutil.virtual_memory().available)
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    limit = cgroup / "memory.max"
     if limit.is_file() and (text := limit.read_text().strip()) != "max":
-        free = min(free, int(text) - int(used.read_text()))
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        used = int((cgroup / "memory.current").read_text()) - int(stat["inactive_file"])  # cached files give way
+        free = min(free, int(text) - used)
     return free

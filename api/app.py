@@ -1,0 +1,133 @@
+"""The HTTP door: routes, keys, errors, limits. No SQL text beyond a noun's, no ML."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import Depends, FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import catalog, devserver, errors, experiments, health, jobs
+from api.state import State, require_key
+from goldsmith.errors import GoldsmithError
+from goldsmith.settings import Settings
+
+log = structlog.get_logger()
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API. Refuses to listen beyond loopback without a key."""
+    if settings.host not in LOOPBACK and settings.api_key is None:
+        raise GoldsmithError(f"GOLDSMITH_HOST is {settings.host}: beyond loopback a key is needed; set GOLDSMITH_API_KEY")
+    state = State(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await state.open()
+        yield
+        await state.close()
+
+    app = FastAPI(
+        title="Goldsmith",
+        version="0.1.0",
+        summary="A job queue that distils a large teacher model into small students.",
+        lifespan=lifespan,
+        separate_input_output_schemas=False,
+    )
+    app.state.goldsmith = state
+    errors.install(app)
+    app.include_router(health.router)
+    for router in (jobs.router, catalog.router, experiments.router, devserver.router):
+        app.include_router(router, dependencies=[Depends(require_key)])
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Observe)
+    if settings.api_key is None:  # a page in a browser must not reach it under another name (DNS rebinding)
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "::1", "testserver"])
+    return app
+
+
+class Observe:
+    """Request ids in, out and into every log line; counts by route template."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
+        request_id = given if REQUEST_ID.match(given) else uuid.uuid4().hex
+        started, status = time.perf_counter(), 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_with_id)
+            finally:
+                route = getattr(scope.get("route"), "path", "unmatched")
+                health.observe(scope["method"], route, status, started)
+
+
+class BodyLimit:
+    """Refuses a body over the limit, whether it says its length or not."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if length.isdigit() and int(length) > self.limit:
+            return await _too_large(scope, send, self.limit)
+        taken = 0
+        answered = False
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.limit:
+                raise _TooLarge
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal answered
+            answered = answered or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, counted, watched)
+        except _TooLarge:
+            if not answered:
+                await _too_large(scope, send, self.limit)
+        return None
+
+
+class _TooLarge(BaseException):
+    """Passes every `except Exception` between the reader and the limit."""
+
+
+async def _too_large(scope: Scope, send: Send, limit: int) -> None:
+    problem: dict[str, Any] = {"type": "about:blank", "title": "Payload too large", "status": 413, "instance": scope["path"]}
+    problem["detail"] = f"the body is larger than {limit} bytes (GOLDSMITH_MAX_BODY_BYTES)"
+    body = json.dumps(problem).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,60 @@
+"""Reads a JSON body strictly: what cannot be stored or is not JSON is refused here, with its place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+
+from goldsmith.errors import InvalidInput
+
+MAX_DEPTH = 64
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The body as an object. 415: not JSON by its content type; 400: not UTF-8 or not JSON; 422: not an object, NUL, lone surrogate."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise HTTPException(415, f"send application/json, not {media_type or 'a body without Content-Type'}")
+    raw = await request.body()
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise HTTPException(400, f"the body is not UTF-8 (byte {error.start})") from None
+    try:
+        body = json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise HTTPException(400, "the body is nested too deeply") from None
+    except ValueError as error:
+        raise HTTPException(400, f"the body is not JSON: {str(error)[:200]}") from None
+    if not isinstance(body, dict):
+        raise InvalidInput(f"the body must be a JSON object, not {type(body).__name__}")
+    _check_storable(body, "", 0)
+    return body
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_storable(value: Any, path: str, depth: int) -> None:
+    """Postgres stores neither NUL nor lone surrogates."""
+    if depth > MAX_DEPTH:
+        raise HTTPException(400, f"the body is nested deeper than {MAX_DEPTH} levels")
+    match value:
+        case str():
+            if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+                message = "must not contain NUL or lone surrogates"
+                raise InvalidInput(f"{path}: {message}", errors=[{"field": path, "message": message}])
+        case dict():
+            for key, inner in value.items():
+                shown = key.encode("utf-8", "replace").decode()[:100]
+                _check_storable(key, f"{path}.{shown}".strip("."), depth + 1)
+                _check_storable(inner, f"{path}.{shown}".strip("."), depth + 1)
+        case list():
+            for index, inner in enumerate(value):
+                _check_storable(inner, f"{path}.{index}".strip("."), depth + 1)
+        case int() if abs(value) > 2**63:
+            raise InvalidInput(f"{path}: integers must fit 64 bits", errors=[{"field": path, "message": "must fit 64 bits"}])

@@ -1,0 +1,162 @@
+"""What outlives a job: kinds, datasets, adapters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.body import read_json
+from api.jobs import MISSING, REFUSALS
+from api.state import StateDep
+from goldsmith import adapters, datasets
+from goldsmith.adapters import AdapterVersion
+from goldsmith.datasets import DatasetVersion, Example
+from goldsmith.errors import NotFound
+from goldsmith.kinds.base import NAME_PATTERN
+from goldsmith.kinds.registry import kinds
+
+router = APIRouter(prefix="/v1")
+
+NameParam = Annotated[str, Path(pattern=f"^{NAME_PATTERN}$")]
+VersionParam = Annotated[int, Path(ge=1, le=999_999_999)]
+
+
+class KindView(BaseModel):
+    kind: str
+    summary: str
+    queue: str
+    isolated: bool
+    timeout_s: int
+    max_attempts: int
+    config: dict[str, Any]
+    """JSON Schema of what is asked."""
+    result: dict[str, Any]
+    """JSON Schema of what comes out."""
+
+
+class DatasetView(DatasetVersion):
+    ref: str
+    files: list[str]
+
+
+class AdapterView(BaseModel):
+    adapter: AdapterVersion
+    ref: str
+
+
+class AliasBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = Field(ge=1, description="The version that the alias means from now on.")
+
+
+@router.get("/kinds", tags=["kinds"])
+def list_kinds() -> list[KindView]:
+    """Every kind of job, with the JSON Schema of its config and its result."""
+    return [
+        KindView(
+            kind=name,
+            summary=(kind.config.__doc__ or "").strip().splitlines()[0],
+            queue=kind.config.queue,
+            isolated=kind.config.isolated,
+            timeout_s=kind.config.timeout_s,
+            max_attempts=kind.config.max_attempts,
+            config=kind.config.model_json_schema(),
+            result=kind.result.model_json_schema(mode="serialization"),
+        )
+        for name, kind in kinds().items()
+    ]
+
+
+def _dataset(version: DatasetVersion) -> DatasetView:
+    return DatasetView(**version.model_dump(), ref=version.ref, files=sorted(version.manifest.get("files", {})))
+
+
+@router.get("/datasets", tags=["datasets"], responses=REFUSALS)
+def list_datasets(state: StateDep) -> list[DatasetView]:
+    """The newest version of each."""
+    with state.database.connection() as conn:
+        return [_dataset(version) for version in datasets.list_datasets(conn)]
+
+
+@router.get("/datasets/{name}", tags=["datasets"], responses=MISSING)
+def list_dataset_versions(name: NameParam, state: StateDep) -> list[DatasetView]:
+    with state.database.connection() as conn:
+        return [_dataset(version) for version in datasets.list_versions(conn, name)]
+
+
+@router.get("/datasets/{name}/{version}", tags=["datasets"], responses=MISSING)
+def get_dataset(name: NameParam, version: VersionParam, state: StateDep) -> DatasetView:
+    with state.database.connection() as conn:
+        return _dataset(datasets.get(conn, name, version))
+
+
+@router.get("/datasets/{name}/{version}/examples", tags=["datasets"], responses=MISSING)
+def get_examples(
+    name: NameParam,
+    version: VersionParam,
+    state: StateDep,
+    split: datasets.Split | None = None,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[Example]:
+    """The rows, in their frozen order."""
+    with state.database.connection() as conn:
+        return datasets.examples_of(conn, f"dataset:{name}@{version}", split, offset, limit)
+
+
+@router.get("/datasets/{name}/{version}/files/{file}", tags=["datasets"], responses=MISSING, response_class=FileResponse)
+def download_dataset(name: NameParam, version: VersionParam, file: str, state: StateDep) -> FileResponse:
+    with state.database.connection() as conn:
+        files = datasets.files(conn, f"dataset:{name}@{version}")
+    if file not in files:
+        raise NotFound(f"dataset:{name}@{version} has no file {file!r}; it has: {', '.join(sorted(files))}")
+    return FileResponse(state.storage.existing(files[file].uri), filename=f"{name}-{version}-{file}")
+
+
+@router.get("/adapters", tags=["adapters"], responses=REFUSALS)
+def list_adapters(state: StateDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AdapterView]:
+    """The newest versions first."""
+    with state.database.connection() as conn:
+        return [AdapterView(adapter=one, ref=one.ref) for one in adapters.list_adapters(conn, state.storage, limit=limit)]
+
+
+@router.get("/adapters/{name}", tags=["adapters"], responses=MISSING)
+def list_adapter_versions(name: NameParam, state: StateDep) -> list[AdapterView]:
+    with state.database.connection() as conn:
+        found = adapters.list_adapters(conn, state.storage, name)
+    if not found:
+        raise NotFound(f"there is no adapter {name!r}")
+    return [AdapterView(adapter=one, ref=one.ref) for one in found]
+
+
+@router.get("/adapters/{name}/{version}", tags=["adapters"], responses=MISSING)
+def get_adapter(name: NameParam, version: Annotated[str, Path(pattern=r"^([1-9][0-9]{0,8}|[a-z][a-z0-9._-]{0,63})$")], state: StateDep) -> AdapterView:
+    """By version number or by alias."""
+    with state.database.connection() as conn:
+        try:
+            found = adapters.get(conn, state.storage, f"adapter:{name}@{version}")
+        except adapters.ReferenceNotUsable as error:
+            raise NotFound(error.detail) from None
+    return AdapterView(adapter=found, ref=found.ref)
+
+
+@router.put("/adapters/{name}/aliases/{alias}", tags=["adapters"], responses=MISSING, openapi_extra={
+    "requestBody": {"required": True, "content": {"application/json": {"schema": AliasBody.model_json_schema()}}}
+})
+async def set_alias(
+    name: NameParam, alias: Annotated[str, Path(pattern=f"^{adapters.ALIAS_PATTERN}$")], request: Request, state: StateDep
+) -> AdapterView:
+    """Let an alias (`champion`, `challenger`, …) mean a version from now on. `champion` answers live requests."""
+    body = AliasBody.model_validate(await read_json(request))
+    def move() -> AdapterVersion:
+        with state.database.connection() as conn:
+            adapters.set_alias(conn, name, alias, body.version)
+            return adapters.get(conn, state.storage, f"adapter:{name}@{alias}")
+
+    found = await to_thread.run_sync(move)
+    return AdapterView(adapter=found, ref=found.ref)

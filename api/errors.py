@@ -1,0 +1,81 @@
+"""Errors as RFC 9457 problem documents, from one place. No stack trace and no SQL ever leaves the server."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import psycopg
+import psycopg_pool
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from goldsmith.errors import GoldsmithError, InvalidInput
+from goldsmith.kinds.registry import field_errors, shown
+
+log = structlog.get_logger()
+TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Payload too large", 415: "Unsupported media type"}
+
+
+def problem(
+    request: Request, status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
+) -> JSONResponse:
+    """A problem document; the devserver's own paths also get its `error` key."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": request.url.path}
+    if request.url.path.startswith("/api/"):
+        body["error"] = detail
+    return JSONResponse(body | extra, status, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    @app.exception_handler(GoldsmithError)
+    async def known(request: Request, error: GoldsmithError) -> JSONResponse:
+        if error.status >= 500:
+            log.error("refused", error=error.detail)
+        extra: dict[str, Any] = dict(error.extra)
+        headers = extra.pop("headers", None)
+        if isinstance(error, InvalidInput) and error.errors:
+            extra["errors"] = error.errors
+        return problem(request, error.status, error.title, error.detail, headers=headers, **extra)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = [
+            {"field": ".".join(map(str, entry["loc"][1:])), "in": entry["loc"][0], "value": shown(entry.get("input")), "message": entry["msg"]}
+            for entry in error.errors()
+        ]
+        detail = "; ".join(f"{entry['in']} {entry['field']}: {entry['message']}" for entry in found)
+        return problem(request, 422, "Invalid input", detail, errors=found)
+
+    @app.exception_handler(ValidationError)
+    async def wrong_body(request: Request, error: ValidationError) -> JSONResponse:
+        found = field_errors(error)
+        detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in found)
+        return problem(request, 422, "Invalid input", detail, errors=found)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers) if error.headers else None
+        detail = error.detail
+        if error.status_code == 404 and detail == "Not Found":
+            detail = f"there is nothing at {request.url.path}; see /docs"
+        if error.status_code == 405 and headers and "allow" in {name.lower() for name in headers}:
+            detail = f"{request.method} is not allowed here; allowed: {next(iter(headers.values()))}"
+        return problem(request, error.status_code, TITLES.get(error.status_code, "Error"), detail, headers=headers)
+
+    async def away(request: Request, error: Exception) -> JSONResponse:
+        log.error("database away", error=str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return problem(request, 503, "Service unavailable", "the database does not answer", headers={"Retry-After": "2"})
+
+    app.add_exception_handler(psycopg.OperationalError, away)
+    app.add_exception_handler(psycopg_pool.PoolTimeout, away)
+
+    @app.exception_handler(Exception)
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
+        trace_id = secrets.token_hex(6)
+        log.error("request broke", trace_id=trace_id, path=request.url.path, exc_info=error)
+        return problem(request, 500, "Internal error", f"see the server's log for traceback {trace_id}", traceback_id=trace_id)

@@ -1,0 +1,197 @@
+"""`/v1/jobs`: put jobs in, look at them, cancel them, fetch what they left."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import FileResponse
+from pydantic import AwareDatetime, BaseModel
+
+from api.body import read_json
+from api.state import State, StateDep
+from goldsmith import artifacts, jobs, live, submit
+from goldsmith.errors import InvalidInput
+from goldsmith.job import Job, Status
+from goldsmith.kinds.intercept.schema import InterceptConfig
+from goldsmith.kinds.registry import kinds
+from goldsmith.references import reference_fields
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+PROBLEM = {"description": "A problem document (RFC 9457)", "content": {"application/problem+json": {}}}
+REFUSALS: dict[int | str, dict[str, Any]] = {status: PROBLEM for status in (400, 401, 413, 415, 422, 503)}
+MISSING: dict[int | str, dict[str, Any]] = {status: PROBLEM for status in (401, 404, 422, 503)}
+
+
+class JobPage(BaseModel):
+    jobs: list[Job]
+    next_cursor: str | None
+    """Give it as `cursor` for the next page; null on the last."""
+
+
+class Event(BaseModel):
+    seq: int
+    attempt: int
+    event: str
+    data: dict[str, Any]
+    created_at: datetime
+
+
+class EventPage(BaseModel):
+    events: list[Event]
+    next_after: int
+    """Give it as `after` to go on from here."""
+    status: Status
+
+
+class ArtifactView(BaseModel):
+    name: str
+    ref: str
+    bytes: int
+    sha256: str
+    media_type: str
+    created_at: datetime
+    url: str
+
+
+def submit_body() -> dict[str, Any]:
+    """The OpenAPI of a submit: any kind's config, and the queue's options."""
+    schemas = [kind.config.model_json_schema(ref_template=f"#/components/schemas/{name}__{{model}}") for name, kind in kinds().items()]
+    for schema in schemas:
+        schema.pop("$defs", None)
+        schema["properties"]["options"] = submit.JobOptions.model_json_schema()
+    examples = {"import": {"value": {"kind": "import", "folder": "examples/workshop/exports/json", "checkout": "examples/workshop/devserver"}}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": schemas}, "examples": examples}}}}
+
+
+async def submit_job(state: State, body: dict[str, Any], *, idempotency_key: str | None = None) -> tuple[Job, bool]:
+    """Parse, check, write, and tell the broker soon."""
+    config, options = submit.parse(body)
+    if reference_fields(type(config)):
+        job, created = await _in_thread(state, _with_references, config, options, body, idempotency_key)
+    else:
+        new = submit.new_job(config, options, idempotency_key=idempotency_key, body=body)
+        async with state.async_database.connection() as conn:
+            job, created = await jobs.submit_async(conn, new)
+    if created:
+        state.publish_soon(jobs.told(job))
+    return job, created
+
+
+def _with_references(state: State, config: Any, options: Any, body: dict[str, Any], key: str | None) -> tuple[Job, bool]:
+    with state.database.connection() as conn:
+        if isinstance(config, InterceptConfig):
+            config = live.fill_in(conn, state.storage, config, state.settings)
+        return submit.submit(conn, config, options, body=body, idempotency_key=key)
+
+
+async def _in_thread(state: State, call: Any, *args: Any) -> Any:
+    return await to_thread.run_sync(call, state, *args)
+
+
+@router.post("", status_code=202, responses=REFUSALS, response_model=Job, openapi_extra=submit_body())
+async def submit_a_job(
+    request: Request,
+    response: Response,
+    state: StateDep,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
+) -> Job:
+    """Put a job into the queue. The same `Idempotency-Key` with the same body returns the first job; with another body it is a 422."""
+    job, created = await submit_job(state, await read_json(request), idempotency_key=idempotency_key)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if not created:
+        response.headers["Idempotent-Replayed"] = "true"
+    return job
+
+
+@router.get("", responses=REFUSALS)
+def list_jobs(
+    state: StateDep,
+    kind: Annotated[str | None, Query(max_length=64)] = None,
+    status: Status | None = None,
+    created_after: AwareDatetime | None = None,
+    cursor: UUID | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> JobPage:
+    """Newest first."""
+    if kind is not None and kind not in kinds():
+        message = f"must be one of: {', '.join(kinds())}"
+        raise InvalidInput(f"kind {message}", errors=[{"field": "kind", "value": kind, "message": message}])
+    with state.database.connection() as conn:
+        page = jobs.list_jobs(conn, kind=kind, status=status, created_after=created_after, before=cursor, limit=limit + 1)
+    return JobPage(jobs=page[:limit], next_cursor=str(page[limit - 1].id) if len(page) > limit else None)
+
+
+@router.get("/{job_id}", responses=MISSING)
+async def get_job(job_id: UUID, state: StateDep) -> Job:
+    async with state.async_database.connection() as conn:
+        return await jobs.get_async(conn, job_id)
+
+
+@router.get("/{job_id}/events", responses=MISSING)
+def get_events(
+    job_id: UUID,
+    state: StateDep,
+    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+) -> EventPage:
+    """What happened, in order; ask again with `after` = the `next_after` of the last page."""
+    with state.database.connection() as conn:
+        job = jobs.get(conn, job_id)
+        found = [Event.model_validate(row) for row in jobs.events(conn, job_id, after=after, limit=limit)]
+    return EventPage(events=found, next_after=found[-1].seq if found else after, status=job.status)
+
+
+@router.post("/{job_id}/cancel", responses=MISSING | {409: PROBLEM}, status_code=202)
+def cancel_job(job_id: UUID, state: StateDep) -> Job:
+    """What has not started is cancelled at once; what runs is asked to stop. Cancelling twice is a no-op."""
+    with state.database.connection() as conn:
+        return jobs.cancel(conn, job_id)
+
+
+@router.post("/{job_id}/retry", responses=MISSING | {409: PROBLEM}, status_code=202)
+async def retry_job(job_id: UUID, state: StateDep) -> Job:
+    """Queue a failed or cancelled job again; its failures are counted anew."""
+    told, job = await _in_thread(state, _retry, job_id)
+    state.publish_soon([told])
+    result: Job = job
+    return result
+
+
+def _retry(state: State, job_id: UUID) -> tuple[jobs.Told, Job]:
+    with state.database.connection() as conn:
+        return jobs.retry(conn, job_id), jobs.get(conn, job_id)
+
+
+@router.get("/{job_id}/artifacts", responses=MISSING)
+def list_artifacts(job_id: UUID, state: StateDep) -> list[ArtifactView]:
+    with state.database.connection() as conn:
+        jobs.get(conn, job_id)
+        found = artifacts.of_job(conn, job_id)
+    return [
+        ArtifactView(
+            name=one.name,
+            ref=one.ref,
+            bytes=one.bytes,
+            sha256=one.sha256,
+            media_type=one.media_type,
+            created_at=one.created_at,
+            url=f"/v1/jobs/{job_id}/artifacts/{one.name}",
+        )
+        for one in found
+    ]
+
+
+@router.get("/{job_id}/artifacts/{name}", responses=MISSING | {200: {"content": {"application/octet-stream": {}}}}, response_class=FileResponse)
+def download_artifact(job_id: UUID, name: str, state: StateDep) -> FileResponse:
+    """The file itself; range requests are answered."""
+    with state.database.connection() as conn:
+        jobs.get(conn, job_id)
+        found = artifacts.get(conn, job_id, name)
+    path = state.storage.existing(found.uri)
+    headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+    return FileResponse(path, media_type=found.media_type, filename=found.name, headers=headers)

@@ -1,0 +1,79 @@
+"""What the routes share: the databases, the queue, the settings; opened and closed with the app."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Iterable
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Request
+
+from goldsmith import jobs
+from goldsmith.db import AsyncDatabase, Database
+from goldsmith.errors import Unauthorized
+from goldsmith.jobs import Told
+from goldsmith.queue import Queue
+from goldsmith.rescue import RescueThread
+from goldsmith.settings import Settings
+from goldsmith.storage import Storage
+
+log = structlog.get_logger()
+
+
+class State:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database)
+        self.async_database = AsyncDatabase(settings.database)
+        self.queue = Queue(settings.broker)
+        self.storage = Storage(settings.state_dir)
+        self.rescue = RescueThread(self.database, self.queue, lease_s=settings.lease_s, every_s=settings.rescue_every_s)
+        self._publishing: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        self.database.open()
+        await self.async_database.open()
+        self.rescue.start()
+
+    async def close(self) -> None:
+        self.rescue.stop()
+        await asyncio.gather(*self._publishing)
+        await self.async_database.close()
+        self.database.close()
+
+    def publish_soon(self, told: Iterable[Told]) -> None:
+        """Tell the broker off the event loop, after the reply if need be. What it does not take, rescue tells later."""
+        if not (messages := list(told)):
+            return
+        task = asyncio.get_running_loop().create_task(asyncio.to_thread(self._publish, messages))
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
+
+    def _publish(self, messages: list[Told]) -> None:
+        refused = self.queue.publish(messages)
+        if refused:
+            log.warning("the broker did not take jobs; rescue will publish them", jobs=len(refused))
+            with self.database.connection() as conn:
+                jobs.untell(conn, refused)
+
+
+def get_state(request: Request) -> State:
+    state: State = request.app.state.goldsmith
+    return state
+
+
+def require_key(request: Request) -> None:
+    """With GOLDSMITH_API_KEY set, every request must carry it; without, the server is on loopback only."""
+    key = get_state(request).settings.api_key
+    if key is None:
+        return
+    given = request.headers.get("authorization", "")
+    if not hmac.compare_digest(given.encode(), f"Bearer {key.get_secret_value()}".encode()):
+        raise Unauthorized(
+            "send the header `Authorization: Bearer <GOLDSMITH_API_KEY>`", headers={"WWW-Authenticate": "Bearer"}
+        )
+
+
+StateDep = Annotated[State, Depends(get_state)]

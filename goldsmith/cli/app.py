@@ -1,0 +1,198 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from goldsmith import logging, migrate
+from goldsmith.cli import demo, doctor, jobs
+from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
+from goldsmith.cli.processes import NAMES, command
+from goldsmith.cli.stack import Stack, StackError, bring_down, running, stack_file, urls
+from goldsmith.client import Client
+from goldsmith.settings import Settings, get_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Distil a large teacher into small students, job by job.")
+app.add_typer(jobs.app, name="jobs")
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Start it in the background and return when it is ready.")] = False,
+    rehearsal: Annotated[
+        bool, typer.Option("--rehearsal", help="REHEARSAL: also start a stand-in for the teacher, which applies written rules.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Start everything on this machine: database, broker, API, workers, beat, model server, Flower."""
+    with said_plainly(as_json):
+        if detach:
+            start_detached(rehearsal=rehearsal, quiet=as_json)
+        else:
+            _run_stack(rehearsal=rehearsal, quiet=as_json)
+        if detach and as_json:
+            print_json({"urls": urls(get_settings()), "rehearsal": rehearsal})
+        elif detach:
+            _print_urls(get_settings())
+
+
+def _run_stack(*, rehearsal: bool, quiet: bool) -> None:
+    settings = get_settings()
+    logging.configure(settings.log_level, process="up")
+    stopping = threading.Event()
+
+    def stop(*_: Any) -> None:
+        stopping.set()
+        if not started.is_set():
+            raise KeyboardInterrupt
+
+    started = threading.Event()
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    begin = time.monotonic()
+    stack = Stack(settings, rehearsal=rehearsal, say=(lambda _: None) if quiet else lambda what: console.print(f"  {what} …"))
+    try:
+        stack.start()
+        started.set()
+        if quiet:
+            print_json({"urls": urls(settings), "rehearsal": rehearsal})
+        else:
+            console.print(f"ready after {time.monotonic() - begin:.0f} s")
+            _print_urls(settings)
+            console.print("Ctrl-C stops it.")
+        stack.watch(stopping.is_set)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if stack.members:
+            if not quiet:
+                console.print("stopping …")
+            stack.stop()
+
+
+def start_detached(*, rehearsal: bool, quiet: bool = False) -> None:
+    """Start `goldsmith up` in the background; returns when it is ready, raises `StackError` with its words when it is not."""
+    settings = get_settings()
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    output = settings.state_dir / "up.log"
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "goldsmith", "up", *(["--rehearsal"] if rehearsal else [])],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=errors, disable=quiet) as bar:
+            task = bar.add_task("starting the stack")
+            while True:
+                record = running(settings)
+                if record and record["ready"] and record["pid"] == process.pid:
+                    return
+                if process.poll() is not None:
+                    words = [line.strip() for line in output.read_text().splitlines() if line.strip() and not line.startswith("  ")]
+                    raise StackError(" ".join(words) or f"`goldsmith up` ended with exit code {process.returncode}")
+                steps = [line.strip(" …") for line in output.read_text().splitlines() if line.startswith("  ")]
+                bar.update(task, description=f"starting: {steps[-1]}" if steps else "starting the stack")
+                time.sleep(0.1)
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait(60)
+        raise
+
+
+def _print_urls(settings: Settings) -> None:
+    print_table(("", ""), [(name, url) for name, url in urls(settings).items()])
+    console.print(f"log: {settings.logs / 'goldsmith.log'}")
+
+
+@app.command()
+def down(as_json: Json = False) -> None:
+    """Stop the stack and leave no process behind; running jobs are put back."""
+    with said_plainly(as_json):
+        settings = get_settings()
+        was_there = stack_file(settings).exists()
+        with console.status("stopping", spinner="dots") if not as_json else _nothing():
+            forced = bring_down(settings, settings.grace_s + 45)
+        if as_json:
+            print_json({"was_up": was_there, "ended_by_force": forced})
+        else:
+            console.print("stopped" + (f"; left over and ended: {', '.join(forced)}" if forced else "") if was_there else "nothing is up")
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@app.command()
+def run(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}")]) -> None:
+    """Run one process of the stack in the foreground (containers use this)."""
+    if name not in NAMES:
+        errors.print(f"{name!r} is no process; one of: {', '.join(NAMES)}", style="red", markup=False)
+        raise typer.Exit(2)
+    arguments = command(name, get_settings())
+    os.execv(arguments[0], arguments)
+
+
+@app.command(name="migrate")
+def migrate_command(as_json: Json = False) -> None:
+    """Bring the database to this version's schema."""
+    with said_plainly(as_json):
+        settings = get_settings()
+        migrate.upgrade(settings.database)
+        revision = migrate.current(settings.database)
+        print_json({"revision": revision}) if as_json else console.print(f"the schema is at {revision}")
+
+
+@app.command()
+def serve() -> None:
+    """Run the model server alone: OpenAI-compatible, on loopback, base model or adapters by alias."""
+    run("serve")
+
+
+@app.command()
+def kinds(as_json: Json = False) -> None:
+    """List the kinds of jobs; --json has their schemas."""
+    with said_plainly(as_json), Client() as client:
+        found = client.kinds()
+        if as_json:
+            print_json(found)
+        else:
+            print_table(("kind", "queue", "summary"), [(kind["kind"], kind["queue"], kind["summary"]) for kind in found])
+
+
+@app.command(name="doctor")
+def doctor_command(as_json: Json = False) -> None:
+    """Check this machine and say what to do."""
+    with said_plainly(as_json):
+        checks = doctor.examine(get_settings())
+        if as_json:
+            print_json([check.__dict__ for check in checks])
+        else:
+            marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
+            print_table(
+                ("", "check", "found", "what to do"), [(marks[check.state], check.name, check.found, check.advice) for check in checks]
+            )
+        if any(check.state == "problem" for check in checks):
+            raise typer.Exit(FAILED)
+
+
+@app.command(name="demo")
+def demo_command(
+    keep_up: Annotated[bool, typer.Option(help="Leave the stack running at the end.")] = True, as_json: Json = False
+) -> None:
+    """The whole main job on a recorded workshop, live: import, corpus, gold, rules, train, evaluate, experiment."""
+    with said_plainly(as_json):
+        demo.play(start=start_detached, keep_up=keep_up, as_json=as_json)

@@ -1,0 +1,144 @@
+"""`goldsmith jobs …`: put jobs in, look at them, stop them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from goldsmith.cli.output import WRONG_INPUT, Json, console, errors, print_json, print_table, said_plainly
+from goldsmith.client import Client, Job, JobHandle
+
+app = typer.Typer(no_args_is_help=True, help="Submit, list, show, watch and cancel jobs.")
+
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+
+
+@app.command()
+def submit(
+    kind: Annotated[str, typer.Argument(help="The kind, as `goldsmith kinds` lists them.")],
+    values: Annotated[list[str] | None, typer.Argument(help="key=value; the value is JSON or else text.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="A JSON file with the config; - reads standard input.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for its end, with a progress bar.")] = False,
+    key: Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key makes no second job.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put a job into the queue: `goldsmith jobs submit train dataset=dataset:gold@1 name=workshop --wait`."""
+    with said_plainly(as_json), Client() as client:
+        handle = client.submit({**_from_file(file), **_from_values(values or []), "kind": kind}, idempotency_key=key)
+        if wait:
+            _wait(handle, quiet=as_json)
+        _show(handle.job, as_json)
+
+
+def _from_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        found = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
+    except (OSError, ValueError) as error:
+        errors.print(f"--file {path}: {error}", style="red", markup=False)
+        raise typer.Exit(WRONG_INPUT) from None
+    if not isinstance(found, dict):
+        errors.print(f"--file {path}: it must hold one JSON object", style="red", markup=False)
+        raise typer.Exit(WRONG_INPUT)
+    return found
+
+
+def _from_values(pairs: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign or not name:
+            errors.print(f"{pair!r} is not key=value", style="red", markup=False)
+            raise typer.Exit(WRONG_INPUT)
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values
+
+
+@app.command(name="list")
+def list_jobs(
+    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    with said_plainly(as_json), Client() as client:
+        found = [job for job, _ in zip(client.list(kind=kind, status=status, limit=min(limit, 500)), range(limit), strict=False)]
+        if as_json:
+            print_json([job.model_dump(mode="json") for job in found])
+        else:
+            rows = [(job.id, job.kind, job.status, f"{job.progress:.0f} %", job.message[:60], f"{job.created_at:%m-%d %H:%M:%S}") for job in found]
+            print_table(("id", "kind", "status", "progress", "message", "created (UTC)"), rows)
+
+
+@app.command()
+def show(job_id: JobId, as_json: Json = False) -> None:
+    """Everything about one job: config, result or error, events, artifacts."""
+    with said_plainly(as_json), Client() as client:
+        job, events, artifacts = client.get(job_id), list(client.events(job_id)), client.artifacts(job_id)
+        if as_json:
+            print_json(job.model_dump(mode="json") | {"events": events, "artifacts": artifacts})
+            return
+        _show(job, False)
+        shown = events if len(events) <= 12 else [*events[:4], *events[-8:]]
+        print_table(
+            ("seq", "event", "data"),
+            [(event["seq"], event["event"], json.dumps(event["data"], ensure_ascii=False)[:140]) for event in shown],
+            f"events ({len(events)})",
+        )
+        if artifacts:
+            print_table(("artifact", "bytes"), [(one["ref"], one["bytes"]) for one in artifacts], "artifacts")
+
+
+@app.command()
+def watch(job_id: JobId, as_json: Json = False) -> None:
+    """Follow a job to its end with a progress bar; Ctrl-C leaves it running."""
+    with said_plainly(as_json), Client() as client:
+        handle = client.handle(job_id)
+        _wait(handle, quiet=as_json)
+        _show(handle.job, as_json)
+
+
+@app.command()
+def cancel(job_id: JobId, as_json: Json = False) -> None:
+    """Cancel a job; a running one is asked to stop."""
+    with said_plainly(as_json), Client() as client:
+        job = client.cancel(job_id)
+        if as_json:
+            print_json(job.model_dump(mode="json"))
+        else:
+            console.print("cancelled" if job.status == "cancelled" else "asked to stop; `goldsmith jobs watch` shows its end")
+
+
+def _wait(handle: JobHandle, *, quiet: bool) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.fields[message]}"))
+    with Progress(*columns, console=errors, disable=quiet) as bar:
+        task = bar.add_task(handle.job.kind, total=100, message=handle.job.status)
+
+        def look(job: Job) -> None:
+            bar.update(task, completed=job.progress, message=job.message or job.status)
+
+        handle.wait(look)
+
+
+def _show(job: Job, as_json: bool) -> None:
+    if as_json:
+        print_json(job.model_dump(mode="json"))
+        return
+    rows: list[tuple[str, Any]] = [("job", job.id), ("kind", job.kind), ("status", job.status), ("message", job.message)]
+    rows += [("progress", f"{job.progress:.0f} %"), ("attempt", f"{job.attempt} ({job.failures} of {job.max_attempts} failures)")]
+    rows += [("cost", f"${job.cost_usd:.4f}")] if job.cost_usd else []
+    rows += [(name, f"{moment:%Y-%m-%d %H:%M:%S %Z}") for name in ("created_at", "started_at", "completed_at") if (moment := getattr(job, name))]
+    rows += [("config", json.dumps(job.config, ensure_ascii=False))]
+    rows += [("result", json.dumps(job.result, ensure_ascii=False))] if job.result is not None else []
+    rows += [("error", json.dumps(job.error, ensure_ascii=False))] if job.error is not None else []
+    print_table(("", ""), rows)

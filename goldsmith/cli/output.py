@@ -1,0 +1,68 @@
+"""How the command line speaks: tables and bars for people, JSON for scripts, one exit code for each way to fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from goldsmith.client import ApiError, JobFailed, NotReachable
+from goldsmith.errors import GoldsmithError, InvalidInput
+
+OK, FAILED, WRONG_INPUT, NOT_REACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(table)
+
+
+@contextmanager
+def said_plainly(as_json: bool = False) -> Iterator[None]:
+    """Turns known errors into a message and an exit code."""
+    try:
+        yield
+    except ApiError as error:
+        _leave(str(error), WRONG_INPUT if error.status < 500 else FAILED, as_json, error.problem)
+    except NotReachable as error:
+        _leave(str(error), NOT_REACHABLE, as_json)
+    except JobFailed as error:
+        _leave(str(error), FAILED, as_json, error.job.error or {})
+    except InvalidInput as error:
+        fields = "; ".join(f"{entry.get('field')}: {entry.get('message')}" for entry in error.errors)
+        _leave(error.detail + (f" — {fields}" if fields else ""), WRONG_INPUT, as_json, {"errors": error.errors})
+    except ValidationError as error:
+        _leave(str(error), WRONG_INPUT, as_json)
+    except GoldsmithError as error:
+        _leave(error.detail, FAILED, as_json)
+    except (ConnectionError, TimeoutError) as error:
+        _leave(str(error), FAILED, as_json)
+    except KeyboardInterrupt:
+        _leave("interrupted", INTERRUPTED, as_json)
+
+
+def _leave(message: str, code: int, as_json: bool, more: dict[str, Any] | None = None) -> None:
+    if as_json:
+        print_json({"error": message, **(more or {})})
+    else:
+        errors.print(message, style="red", markup=False)
+    raise typer.Exit(code)

@@ -1,0 +1,353 @@
+"""The whole stack on one machine: started in order, watched, restarted, and stopped without leaving a process behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from goldsmith import migrate
+from goldsmith.cli.processes import command
+from goldsmith.embedded.postgres import EmbeddedPostgres
+from goldsmith.embedded.valkey import EmbeddedValkey
+from goldsmith.errors import GoldsmithError
+from goldsmith.gpu import visible_devices
+from goldsmith.settings import Settings
+
+RESTARTS = 5  # a process that dies more often than this within RESTART_WINDOW_S stops the stack
+RESTART_WINDOW_S = 120.0
+Say = Callable[[str], None]
+
+
+class StackError(GoldsmithError):
+    title = "The stack did not start"
+
+
+@dataclass
+class Member:
+    name: str
+    command: list[str]
+    env: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    stop_signal: int = signal.SIGTERM
+    user: dict[str, int] | None = None
+    starts: list[float] | None = None
+
+
+class Stack:
+    """Owned by one `goldsmith up` process, which `stack.json` in the state folder names."""
+
+    def __init__(self, settings: Settings, *, rehearsal: bool, say: Say) -> None:
+        self.settings, self.rehearsal, self.say = settings, rehearsal, say
+        self.members: list[Member] = []
+        self.postgres = EmbeddedPostgres(settings.state_dir / "postgres", settings.postgres_port)
+        self.valkey = EmbeddedValkey(settings.state_dir / "valkey", settings.valkey_port)
+
+    # -- up
+
+    def start(self) -> None:
+        """Start everything and return when all of it answers; raises `StackError` that says what to do."""
+        self._check_nothing_runs()
+        for folder in (self.settings.state_dir, self.settings.logs, self.settings.locks, self.settings.models):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.settings.state_dir.chmod(0o700)
+        self._check_ports()
+        if self.settings.database_url is None:
+            self.say("Postgres")
+            self.postgres.initialise()
+            self._launch(Member("postgres", self.postgres.command(), {}, stop_signal=signal.SIGINT, user=self.postgres.popen_user))
+            self._wait("postgres", self.postgres.is_up)
+            self.postgres.create_database()
+        if self.settings.broker_url is None:
+            self.say("Valkey")
+            self.valkey.initialise()
+            self._launch(Member("valkey", self.valkey.command(), {}))
+            self._wait("valkey", self.valkey.is_up)
+        self.say("migrations")
+        migrate.upgrade(self.settings.database)
+        env = {"GOLDSMITH_STATE_DIR": str(self.settings.state_dir)}
+        if self.rehearsal:
+            env["GOLDSMITH_REHEARSAL_URL"] = f"http://127.0.0.1:{self.settings.rehearsal_port}"
+            self._launch(Member("rehearsal-teacher", command("rehearsal-teacher", self.settings), env))
+        for name in ("api", "worker-io", "worker-cpu"):
+            self._launch(Member(name, command(name, self.settings), env))
+        for gpu_env in self._gpu_workers():
+            self._launch(Member("worker-gpu", command("worker-gpu", self.settings), env | gpu_env))
+        for name in ("beat", "serve", "flower"):
+            self._launch(Member(name, command(name, self.settings), env))
+        self._wait_for_all()
+        self._record(ready=True)
+
+    def _gpu_workers(self) -> list[dict[str, str]]:
+        """One worker for each device; without one, gpu jobs run on the CPU, still one at a time."""
+        if self.settings.gpu_id:
+            return [{}]
+        devices = visible_devices()
+        if not devices:
+            self.say("no GPU found: gpu jobs run on the CPU, one at a time")
+            return [{"GOLDSMITH_GPU_ID": f"cpu-{os.uname().nodename}"}]
+        return [{"CUDA_VISIBLE_DEVICES": device} for device in devices]
+
+    def _launch(self, member: Member) -> None:
+        with (self.settings.logs / "goldsmith.log").open("ab") as log:
+            member.process = subprocess.Popen(
+                member.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is ours to handle
+                env=os.environ | member.env,
+                cwd="/" if member.name == "postgres" else None,
+                **(member.user or {}),
+            )
+        member.starts = [*(member.starts or []), time.monotonic()]
+        if member not in self.members:
+            self.members.append(member)
+        self._record(ready=False)
+
+    def _wait(self, name: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        member = next(member for member in self.members if member.name == name)
+        while not ready():
+            if member.process is not None and member.process.poll() is not None:
+                raise StackError(f"{name} ended with exit code {member.process.returncode}: {self._last_words(name)}")
+            if time.monotonic() > end:
+                raise StackError(f"{name} did not answer within {seconds:.0f} s; see {self.settings.logs / 'goldsmith.log'}")
+            time.sleep(0.05)
+
+    def _wait_for_all(self) -> None:
+        settings = self.settings
+        self.say("API")
+        self._wait("api", lambda: _answers(f"http://127.0.0.1:{settings.port}/readyz"))
+        if self.rehearsal:
+            self.say("rehearsal teacher (REHEARSAL: written rules, not Claude)")
+            self._wait("rehearsal-teacher", lambda: _listens(settings.rehearsal_port))
+        self.say("model server")
+        self._wait("serve", lambda: _answers(f"http://127.0.0.1:{settings.serve_port}/healthz"), 180)
+        self.say("Flower")
+        self._wait("flower", lambda: _answers(f"http://127.0.0.1:{settings.flower_port}/healthcheck"))
+        self.say("workers")
+        wanted = sum(member.name.startswith("worker-") for member in self.members)
+        self._wait("worker-io", lambda: _workers_answering(settings.broker) >= wanted)
+
+    def _last_words(self, name: str) -> str:
+        lines = (self.settings.logs / "goldsmith.log").read_text(errors="replace").splitlines()[-12:]
+        return " | ".join(line.strip()[:300] for line in lines if line.strip())[-1500:]
+
+    # -- watching
+
+    def watch(self, stopping: Callable[[], bool]) -> None:
+        """Restart what dies, until asked to stop or one process dies again and again."""
+        while not stopping():
+            time.sleep(0.5)
+            for member in self.members:
+                if member.process is None or member.process.poll() is None or stopping():
+                    continue
+                recent = [start for start in member.starts or [] if time.monotonic() - start < RESTART_WINDOW_S]
+                if len(recent) > RESTARTS:
+                    raise StackError(f"{member.name} died {len(recent)} times in {RESTART_WINDOW_S:.0f} s: {self._last_words(member.name)}")
+                self.say(f"{member.name} ended with exit code {member.process.returncode}; starting it again")
+                self._launch(member)
+                self._record(ready=True)
+
+    # -- down
+
+    def stop(self) -> None:
+        """Workers first, so that runs may checkpoint; the database last."""
+        order = [member for member in self.members if member.name not in ("postgres", "valkey")]
+        last = [member for member in self.members if member.name in ("valkey", "postgres")]
+        _end([member for member in order if member.process], self.settings.grace_s + 10)
+        for member in reversed(last):
+            _end([member] if member.process else [], 30)
+        stack_file(self.settings).unlink(missing_ok=True)
+
+    def _record(self, *, ready: bool) -> None:
+        me = psutil.Process()
+        record: dict[str, Any] = {
+            "pid": me.pid,
+            "started": me.create_time(),
+            "ready": ready,
+            "rehearsal": self.rehearsal,
+            "urls": urls(self.settings),
+            "processes": [
+                {"name": member.name, "pid": member.process.pid, "started": _started(member.process.pid)}
+                for member in self.members
+                if member.process is not None and member.process.poll() is None
+            ],
+        }
+        temporary = stack_file(self.settings).with_suffix(".tmp")
+        temporary.write_text(json.dumps(record, indent=1))
+        temporary.rename(stack_file(self.settings))
+
+    # -- what stands in the way
+
+    def _check_nothing_runs(self) -> None:
+        if running(self.settings):
+            raise StackError(f"a stack is already up on {self.settings.state_dir}; `goldsmith down` stops it")
+        if leftovers(self.settings):
+            raise StackError("processes of a stack that was killed are still there; `goldsmith down` ends them")
+
+    def _check_ports(self) -> None:
+        s = self.settings
+        wanted = {"GOLDSMITH_PORT": s.port, "GOLDSMITH_FLOWER_PORT": s.flower_port, "GOLDSMITH_SERVE_PORT": s.serve_port}
+        if s.database_url is None:
+            wanted["GOLDSMITH_POSTGRES_PORT"] = s.postgres_port
+        if s.broker_url is None:
+            wanted["GOLDSMITH_VALKEY_PORT"] = s.valkey_port
+        if self.rehearsal:
+            wanted["GOLDSMITH_REHEARSAL_PORT"] = s.rehearsal_port
+        busy = [f"port {port} is taken by {who}; choose another with {name}=…" for name, port in wanted.items() if (who := port_user(port))]
+        if busy:
+            raise StackError("; ".join(busy))
+
+
+# -- looking at a stack from outside
+
+
+def stack_file(settings: Settings) -> Path:
+    return settings.state_dir / "stack.json"
+
+
+def urls(settings: Settings) -> dict[str, str]:
+    host = "127.0.0.1"
+    return {
+        "api": f"http://{host}:{settings.port}",
+        "docs": f"http://{host}:{settings.port}/docs",
+        "flower": f"http://{host}:{settings.flower_port}",
+        "serve": f"http://{host}:{settings.serve_port}",
+    }
+
+
+def read_stack(settings: Settings) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads(stack_file(settings).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return record
+
+
+def _alive(entry: dict[str, Any]) -> psutil.Process | None:
+    try:
+        process = psutil.Process(entry["pid"])
+        same = abs(process.create_time() - entry["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if same else None
+
+
+def running(settings: Settings) -> dict[str, Any] | None:
+    """The record of the stack that is up, or None."""
+    record = read_stack(settings)
+    return record if record and _alive(record) else None
+
+
+def leftovers(settings: Settings) -> list[psutil.Process]:
+    """Processes that a former stack left behind."""
+    record = read_stack(settings)
+    return [process for entry in (record or {}).get("processes", []) if (process := _alive(entry))]
+
+
+def bring_down(settings: Settings, seconds: float) -> list[str]:
+    """Stop the stack, whoever started it, and whatever it left; returns the names of what was ended by force."""
+    record = read_stack(settings)
+    if record is None:
+        return []
+    owner = _alive(record)
+    if owner is not None:
+        owner.terminate()
+        try:
+            owner.wait(seconds)
+        except psutil.TimeoutExpired:
+            owner.kill()
+    forced = []
+    for process in leftovers(settings):
+        forced.append(f"{process.name()} ({process.pid})")
+        process.terminate()
+    _, stubborn = psutil.wait_procs(leftovers(settings), timeout=settings.grace_s + 5)
+    for process in stubborn:
+        process.kill()
+    stack_file(settings).unlink(missing_ok=True)
+    return forced
+
+
+def port_user(port: int) -> str | None:
+    """Who listens on the port ("name (pid)"), or None when nobody does."""
+    for connection in _listeners():
+        if connection.laddr.port == port:
+            if connection.pid is None:
+                return "another user's process"
+            try:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+            except psutil.NoSuchProcess:
+                return "a process that is just ending"
+    with socket.socket() as probe:  # a process that we may not see holds it all the same
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return f"a process that cannot be seen ({error.strerror})"
+    return None
+
+
+def _listeners() -> Iterator[Any]:
+    try:
+        yield from (connection for connection in psutil.net_connections("tcp") if connection.status == psutil.CONN_LISTEN)
+    except psutil.AccessDenied:  # macOS shows other users' sockets to root only
+        for process in psutil.process_iter():
+            with _ignore_gone():
+                yield from (entry for entry in process.net_connections("tcp") if entry.status == psutil.CONN_LISTEN)
+
+
+@contextmanager
+def _ignore_gone() -> Iterator[None]:
+    try:
+        yield
+    except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+        return
+
+
+def _started(pid: int) -> float:
+    return float(psutil.Process(pid).create_time())
+
+
+def _end(members: list[Member], seconds: float) -> None:
+    for member in members:
+        assert member.process is not None
+        if member.process.poll() is None:
+            member.process.send_signal(member.stop_signal)
+    end = time.monotonic() + seconds
+    for member in members:
+        assert member.process is not None
+        try:
+            member.process.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            member.process.kill()
+            member.process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _listens(port: int) -> bool:
+    return port_user(port) is not None
+
+
+def _workers_answering(broker: str) -> int:
+    from goldsmith.queue import celery_app
+
+    return len(celery_app(broker).control.ping(timeout=1.0))

@@ -1,0 +1,268 @@
+"""The Python SDK: sync, typed, on httpx; nothing of the server is imported.
+
+    from goldsmith.client import Client, TrainConfig
+
+    with Client() as client:
+        job = client.submit(TrainConfig(dataset="dataset:gold@1", name="workshop"))
+        job.wait(on_progress=lambda job: print(job.progress, job.message))
+        print(job.result["adapter"])
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+
+from goldsmith.job import FINAL, Job
+from goldsmith.kinds.ab_report.schema import AbReportConfig
+from goldsmith.kinds.base import JobConfig
+from goldsmith.kinds.cluster.schema import ClusterConfig
+from goldsmith.kinds.corpus.schema import CorpusConfig
+from goldsmith.kinds.evaluate.schema import EvaluateConfig
+from goldsmith.kinds.gold.schema import GoldConfig
+from goldsmith.kinds.imports.schema import ImportConfig
+from goldsmith.kinds.intercept.schema import InterceptConfig
+from goldsmith.kinds.rules.schema import RulesConfig
+from goldsmith.kinds.train.schema import TrainConfig
+
+__all__ = [
+    "AbReportConfig",
+    "ApiError",
+    "Client",
+    "ClusterConfig",
+    "CorpusConfig",
+    "EvaluateConfig",
+    "GoldConfig",
+    "ImportConfig",
+    "InterceptConfig",
+    "Job",
+    "JobFailed",
+    "JobHandle",
+    "NotReachable",
+    "RulesConfig",
+    "TrainConfig",
+]
+
+DEFAULT_URL = "http://127.0.0.1:17804"
+
+
+class ApiError(Exception):
+    """The server said no: `status`, and the problem document as `problem`."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status = status
+        self.problem = dict(problem)
+        fields = "; ".join(f"{entry.get('field')}: {entry.get('message')}" for entry in problem.get("errors", []))
+        super().__init__(f"{problem.get('detail', 'no detail')} ({status})" + (f" — {fields}" if fields else ""))
+
+
+class NotReachable(Exception):
+    """Nobody answers at the URL."""
+
+
+class JobFailed(Exception):
+    """The job ended failed or cancelled; `job` says how."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        detail = (job.error or {}).get("detail") or job.message
+        super().__init__(f"{job.kind} job {job.id} {job.status}: {detail}")
+
+
+class JobHandle:
+    """One job on the server; `job` is how it was when last seen."""
+
+    def __init__(self, client: Client, job: Job) -> None:
+        self._client = client
+        self.job = job
+
+    @property
+    def id(self) -> UUID:
+        return self.job.id
+
+    @property
+    def ref(self) -> str:
+        return self.job.ref
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What came out; only a completed job has one."""
+        if self.job.result is None:
+            raise JobFailed(self.job)
+        return self.job.result
+
+    def refresh(self) -> Job:
+        self.job = self._client.get(self.id)
+        return self.job
+
+    def wait(
+        self, on_progress: Callable[[Job], None] | None = None, *, timeout: float | None = None, poll_s: float = 0.5
+    ) -> Self:
+        """Until the job has ended. Raises `JobFailed` when it failed or was cancelled, `TimeoutError` after `timeout` seconds.
+
+        `on_progress` gets the job after every look at it. A server that is away for a moment is asked again for a minute.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        away_since: float | None = None
+        while True:
+            try:
+                job = self.refresh()
+                away_since = None
+            except (NotReachable, ApiError) as error:
+                if isinstance(error, ApiError) and error.status not in (429, 503):
+                    raise
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > 60:
+                    raise
+                time.sleep(poll_s)
+                continue
+            if on_progress is not None:
+                on_progress(job)
+            if job.status in FINAL:
+                if job.status != "completed":
+                    raise JobFailed(job)
+                return self
+            if end is not None and time.monotonic() > end:
+                raise TimeoutError(f"job {self.id} is still {job.status} after {timeout} s")
+            time.sleep(poll_s)
+
+    def cancel(self) -> Job:
+        self.job = self._client.cancel(self.id)
+        return self.job
+
+
+class Client:
+    """Talks to one server; usable as a context manager. The URL and key default to GOLDSMITH_URL and GOLDSMITH_API_KEY."""
+
+    def __init__(self, url: str | None = None, *, api_key: str | None = None, timeout: float = 30) -> None:
+        self.url = (url or os.environ.get("GOLDSMITH_URL") or DEFAULT_URL).rstrip("/")
+        key = api_key or os.environ.get("GOLDSMITH_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(timeout, connect=3), trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def request(self, method: str, path: str, **more: Any) -> Any:
+        """One request; raises `ApiError` for a refusal and `NotReachable` when nobody answers. Returns the JSON."""
+        return self._send(method, path, **more).json()
+
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **more)
+        except httpx.TransportError as error:
+            raise NotReachable(f"no answer from {self.url} ({type(error).__name__}); is it up? `goldsmith up`") from error
+        if response.is_error:
+            try:
+                problem = response.json()
+            except ValueError:
+                problem = {"detail": response.text[:500]}
+            raise ApiError(response.status_code, problem if isinstance(problem, dict) else {"detail": str(problem)})
+        return response
+
+    # -- jobs
+
+    def submit(
+        self,
+        config: JobConfig | Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> JobHandle:
+        """Put a job into the queue. Sent with an idempotency key, so that a repeated send makes no second job."""
+        body = config.model_dump(mode="json", exclude_none=True) if isinstance(config, JobConfig) else dict(config)
+        if options:
+            body["options"] = dict(options)
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return JobHandle(self, Job.model_validate(self.request("POST", "/v1/jobs", json=body, headers=headers)))
+
+    def get(self, job_id: UUID | str) -> Job:
+        return Job.model_validate(self.request("GET", f"/v1/jobs/{job_id}"))
+
+    def handle(self, job_id: UUID | str) -> JobHandle:
+        return JobHandle(self, self.get(job_id))
+
+    def list(self, **filters: Any) -> Iterator[Job]:
+        """Newest first, page by page; filters: kind, status, created_after, limit (of a page)."""
+        cursor = None
+        while True:
+            page = self.request("GET", "/v1/jobs", params={k: v for k, v in {**filters, "cursor": cursor}.items() if v is not None})
+            yield from (Job.model_validate(job) for job in page["jobs"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def cancel(self, job_id: UUID | str) -> Job:
+        return Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/cancel"))
+
+    def retry(self, job_id: UUID | str) -> JobHandle:
+        return JobHandle(self, Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/retry")))
+
+    def events(self, job_id: UUID | str, after: int = 0) -> Iterator[dict[str, Any]]:
+        """All events after `after` that there are now."""
+        while True:
+            page = self.request("GET", f"/v1/jobs/{job_id}/events", params={"after": after})
+            if not page["events"]:
+                return
+            yield from page["events"]
+            after = page["next_after"]
+
+    def artifacts(self, job_id: UUID | str) -> Sequence[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.request("GET", f"/v1/jobs/{job_id}/artifacts")
+        return found
+
+    def download(self, ref: str, to: Path) -> Path:
+        """Fetch `job:<id>/<name>` into the file `to`."""
+        job_id, _, name = ref.removeprefix("job:").partition("/")
+        to.write_bytes(self._send("GET", f"/v1/jobs/{job_id}/artifacts/{quote(name)}").content)
+        return to
+
+    # -- what outlives a job
+
+    def kinds(self) -> Sequence[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.request("GET", "/v1/kinds")
+        return found
+
+    def dataset(self, ref: str) -> dict[str, Any]:
+        name, _, version = ref.removeprefix("dataset:").partition("@")
+        found: dict[str, Any] = self.request("GET", f"/v1/datasets/{name}/{version}")
+        return found
+
+    def set_alias(self, adapter: str, alias: str) -> dict[str, Any]:
+        """Let `alias` mean the version of `adapter:<name>@<version>`."""
+        name, _, version = adapter.removeprefix("adapter:").partition("@")
+        found: dict[str, Any] = self.request("PUT", f"/v1/adapters/{name}/aliases/{alias}", json={"version": int(version)})
+        return found
+
+    # -- experiments
+
+    def create_experiment(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = self.request("POST", "/v1/experiments", json=dict(plan))
+        return made
+
+    def start_experiment(self, experiment_id: str) -> dict[str, Any]:
+        started: dict[str, Any] = self.request("POST", f"/v1/experiments/{experiment_id}/start")
+        return started
+
+    def send_events(self, experiment_id: str, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        answer: dict[str, Any] = self.request("POST", f"/v1/experiments/{experiment_id}/events", json={"events": list(events)})
+        return answer
+
+    def experiment_report(self, experiment_id: str) -> dict[str, Any]:
+        report: dict[str, Any] = self.request("GET", f"/v1/experiments/{experiment_id}/report")
+        return report

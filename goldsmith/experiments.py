@@ -1,0 +1,349 @@
+"""Experiments in the database: created, started, fed with events, read for a report, decided. The words are in `goldsmith.ab`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+from psycopg import errors as pg
+from psycopg.types.json import Jsonb
+from pydantic import ValidationError
+
+from goldsmith import adapters, jobs
+from goldsmith.ab import (
+    BASE,
+    MAX_BATCH,
+    Arm,
+    Decision,
+    Event,
+    EventBatch,
+    Experiment,
+    ExperimentPlan,
+    Ingested,
+    NewExperiment,
+    RejectedEvent,
+    assign,
+    event_errors,
+    parse_event,
+)
+from goldsmith.errors import Conflict, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from goldsmith.db import Connection
+
+__all__ = [
+    "Arm",
+    "ArmCounts",
+    "Decision",
+    "Event",
+    "EventBatch",
+    "Experiment",
+    "ExperimentData",
+    "ExperimentPlan",
+    "Ingested",
+    "NewExperiment",
+    "UnitOutcome",
+    "assign",
+    "create",
+    "data_of",
+    "decisions_of",
+    "get",
+    "ingest",
+    "list_experiments",
+    "record_decision",
+    "start",
+]
+
+CLOCK_SKEW = timedelta(minutes=5)  # a guess: more than this ahead of the database's clock is a wrong clock, not a slow network
+
+_EXPERIMENT = """
+    SELECT e.*, (
+        SELECT jsonb_agg(jsonb_build_object('name', a.name, 'weight', a.weight, 'adapter', a.adapter) ORDER BY a.name)
+        FROM arms a WHERE a.experiment_id = e.id
+    ) AS arms
+    FROM experiments e
+"""
+
+
+def create(conn: Connection, new: NewExperiment, *, created_by: str = "local") -> Experiment:
+    """Write a draft. An adapter alias is pinned to its version; raises `Conflict` when the name is taken."""
+    arms = [
+        arm if arm.adapter is None else arm.model_copy(update={"adapter": adapters.resolve(conn, arm.adapter)}) for arm in new.arms
+    ]
+    plan = ExperimentPlan.model_validate(new.model_dump(exclude={"salt", "arms"}) | {"arms": [arm.model_dump() for arm in arms]})
+    with conn.transaction():
+        try:
+            row = conn.execute(
+                "INSERT INTO experiments (name, salt, unit, plan, created_by) VALUES (%s, %s, %s, %s, %s) RETURNING id",
+                (plan.name, new.salt or secrets.token_hex(16), plan.unit, Jsonb(plan.model_dump(mode="json")), created_by),
+            ).fetchone()
+        except pg.UniqueViolation:
+            raise Conflict(f"there is already an experiment named {plan.name!r}; choose another name") from None
+        assert row is not None
+        with conn.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO arms (experiment_id, name, weight, adapter) VALUES (%s, %s, %s, %s)",
+                [(row["id"], arm.name, arm.weight, arm.adapter) for arm in arms],
+            )
+    return get(conn, row["id"])
+
+
+def start(conn: Connection, experiment_id: UUID) -> Experiment:
+    """draft → running. Raises `Conflict` when it is no draft, or when a running experiment shares a config with it."""
+    with conn.transaction():
+        # One start at a time: two that overlap must not both find nothing running.
+        conn.execute("SELECT pg_advisory_xact_lock(hashtext('goldsmith.experiments.start'))")
+        experiment = get(conn, experiment_id)
+        if experiment.status != "draft":
+            raise Conflict(f"experiment {experiment.name} is {experiment.status}; only a draft can be started")
+        for row in conn.execute("SELECT name, plan->'configs' AS configs FROM experiments WHERE status IN ('running', 'paused')"):
+            ours, theirs = experiment.plan.configs, row["configs"]
+            shared = sorted(set(ours) & set(theirs)) if ours and theirs else ours or theirs or ["all"]
+            if shared:
+                raise Conflict(f"experiment {row['name']} already runs on these configs: {', '.join(shared[:10])}")
+        conn.execute("UPDATE experiments SET status = 'running', started_at = now() WHERE id = %s", (experiment_id,))
+    return get(conn, experiment_id)
+
+
+def get(conn: Connection, experiment_id: UUID) -> Experiment:
+    row = conn.execute(_EXPERIMENT + " WHERE e.id = %s", (experiment_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no experiment {experiment_id}")
+    return _experiment(row)
+
+
+def list_experiments(conn: Connection, *, status: str | None = None, limit: int = 100) -> list[Experiment]:
+    """The newest first."""
+    rows = conn.execute(
+        _EXPERIMENT + " WHERE %(status)s::text IS NULL OR e.status = %(status)s ORDER BY e.created_at DESC, e.id DESC LIMIT %(limit)s",
+        {"status": status, "limit": limit},
+    )
+    return [_experiment(row) for row in rows]
+
+
+def _experiment(row: dict[str, Any]) -> Experiment:
+    plan = ExperimentPlan.model_validate(row["plan"])
+    models = {arm.name: arm.model for arm in plan.arms}
+    order = [arm.name for arm in plan.arms]
+    arms = sorted((Arm(**arm, model=models[arm["name"]]) for arm in row["arms"]), key=lambda arm: order.index(arm.name))
+    return Experiment(**{name: row[name] for name in Experiment.model_fields if name not in ("plan", "arms")}, plan=plan, arms=arms)
+
+
+_INGEST = """
+    INSERT INTO ab_events (experiment_id, event_id, event, unit, arm, interception_run_id, data, occurred_at)
+    SELECT %(experiment)s, * FROM unnest(
+        %(ids)s::text[], %(events)s::text[], %(units)s::text[], %(arms)s::text[], %(runs)s::text[], %(data)s::jsonb[], %(at)s::timestamptz[]
+    )
+    ON CONFLICT DO NOTHING
+"""
+
+
+def ingest(conn: Connection, experiment_id: UUID, events: Sequence[Mapping[str, Any]]) -> Ingested:
+    """Store a batch, in one transaction. An event id that is known is counted as a duplicate and changes nothing.
+
+    An event that is not valid is listed with its position and stops no other. Any order and any delay is fine; a time in the
+    future is not. Raises `Conflict` for a draft or an experiment that has ended, `InvalidInput` for an empty or too long batch.
+    """
+    if not 1 <= len(events) <= MAX_BATCH:
+        message = f"a batch holds 1 to {MAX_BATCH} events, not {len(events)}"
+        raise InvalidInput(message, errors=[{"field": "events", "value": len(events), "message": message}])
+    with conn.transaction():
+        # FOR SHARE: the experiment cannot end between this look at its status and the insert.
+        state = conn.execute("SELECT status, now() AS now FROM experiments WHERE id = %s FOR SHARE", (experiment_id,)).fetchone()
+        if state is None:
+            raise NotFound(f"there is no experiment {experiment_id}")
+        if state["status"] not in ("running", "paused"):
+            raise Conflict(f"experiment {experiment_id} is {state['status']}; events are taken while it is running or paused")
+        experiment = get(conn, experiment_id)
+        valid, rejected = _check(events, state["now"] + CLOCK_SKEW)
+        inserted = conn.execute(
+            _INGEST,
+            {
+                "experiment": experiment_id,
+                "ids": [event.event_id for event in valid],
+                "events": [event.event for event in valid],
+                "units": [event.unit for event in valid],
+                "arms": [assign(experiment.salt, event.unit, experiment.arms).name for event in valid],
+                "runs": [event.interception_run_id for event in valid],
+                "data": [Jsonb(event.data.model_dump()) for event in valid],
+                "at": [event.occurred_at for event in valid],
+            },
+        ).rowcount
+    return Ingested(accepted=inserted, duplicates=len(valid) - inserted, rejected=rejected)
+
+
+def _check(events: Sequence[Mapping[str, Any]], latest: datetime) -> tuple[list[Any], list[RejectedEvent]]:
+    valid: list[Any] = []
+    rejected = []
+    for index, data in enumerate(events):
+        try:
+            event = parse_event(data)
+        except ValidationError as error:
+            rejected.append(RejectedEvent(index=index, errors=event_errors(error)))
+            continue
+        if event.occurred_at > latest:
+            message = f"lies in the future; it is {latest - CLOCK_SKEW:%Y-%m-%dT%H:%M:%SZ}"
+            rejected.append(RejectedEvent(index=index, errors=[{"field": "occurred_at", "message": message}]))
+            continue
+        valid.append(event)
+    return valid, rejected
+
+
+class UnitOutcome(NamedTuple):
+    """What one unit has come to so far."""
+
+    arm: str
+    exposed: bool
+    favorite: bool
+    """At least one of its interceptions is a favourite that was not taken back."""
+    attempts: int
+    """Generation attempts that count for the safety-block rate."""
+    blocks: int
+    """Those of them that a stage after the arm's model blocked; at most `attempts`."""
+
+
+@dataclass(frozen=True)
+class ArmCounts:
+    interceptions: int
+    """Completed, with the model that answered."""
+    foreign: int
+    """Those that another model than the arm's answered."""
+    wiki: int
+    """Those that went through the look-up loop, in which models can be mixed up."""
+    edited_attempts: int
+    edited_blocks: int
+    """Attempts with a text that the user had changed: kept out of the block rate, reported apart."""
+    foreign_attempts: int
+    errors: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+
+
+@dataclass(frozen=True)
+class ExperimentData:
+    """All that a report needs, read in one snapshot."""
+
+    experiment: Experiment
+    events: int
+    units: list[UnitOutcome]
+    """In the order in which they became known, so that every report extends the sequence of the one before."""
+    arms: dict[str, ArmCounts]
+    rehearsal: bool
+    """The adapter learned from the rehearsal teacher."""
+
+
+# One row for each interception of a unit. A block proves an attempt even when its start got lost; an attempt is blocked once.
+_RUNS = """
+    WITH model AS (
+        SELECT * FROM unnest(%(names)s::text[], %(models)s::text[]) AS model(arm, expected)
+    ), event AS (
+        SELECT * FROM ab_events WHERE experiment_id = %(experiment)s
+    ), run AS (
+        SELECT arm, unit, interception_run_id,
+            (array_agg(data->>'model_used' ORDER BY occurred_at DESC, event_id DESC)
+                FILTER (WHERE event = 'interception_completed'))[1] AS model_used,
+            coalesce(bool_or((data->>'wiki_iterations')::int > 0) FILTER (WHERE event = 'interception_completed'), false) AS wiki,
+            coalesce(bool_or((data->>'edit_distance')::int > 0) FILTER (WHERE event = 'user_edit'), false) AS edited,
+            coalesce((array_agg(event ORDER BY occurred_at DESC, event_id DESC)
+                FILTER (WHERE event IN ('favorite_added', 'favorite_removed')))[1] = 'favorite_added', false) AS favorite,
+            count(*) FILTER (WHERE event = 'generation_started') AS starts,
+            count(*) FILTER (WHERE event = 'generation_started' AND data->>'safety_level' IN ('research', 'disabled')) AS unguarded,
+            count(*) FILTER (WHERE event = 'stage_block' AND data->>'stage' IN ('3', 'vlm_safety')) AS stopped,
+            count(*) FILTER (WHERE event = 'stage_block' AND data->>'stage' IN ('3', 'vlm_safety')
+                AND data->>'method' <> 'llm_check_failed') AS blocked
+        FROM event GROUP BY arm, unit, interception_run_id
+    ), attempt AS (
+        SELECT run.*, model_used IS NOT NULL AND CASE WHEN expected IS NULL
+                THEN model_used IN (SELECT expected FROM model other WHERE other.arm <> run.arm AND expected IS NOT NULL)
+                ELSE model_used <> expected END AS is_foreign,
+            greatest(starts - unguarded, CASE WHEN unguarded = 0 THEN stopped ELSE 0 END) AS attempts
+        FROM run JOIN model USING (arm)
+    ), counted AS (
+        SELECT *, least(attempts, blocked) AS blocks FROM attempt
+    )
+"""
+
+_UNITS = (
+    _RUNS
+    + """
+    , first AS (
+        SELECT unit, min(received_at) AS received_at, min(occurred_at) AS occurred_at,
+            coalesce(bool_or(event = 'exposure'), false) AS exposed
+        FROM event GROUP BY unit
+    )
+    SELECT arm, bool_or(first.exposed) AS exposed, bool_or(favorite) AS favorite,
+        coalesce(sum(attempts) FILTER (WHERE NOT edited AND NOT is_foreign), 0)::int AS attempts,
+        coalesce(sum(blocks) FILTER (WHERE NOT edited AND NOT is_foreign), 0)::int AS blocks
+    FROM counted JOIN first USING (unit)
+    GROUP BY arm, unit ORDER BY min(first.received_at), min(first.occurred_at), unit
+"""
+)
+
+_ARMS = (
+    _RUNS
+    + """
+    , latency AS (
+        SELECT arm, percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY (data->>'latency_ms')::float) AS ms
+        FROM event WHERE event = 'interception_completed' GROUP BY arm
+    ), failure AS (
+        SELECT arm, count(*) AS errors FROM event WHERE event = 'error' GROUP BY arm
+    ), total AS (
+        SELECT arm, count(model_used) AS interceptions, count(*) FILTER (WHERE is_foreign) AS foreign_,
+            count(*) FILTER (WHERE wiki) AS wiki,
+            coalesce(sum(attempts) FILTER (WHERE edited), 0)::int AS edited_attempts,
+            coalesce(sum(blocks) FILTER (WHERE edited), 0)::int AS edited_blocks,
+            coalesce(sum(attempts) FILTER (WHERE is_foreign AND NOT edited), 0)::int AS foreign_attempts
+        FROM counted GROUP BY arm
+    )
+    SELECT model.arm, coalesce(interceptions, 0) AS interceptions, coalesce(foreign_, 0) AS "foreign", coalesce(wiki, 0) AS wiki,
+        coalesce(edited_attempts, 0) AS edited_attempts, coalesce(edited_blocks, 0) AS edited_blocks,
+        coalesce(foreign_attempts, 0) AS foreign_attempts, coalesce(errors, 0) AS errors,
+        ms[1] AS latency_p50_ms, ms[2] AS latency_p95_ms
+    FROM model LEFT JOIN total USING (arm) LEFT JOIN latency USING (arm) LEFT JOIN failure USING (arm)
+"""
+)
+
+
+def data_of(conn: Connection, experiment_id: UUID) -> ExperimentData:
+    """Everything that was received so far, by unit and by arm. Raises `NotFound`."""
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        experiment = get(conn, experiment_id)
+        arms = experiment.plan.arms
+        values = {"experiment": experiment_id, "names": [arm.name for arm in arms], "models": [arm.model for arm in arms]}
+        units = [UnitOutcome(**row) for row in conn.execute(_UNITS, values)]
+        counts = {row.pop("arm"): ArmCounts(**row) for row in conn.execute(_ARMS, values).fetchall()}
+        total = conn.execute("SELECT count(*) AS n FROM ab_events WHERE experiment_id = %s", (experiment_id,)).fetchone()
+        assert total is not None
+        rehearsal = adapters.is_rehearsal(conn, experiment.plan.treated.adapter or "")
+    return ExperimentData(experiment, total["n"], units, counts, rehearsal)
+
+
+def record_decision(conn: Connection, job_id: UUID, attempt: int, experiment_id: UUID, decision: Decision) -> None:
+    """Add to the experiment's history, fenced by the job's attempt. `rollback` ends a running experiment in the same
+    transaction: status rolled_back, every unit to base. History is only ever added to, so a repeated attempt adds a row."""
+    with conn.transaction():
+        jobs.fence(conn, job_id, attempt)
+        found = conn.execute("SELECT status FROM experiments WHERE id = %s FOR UPDATE", (experiment_id,)).fetchone()
+        if found is None:
+            raise NotFound(f"there is no experiment {experiment_id}")
+        conn.execute(
+            "INSERT INTO ab_decisions (experiment_id, job_id, decision, reason, statistics) VALUES (%s, %s, %s, %s, %s)",
+            (experiment_id, job_id, decision.decision, decision.reason, Jsonb(decision.statistics)),
+        )
+        if decision.decision == "rollback" and found["status"] in ("running", "paused"):
+            conn.execute("UPDATE experiments SET status = 'rolled_back', ended_at = now() WHERE id = %s", (experiment_id,))
+            conn.execute("UPDATE arms SET weight = (name = %s)::int WHERE experiment_id = %s", (BASE, experiment_id))
+
+
+def decisions_of(conn: Connection, experiment_id: UUID, limit: int = 100) -> list[dict[str, Any]]:
+    """The newest first: job_id, decision, reason, statistics, created_at."""
+    return conn.execute(
+        "SELECT job_id, decision, reason, statistics, created_at FROM ab_decisions"
+        " WHERE experiment_id = %s ORDER BY created_at DESC, id DESC LIMIT %s",
+        (experiment_id, limit),
+    ).fetchall()

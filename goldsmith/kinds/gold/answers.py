@@ -1,0 +1,108 @@
+"""One row: ask, check, tell the teacher what was wrong, check again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from goldsmith import gates
+from goldsmith.datasets import Example, Message
+from goldsmith.kinds.gold.schema import GoldConfig
+from goldsmith.teacher import Answer, BudgetReached, Teacher
+
+SYSTEM = Path(__file__).with_name("system.md").read_text(encoding="utf-8").strip()
+
+_REPAIR = """{prompt}
+
+Rejected answer:
+{answer}
+
+Reasons:
+{reasons}
+
+Write the answer anew so that every reason is gone. Give the answer alone."""
+
+
+@dataclass
+class Outcome:
+    """What became of a row. It is in the dataset when `failed` is empty and `answer` is there."""
+
+    row: Example
+    answer: Answer | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    """Of the last answer: rule and reason, the first broken rule first."""
+    first_failed: dict[str, str] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return self.answer is not None and not self.failed
+
+    @property
+    def repaired(self) -> bool:
+        return self.passed and bool(self.first_failed)
+
+    def example(self) -> Example:
+        assert self.answer is not None
+        return self.row.model_copy(
+            update={
+                "messages": [*self.row.messages, Message(role="assistant", content=self.answer.text.strip())],
+                "rehearsal": self.row.rehearsal or self.answer.rehearsal,
+                "gates": {
+                    **dict.fromkeys(gates.RULES),
+                    "repaired": sorted(self.first_failed) if self.repaired else [],
+                    "model": self.answer.model,
+                },
+            }
+        )
+
+
+async def answer(row: Example, teacher: Teacher, config: GoldConfig) -> Outcome | None:
+    """None when the budget ended before the first answer; a repair that no longer fits drops the row."""
+    prompt = row.messages[0].content
+    outcome = Outcome(row)
+    try:
+        await _ask(outcome, prompt, teacher, config)
+        if outcome.failed and config.repair:
+            outcome.first_failed = outcome.failed
+            reasons = "\n".join(f"- {reason}" for reason in outcome.failed.values())
+            assert outcome.answer is not None
+            await _ask(outcome, _REPAIR.format(prompt=prompt, answer=outcome.answer.text, reasons=reasons), teacher, config)
+    except BudgetReached:
+        return outcome if outcome.answers else None
+    finally:
+        outcome.first_failed = outcome.first_failed or outcome.failed
+    return outcome
+
+
+async def _ask(outcome: Outcome, prompt: str, teacher: Teacher, config: GoldConfig) -> None:
+    got = await teacher.ask(
+        item=f"{outcome.row.source}/{outcome.row.config_id}",
+        system=SYSTEM,
+        prompt=prompt,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+    )
+    outcome.answers.append(got)
+    outcome.answer = got
+    outcome.failed = check(got, outcome.row, config)
+
+
+def check(got: Answer, row: Example, config: GoldConfig) -> dict[str, str]:
+    """The broken rules of an answer with their reasons; what the provider says of its end counts first."""
+    task, context = gates.prompt_parts(row.messages[0].content, row.input)
+    found = gates.check(
+        got.text,
+        input=row.input,
+        context=context,
+        language=row.language,
+        min_words=config.min_words,
+        max_words=config.max_words,
+        task=task,
+    )
+    said: dict[str, str] = {}
+    if got.stop_reason == "refusal":
+        said["refusal"] = "the teacher declined to answer"
+    elif got.stop_reason != "end_turn":
+        said["truncated"] = f"the answer was cut ({got.stop_reason}) at {config.max_tokens} tokens"
+    return {**said, **{rule: reason for rule, reason in found.items() if reason is not None and rule not in said}}

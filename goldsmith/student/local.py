@@ -1,0 +1,169 @@
+"""The student in this process: transformers for the base model, PEFT for its adapters."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from goldsmith.adapters import AdapterVersion
+from goldsmith.errors import InvalidInput, ReferenceNotUsable
+from goldsmith.student import Conversation
+from goldsmith.student.base import prepare
+from goldsmith.student.conversation import IGNORED, Tokens, prompt_ids, tokenize
+
+BATCH = 16
+
+
+class LocalStudent:
+    """See `Student`. float32 on a CPU (bfloat16 was five times slower on one without AMX), bfloat16 on CUDA."""
+
+    def __init__(self, base_model: str, folder: Path, base_sha256: str) -> None:
+        self.base_model = base_model
+        self.folder = folder
+        self.base_sha256 = base_sha256
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if not self.tokenizer.chat_template:
+            raise InvalidInput(f"base_model: {base_model!r} has no chat template; choose an instruction-tuned model")
+        if self.tokenizer.eos_token_id is None or self.tokenizer.pad_token_id is None:
+            raise InvalidInput(f"base_model: the tokenizer of {base_model!r} names no eos_token or no pad_token")
+        self.tokenizer_sha256 = _tokenizer_sha256(self.tokenizer)
+        self.template_sha256 = hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()
+        self._loaded: dict[str, str] = {}
+
+    @classmethod
+    def load(cls, base_model: str, adapter: AdapterVersion | None, *, cache: Path) -> LocalStudent:
+        transformers_logging.disable_progress_bar()  # a job's log is no terminal
+        use_free_cores()
+        student = cls(base_model, *prepare(base_model, cache))
+        student.use(adapter)
+        return student
+
+    @cached_property
+    def model(self) -> Any:
+        """Loaded at the first use: whoever trains on a quantised copy of the folder never pays for it."""
+        cuda = torch.cuda.is_available()
+        model = AutoModelForCausalLM.from_pretrained(
+            self.folder, local_files_only=True, dtype=torch.bfloat16 if cuda else torch.float32
+        )
+        return model.to("cuda" if cuda else "cpu").eval()
+
+    def use(self, adapter: AdapterVersion | None) -> None:
+        if adapter is None:
+            if self._loaded:
+                self.model.base_model.disable_adapter_layers()
+            return
+        if adapter.ref not in self._loaded:
+            self._load(adapter)
+        self.model.base_model.enable_adapter_layers()
+        self.model.set_adapter(self._loaded[adapter.ref], inference_mode=True)
+
+    def _load(self, adapter: AdapterVersion) -> None:
+        for what in ("base", "tokenizer", "template"):
+            expected, actual = getattr(adapter, f"{what}_sha256"), getattr(self, f"{what}_sha256")
+            if expected != actual:
+                raise ReferenceNotUsable(
+                    f"{adapter.ref} was trained on another {what}: expected sha256 {expected} ({adapter.base_model}), "
+                    f"found {actual} ({self.base_model})"
+                )
+        adapter.verify()
+        name = f"a{len(self._loaded)}"
+        if self._loaded:
+            self.model.load_adapter(adapter.folder, adapter_name=name)
+        else:
+            self.model = PeftModel.from_pretrained(self.model, adapter.folder, adapter_name=name).eval()
+        self._loaded[adapter.ref] = name
+
+    def generate(
+        self, conversations: Sequence[Conversation], max_new_tokens: int, *, temperature: float = 0.0, seed: int | None = None
+    ) -> list[str]:
+        if seed is not None:
+            torch.manual_seed(seed)
+        prompts = [prompt_ids(self.tokenizer, messages) for messages in conversations]
+        answers = [""] * len(prompts)
+        for batch in by_length([len(ids) for ids in prompts], BATCH):
+            ids, mask = _padded([prompts[index] for index in batch], self.tokenizer.pad_token_id, left=True)
+            with torch.inference_mode():
+                out = self.model.generate(
+                    input_ids=ids.to(self.model.device),
+                    attention_mask=mask.to(self.model.device),
+                    max_new_tokens=max_new_tokens,
+                    eos_token_id=self.tokenizer.eos_token_id,
+                    pad_token_id=self.tokenizer.pad_token_id,
+                    **({"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}),
+                )
+            texts = self.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+            for index, text in zip(batch, texts, strict=True):
+                answers[index] = text.strip()
+        return answers
+
+    def nll(self, conversations: Sequence[Conversation]) -> list[tuple[float, int]]:
+        return likelihood(self.model, [tokenize(self.tokenizer, messages) for messages in conversations])
+
+
+def use_free_cores() -> None:
+    """One thread for each core that this process may use, unless OMP_NUM_THREADS says otherwise.
+
+    More threads than free cores collapse: 25 s instead of 8 s for the same LoRA step on two cores of which one was busy.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(cores or 1)
+
+
+def likelihood(model: Any, rows: Sequence[Tokens]) -> list[tuple[float, int]]:
+    """`Student.nll` of any causal language model. The head, a third of the work of a small model, is computed only for the
+    positions that have a label in some row of a batch."""
+    results = [(0.0, 0)] * len(rows)
+    model.eval()
+    for batch in by_length([len(row.input_ids) for row in rows], BATCH):
+        ids, mask = _padded([rows[index].input_ids for index in batch], 0, left=True)
+        labels, _ = _padded([rows[index].labels for index in batch], IGNORED, left=True)
+        asked = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
+        targets = labels[:, asked + 1].to(model.device)
+        with torch.inference_mode():
+            logits = model(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0).to(model.device),
+                logits_to_keep=asked.to(model.device),
+                use_cache=False,
+            ).logits.float()
+            losses = torch.nn.functional.cross_entropy(
+                logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
+            ).sum(dim=1)
+        for index, loss, number in zip(batch, losses.tolist(), (targets != IGNORED).sum(dim=1).tolist(), strict=True):
+            results[index] = (loss, number)
+    return results
+
+
+def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, the longest first: what does not fit in memory fails at once."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _padded(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(len(row) for row in rows)
+    padding = [[value] * (width - len(row)) for row in rows]
+    ones = [[1] * len(row) for row in rows]
+    zeros = [[0] * len(gap) for gap in padding]
+    pairs = zip(padding, rows, strict=True), zip(zeros, ones, strict=True)
+    values, mask = ([[*gap, *row] if left else [*row, *gap] for gap, row in pair] for pair in pairs)
+    return torch.tensor(values), torch.tensor(mask)
+
+
+def _tokenizer_sha256(tokenizer: Any) -> str:
+    """Over all that turns text into ids: vocabulary, merges, normalisation, added tokens, and the ids that end and pad."""
+    content = f"{tokenizer.backend_tokenizer.to_str()}\n{tokenizer.eos_token_id}\n{tokenizer.pad_token_id}"
+    return hashlib.sha256(content.encode()).hexdigest()
+

@@ -1,0 +1,261 @@
+"""The meter between a run and its teacher: reuse, reserve, ask, settle. And the checks before the first question."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import asdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from goldsmith import budgets
+from goldsmith.errors import GoldsmithError, InvalidInput
+from goldsmith.teacher import Answer, BudgetReached
+from goldsmith.teacher.anthropic import Failed, Messages, Reply, request_body
+from goldsmith.teacher.prices import Price, price_of
+
+if TYPE_CHECKING:
+    from goldsmith.db import Database
+    from goldsmith.settings import Settings
+
+REHEARSAL_MODEL = "rehearsal-1"
+
+
+class MeteredTeacher:
+    """One attempt's teacher. The database holds the budget; this object only waits for its own calls in flight."""
+
+    def __init__(
+        self,
+        database: Database,
+        messages: Messages,
+        price: Price,
+        *,
+        job_id: UUID,
+        attempt: int,
+        provider: str,
+        model: str,
+        budget_id: UUID,
+        spent_usd: Decimal,
+    ) -> None:
+        self.provider = provider
+        self.model = model
+        self.rehearsal = provider == "rehearsal"
+        self._database = database
+        self._messages = messages
+        self._price = price
+        self._job_id = job_id
+        self._attempt = attempt
+        self._budget_id = budget_id
+        self._spent = spent_usd
+        self._saved = Decimal(0)
+        self._in_flight = 0
+        self._ended = 0
+        self._end_of_a_call = asyncio.Condition()
+        self._reserving = asyncio.Lock()
+        self._same_request: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def spent_usd(self) -> float:
+        return float(self._spent)
+
+    @property
+    def saved_usd(self) -> float:
+        return float(self._saved)
+
+    async def ask(
+        self,
+        *,
+        item: str,
+        system: str | None,
+        prompt: str,
+        max_tokens: int,
+        temperature: float | None = None,
+        json_schema: dict[str, Any] | None = None,
+    ) -> Answer:
+        body = request_body(
+            self._price,
+            model=self.model,
+            system=system,
+            prompt=prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            json_schema=json_schema,
+        )
+        sha256 = budgets.request_sha256({"provider": self.provider, **body})
+        async with self._same_request[sha256]:  # two rows with one prompt: the second waits and gets the first one's answer
+            paid = await self._db(budgets.paid_answer, sha256)
+            if paid is not None:
+                if paid.job_id != self._job_id:
+                    self._saved += paid.cost_usd
+                return self._answer(Reply(**paid.answer), Decimal(0), reused=True)
+            call = budgets.Call(item, sha256, self.provider, self.model, self.rehearsal)
+            call_id = await self._reserve(call, self._worst_case(body))
+            try:
+                return await self._ask(call_id, body)
+            finally:
+                async with self._end_of_a_call:
+                    self._in_flight -= 1
+                    self._ended += 1
+                    self._end_of_a_call.notify_all()
+
+    async def _reserve(self, call: budgets.Call, usd: Decimal) -> UUID:
+        """Wait for room that calls in flight may leave; raises `BudgetReached` when there are none."""
+        while True:
+            ended = self._ended
+            async with self._reserving:  # one at a time, so that whoever finds no room sees who took it in flight
+                call_id: UUID | None = await self._db(budgets.reserve, self._budget_id, self._job_id, self._attempt, call, usd)
+                if call_id is not None:
+                    self._in_flight += 1
+                    return call_id
+            async with self._end_of_a_call:
+                if self._ended == ended and not self._in_flight:
+                    raise BudgetReached(
+                        f"the next question may cost {usd} USD; {self._spent} USD of the job's budget are spent", usd=float(usd)
+                    )
+                while self._ended == ended:
+                    await self._end_of_a_call.wait()
+
+    async def _ask(self, call_id: UUID, body: dict[str, Any]) -> Answer:
+        try:
+            reply = await self._messages.send(body)
+        except Failed as failed:
+            if failed.billed == "no":
+                await self._db(budgets.release, call_id)
+            else:
+                await self._charge(call_id, failed.request_id)
+            raise failed.error from failed
+        except BaseException:  # cancelled on the way: the answer may have been made
+            await asyncio.shield(self._charge(call_id, None))
+            raise
+        cost = self._price.cost(reply.input_tokens, reply.output_tokens)
+        await asyncio.shield(
+            self._db(
+                budgets.settle,
+                call_id,
+                cost_usd=cost,
+                input_tokens=reply.input_tokens,
+                output_tokens=reply.output_tokens,
+                request_id=reply.request_id,
+                answer=asdict(reply),
+            )
+        )
+        self._spent += cost
+        return self._answer(reply, cost, reused=False)
+
+    async def _charge(self, call_id: UUID, request_id: str | None) -> None:
+        await self._db(budgets.charge, call_id, request_id)
+        self._spent = await self._db(budgets.spent, self._budget_id)
+
+    def _worst_case(self, body: dict[str, Any]) -> Decimal:
+        prompt_bytes = len(str(body).encode())
+        if self._price.max_prompt is not None and prompt_bytes > self._price.max_prompt:
+            raise InvalidInput(
+                f"the prompt has {prompt_bytes} bytes; {self.model} has a known price up to {self._price.max_prompt} tokens"
+            )
+        return self._price.worst_case(prompt_bytes, body["max_tokens"])
+
+    def _answer(self, reply: Reply, cost: Decimal, *, reused: bool) -> Answer:
+        return Answer(
+            text=reply.text,
+            stop_reason=reply.stop_reason,
+            model=reply.model,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            cost_usd=float(cost),
+            request_id=reply.request_id,
+            rehearsal=self.rehearsal,
+            reused=reused,
+        )
+
+    async def _db(self, do: Any, *args: Any, **more: Any) -> Any:
+        def with_connection() -> Any:
+            with self._database.connection() as conn:
+                return do(conn, *args, **more)
+
+        return await asyncio.to_thread(with_connection)
+
+    async def aclose(self) -> None:
+        await self._messages.aclose()
+
+
+def open_metered(
+    database: Database,
+    *,
+    settings: Settings,
+    job_id: UUID,
+    attempt: int,
+    provider: str,
+    model: str | None,
+    budget_usd: float,
+    recorded: bool,
+) -> MeteredTeacher:
+    """See `goldsmith.teacher.open_teacher`."""
+    if provider == "rehearsal":
+        name = model or REHEARSAL_MODEL
+        messages = _rehearsal(settings)
+    elif provider == "anthropic":
+        name = model or settings.teacher_model
+        messages = _anthropic(settings, recorded)
+    else:
+        raise InvalidInput(
+            f"teacher {provider!r}: anthropic or rehearsal",
+            errors=[{"field": "teacher", "value": provider, "allowed": ["anthropic", "rehearsal"]}],
+        )
+    if name.startswith("rehearsal-") != (provider == "rehearsal"):
+        raise InvalidInput(
+            f"model {name!r} is not one of teacher {provider!r}",
+            errors=[{"field": "model", "value": name, "teacher": provider}],
+        )
+    price = price_of(name, settings.prices)
+    with database.connection() as conn:
+        budget_id = budgets.open(conn, f"job:{job_id}", budget_usd)
+        budgets.charge_lost(conn, job_id, attempt)
+        spent = budgets.spent(conn, budget_id)
+    return MeteredTeacher(
+        database,
+        messages,
+        price,
+        job_id=job_id,
+        attempt=attempt,
+        provider=provider,
+        model=name,
+        budget_id=budget_id,
+        spent_usd=spent,
+    )
+
+
+def _anthropic(settings: Settings, recorded: bool) -> Messages:
+    if recorded and "anthropic" not in settings.allow_providers:
+        raise InvalidInput(
+            "teacher 'anthropic': the prompts come from recorded runs, that is from children, and would leave this machine."
+            " The admin allows it with GOLDSMITH_ALLOW_PROVIDERS=anthropic; teacher 'rehearsal' stays on this machine",
+            errors=[{"field": "teacher", "value": "anthropic", "allowed": ["rehearsal", *settings.allow_providers]}],
+        )
+    key = settings.anthropic_api_key.get_secret_value() if settings.anthropic_api_key else ""
+    if not key:
+        raise GoldsmithError("teacher 'anthropic' needs a key: set ANTHROPIC_API_KEY, or rehearse with teacher 'rehearsal'")
+    return Messages(api_key=key, key_setting="ANTHROPIC_API_KEY")
+
+
+def _rehearsal(settings: Settings) -> Messages:
+    if not settings.rehearsal_url:
+        raise GoldsmithError(
+            "the rehearsal teacher is not running: start Goldsmith with --rehearsal, or set GOLDSMITH_REHEARSAL_URL"
+        )
+    host = urlsplit(settings.rehearsal_url).hostname or ""
+    loopback = host == "localhost"
+    with suppress(ValueError):
+        loopback = loopback or ipaddress.ip_address(host).is_loopback
+    if not loopback:
+        raise InvalidInput(f"GOLDSMITH_REHEARSAL_URL {settings.rehearsal_url!r}: the rehearsal teacher must be on loopback")
+    return Messages(
+        api_key="rehearsal",
+        key_setting="GOLDSMITH_REHEARSAL_URL",
+        base_url=settings.rehearsal_url,
+        max_retries=2,
+        loopback=True,
+    )

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import numpy
+import pytest
+from fakes import FakeContext
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from goldsmith.errors import GoldsmithError, InvalidInput, JobCancelled
+from goldsmith.kinds.cluster import ward
+from goldsmith.kinds.cluster.run import run
+from goldsmith.kinds.cluster.schema import ClusterConfig
+from goldsmith.recordings import RecordedRun
+from goldsmith.rules import Rule
+from goldsmith.student import load_encoder
+
+RULES, RUNS = f"job:{uuid4()}", f"job:{uuid4()}"
+
+ANIMALS = ["a fox with a red scarf", "two owls on a branch", "a whale in the harbour", "my dog in the snow"]
+HOUSES = ["a tall house of glass", "a castle made of bread", "a tree house by the lake", "our school at night"]
+KEEP_ANIMALS = "Keep every animal that the child named."
+SAY_MATERIALS = "Name the building materials of each wall."
+
+
+class Planted:
+    """An encoder whose vectors are known: the texts of one list are near to each other and far from the rest."""
+
+    name = "planted"
+
+    def encode(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
+        rows = numpy.zeros((len(texts), 8), dtype=numpy.float32)
+        for row, text in zip(rows, texts, strict=True):
+            topic = 0 if text in ANIMALS else 1 if text in HOUSES else 2 if KEEP_ANIMALS in text else 3
+            row[topic], row[4 + len(text) % 4] = 1, 0.05
+        return rows / numpy.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def recorded(run_id: str, text: str | None, exclusion: str | None = None) -> RecordedRun:
+    return RecordedRun(
+        run_id=run_id,
+        device_id="d",
+        content_sha256="0" * 64,
+        recorded_at=None,
+        config_id="mosaic",
+        context=None,
+        context_lang="en",
+        language="en",
+        input=text,
+        output=None,
+        accepted=None,
+        exclusion=exclusion,
+    )
+
+
+def context(tmp_path: Path, animals: int = 4, houses: int = 4) -> FakeContext:
+    ctx = FakeContext(tmp_path, kind="cluster")
+    ctx.encoder_factory = lambda name: Planted()
+    texts = [(f"a{i}", ANIMALS[i % 4], KEEP_ANIMALS) for i in range(animals)] + [
+        (f"h{i}", HOUSES[i % 4], SAY_MATERIALS) for i in range(houses)
+    ]
+    ctx.recorded_runs[RUNS] = [recorded(run_id, text) for run_id, text, _ in texts]
+    ctx.saved_rules[RULES] = [Rule(i, run_id, "mosaic", "en", "feedback", rule) for i, (run_id, _, rule) in enumerate(texts)]
+    return ctx
+
+
+def config(**more: object) -> ClusterConfig:
+    return ClusterConfig.model_validate({"rules": RULES, "runs": RUNS, "delta_sse_max": 0.5, "min_cluster_size": 3} | more)
+
+
+def test_sessions_with_like_texts_and_rules_share_a_cluster(tmp_path: Path) -> None:
+    ctx = context(tmp_path, animals=4, houses=2)
+    result = run(config(), ctx)
+    assert (result.sessions, result.clusters, result.active, result.fallback, result.sizes) == (6, 2, 1, 1, [4, 2])
+    assert (result.encoder, result.dimension, result.space, result.delta_sse_max) == ("planted", 8, "unit", 0.5)
+    assert result.stability_ari == 1.0
+    animals, houses = ctx.saved_clusters[ctx.ref]
+    assert (animals.members, animals.status) == (["a0", "a1", "a2", "a3"], "active")
+    assert (houses.members, houses.status) == (["h0", "h1"], "fallback")
+    assert animals.summary["top_rules"] == [{"rule": KEEP_ANIMALS, "count": 4}]
+    assert houses.summary["configs"] == {"mosaic": 2}
+
+
+def test_the_centroids_are_the_means_of_the_text_vectors_alone(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    run(config(), ctx)
+    with numpy.load(ctx.artifact(f"{ctx.ref}/clusters.npz"), allow_pickle=False) as saved:
+        assert saved["sessions"].tolist() == ["a0", "a1", "a2", "a3", "h0", "h1", "h2", "h3"]
+        assert saved["labels"].tolist() == [0] * 4 + [1] * 4
+        assert saved["centroids"].dtype == numpy.float32
+        assert numpy.allclose(
+            saved["centroids"], [Planted().encode(ANIMALS).mean(axis=0), Planted().encode(HOUSES).mean(axis=0)]
+        )
+
+
+def test_the_report_lists_members_and_rules_and_no_recorded_text(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    result = run(config(), ctx)
+    text = ctx.artifact(f"{ctx.ref}/clusters.json").read_text()
+    report = json.loads(text)
+    assert [cluster["label"] for cluster in report["clusters"]] == [0, 1]
+    assert report["stability_ari"] == result.stability_ari
+    assert not any(child in text for child in ANIMALS + HOUSES)
+
+
+def test_the_scaled_threshold_is_counted_and_used_only_when_asked_for(tmp_path: Path) -> None:
+    fixed = run(config(delta_sse_max=20), context(tmp_path / "fixed", animals=20, houses=20))
+    assert (fixed.clusters, fixed.clusters_fixed, fixed.clusters_scaled, fixed.delta_sse_max) == (1, 1, 2, 20)
+    scaled = run(config(delta_sse_max=20, scale_with_n=True), context(tmp_path / "scaled", animals=20, houses=20))
+    assert (scaled.clusters, scaled.clusters_fixed, scaled.clusters_scaled, scaled.delta_sse_max) == (2, 1, 2, 0.8)
+
+
+def test_a_ring_which_has_no_parts_is_reported_as_unstable(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    ctx.recorded_runs[RUNS] = [recorded(f"s{i}", f"text {i}") for i in range(60)]
+    ctx.saved_rules[RULES] = [Rule(i, f"s{i}", None, None, "feedback", f"rule {i}") for i in range(60)]
+
+    class Ring:
+        name = "ring"
+
+        def encode(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
+            angles = numpy.array([int(text.split()[1]) for text in texts]) * 2 * numpy.pi / 60
+            return numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=1).astype(numpy.float32)
+
+    ctx.encoder_factory = lambda name: Ring()
+    result = run(config(), ctx)
+    assert 1 < result.clusters < 60
+    assert result.stability_ari < 0.8
+
+
+def test_one_session_is_one_cluster(tmp_path: Path) -> None:
+    result = run(config(), context(tmp_path, animals=1, houses=0))
+    assert (result.clusters, result.sizes, result.fallback, result.stability_ari) == (1, [1], 1, 1.0)
+
+
+def test_sessions_without_a_usable_text_are_left_out_and_counted(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    ctx.recorded_runs[RUNS][0] = recorded("a0", ANIMALS[0], exclusion="blocked by a safety stage")
+    ctx.recorded_runs[RUNS][1] = recorded("a1", "   ")
+    del ctx.recorded_runs[RUNS][2]
+    result = run(config(), ctx)
+    assert (result.sessions, result.left_out) == (5, 3)
+
+
+def test_no_rules_or_no_texts_are_an_error_that_names_both_jobs(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    ctx.saved_rules[RULES] = []
+    with pytest.raises(InvalidInput, match=rf"no session of {RULES} has both a rule and a usable text in {RUNS} \(0 have"):
+        run(config(), ctx)
+    ctx = context(tmp_path)
+    ctx.recorded_runs[RUNS] = []
+    with pytest.raises(InvalidInput, match="8 have a rule only"):
+        run(config(), ctx)
+
+
+def test_vectors_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+
+    class Broken(Planted):
+        name = "broken"
+
+        def encode(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
+            rows = super().encode(texts)
+            rows[-1, 0] = numpy.nan
+            return rows
+
+    ctx.encoder_factory = lambda name: Broken()
+    with pytest.raises(GoldsmithError, match="the encoder broken gave a vector that is not finite for number 7 of the texts"):
+        run(config(), ctx)
+
+
+def test_too_many_sessions_are_refused_before_anything_is_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = context(tmp_path)
+    ctx.encoder_factory = lambda name: pytest.fail("the encoder was loaded")
+    monkeypatch.setattr(ward, "free_memory", lambda: 1000)
+    with pytest.raises(InvalidInput, match="8 sessions need"):
+        run(config(), ctx)
+
+
+def test_a_cancel_stops_it_between_two_steps(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    ctx.cancel_after(3)
+    with pytest.raises(JobCancelled):
+        run(config(), ctx)
+    assert ctx.saved_clusters == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("delta_sse_max", 0), ("delta_sse_max", float("nan")), ("min_cluster_size", 0), ("encoder", "t5"), ("space", "v")],
+)
+def test_a_wrong_config_is_refused_by_its_field(field: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=field):
+        config(**{field: value})
+
+
+def test_real_sentences_fall_into_their_topics(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    ctx.encoder_factory = load_encoder
+    result = run(config(delta_sse_max=0.8), ctx)
+    assert result.clusters == 2
+    assert [cluster.members for cluster in ctx.saved_clusters[ctx.ref]] == [["a0", "a1", "a2", "a3"], ["h0", "h1", "h2", "h3"]]

@@ -1,0 +1,264 @@
+"""Training trains: on a tiny model, from gold to a registered adapter."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import torch
+from fakes import FakeContext
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from tiny import gold, make_model, student_factory
+
+from goldsmith.datasets import Example, Message
+from goldsmith.errors import InvalidInput, JobCancelled
+from goldsmith.kinds.train import backends, rows
+from goldsmith.kinds.train.fit import LikeLengths, make_trainer
+from goldsmith.kinds.train.run import run
+from goldsmith.kinds.train.schema import TrainConfig
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("tiny"))
+
+
+def context(tmp_path: Path, examples: list[Example] | None = None, *, job_id: UUID | None = None, attempt: int = 1) -> FakeContext:
+    ctx = FakeContext(tmp_path, job_id=job_id, kind="train", attempt=attempt)
+    ctx.student_factory = student_factory(tmp_path)
+    ctx.save_dataset("gold", gold() if examples is None else examples, manifest={}, parents=[], rehearsal=False)
+    return ctx
+
+
+def config(model_folder: Path, **more: Any) -> TrainConfig:
+    values: dict[str, Any] = {
+        "dataset": "dataset:gold@1",
+        "name": "prose",
+        "base_model": str(model_folder),
+        "num_train_epochs": 8,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 2e-2,
+    }
+    return TrainConfig(**(values | more))
+
+
+def weights(ctx: FakeContext) -> dict[str, torch.Tensor]:
+    return load_file(ctx.adapters["prose"][-1].folder / "adapter_model.safetensors")
+
+
+def test_the_loss_goes_down_and_the_adapter_answers_for_it(model_folder: Path, tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+
+    result = run(config(model_folder, alias="challenger"), ctx)
+
+    assert (result.steps, result.epochs, result.examples, result.heldout_examples) == (24, 8, 9, 3)
+    assert result.heldout_loss_after < 0.7 * result.heldout_loss_before
+    assert result.perplexity_after == pytest.approx(math.exp(result.heldout_loss_after))
+    assert ctx.aliases["prose", "challenger"] == 1
+    adapter = ctx.adapter(result.adapter)
+    student = ctx.student(str(model_folder), adapter)
+    sums = student.nll([rows.turns(example) for example in ctx.examples("dataset:gold@1", "heldout")])
+    assert sum(loss for loss, _ in sums) / sum(n for _, n in sums) == pytest.approx(result.heldout_loss_after, rel=1e-5)
+    student.use(None)
+    base = student.nll([rows.turns(example) for example in ctx.examples("dataset:gold@1", "heldout")])
+    assert sum(loss for loss, _ in base) / sum(n for _, n in base) == pytest.approx(result.heldout_loss_before, rel=1e-5)
+
+
+def test_a_run_explains_itself(model_folder: Path, tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+
+    result = run(config(model_folder, seed=7), ctx)
+
+    lines = ctx.artifact(f"{ctx.ref}/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 25))
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
+    told = json.loads(ctx.artifact(f"{ctx.ref}/train.json").read_text())
+    assert (told["config"]["seed"], told["dataset"]["ref"], told["result"]["steps"]) == (7, "dataset:gold@1", 24)
+    assert told["versions"]["torch"] == torch.__version__
+    adapter = ctx.adapter(result.adapter)
+    assert sorted(adapter.files) == ["adapter_config.json", "adapter_model.safetensors", "train.json"]
+    assert json.loads((adapter.folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(model_folder)
+    assert (adapter.method["lora_r"], adapter.method["shuffled"], adapter.method["backend"]) == (16, False, "peft")
+    percents = [percent for percent, _, _ in ctx.events]
+    assert percents == sorted(percents)
+    told_steps = [metrics for _, _, metrics in ctx.events if "loss" in metrics]
+    assert len(told_steps) == 24
+    assert {"loss", "learning_rate", "tokens_per_s", "eta_s", "step"} == set(told_steps[0])
+    assert told_steps[-1]["eta_s"] == 0
+
+
+def test_the_seed_decides_everything(model_folder: Path, tmp_path: Path) -> None:
+    one, same, other = (context(tmp_path / name) for name in ("one", "same", "other"))
+    for ctx, seed in ((one, 1), (same, 1), (other, 2)):
+        run(config(model_folder, seed=seed, num_train_epochs=1), ctx)
+
+    assert all(torch.equal(tensor, weights(same)[name]) for name, tensor in weights(one).items())
+    assert not all(torch.equal(tensor, weights(other)[name]) for name, tensor in weights(one).items())
+
+
+@pytest.mark.parametrize("killed_after", [2, 4, 6])
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(
+    model_folder: Path, tmp_path: Path, killed_after: int
+) -> None:
+    asked = config(model_folder, num_train_epochs=3, lora_dropout=0.1, checkpoint_every_s=1)
+    whole = context(tmp_path / "whole")
+    run(asked, whole)
+    job_id = uuid4()
+    first = context(tmp_path / "cut", job_id=job_id)
+    every_step = asked.model_copy(update={"checkpoint_every_s": 0})
+    first.cancel_after(2 + killed_after)  # two calls come before the first step
+    with pytest.raises(JobCancelled):
+        run(every_step, first)
+
+    second = context(tmp_path / "cut", job_id=job_id, attempt=2)
+    result = run(asked, second)
+
+    assert result.resumed_at is not None
+    assert 1 <= result.resumed_at <= killed_after
+    assert all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(whole).items())
+    lines = second.artifact(f"{second.ref}/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 10))
+
+
+def test_the_head_at_labels_alone_gives_the_loss_of_the_whole(model_folder: Path, tmp_path: Path) -> None:
+    student = student_factory(tmp_path)(str(model_folder), None)
+    tokens = rows.tokenized(student.tokenizer, rows.checked("gold", gold()), max_length=1024).train
+    model = backends.adapted("peft", student, config(model_folder))
+    trainer = make_trainer(model, student, tokens, config(model_folder), tmp_path)
+    batch = trainer.data_collator([{"input_ids": row.input_ids, "labels": row.labels} for row in tokens])
+    with torch.no_grad():
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+        plain = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch["labels"][:, 1:], ignore_index=-100)
+        loss = trainer.compute_loss(model, dict(batch))
+
+    assert loss.item() == pytest.approx(plain.item(), abs=1e-5)
+
+
+def test_chosen_layers_alone_are_trained(model_folder: Path, tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    run(config(model_folder, layers_to_transform=[1], max_steps=1), ctx)
+    assert all(".layers.1." in name for name in weights(ctx))
+    with pytest.raises(InvalidInput, match="layers_to_transform: 2 is no layer of .*; it has 0 to 1"):
+        run(config(model_folder, layers_to_transform=[1, 2]), context(tmp_path))
+
+
+def test_a_control_is_trained_on_other_rows_and_says_so(model_folder: Path, tmp_path: Path) -> None:
+    honest, control = context(tmp_path / "honest"), context(tmp_path / "control")
+    learned = run(config(model_folder, num_train_epochs=1), honest)
+    shuffled = run(config(model_folder, num_train_epochs=1, shuffle_answers=True), control)
+
+    assert (learned.shuffled, shuffled.shuffled) == (False, True)
+    assert control.adapter(shuffled.adapter).method["shuffled"] is True
+    assert (shuffled.heldout_loss_before, shuffled.examples) == (learned.heldout_loss_before, learned.examples)
+    assert not all(torch.equal(tensor, weights(control)[name]) for name, tensor in weights(honest).items())
+
+
+def test_gold_of_a_rehearsal_is_marked_to_the_end(model_folder: Path, tmp_path: Path) -> None:
+    ctx = FakeContext(tmp_path)
+    ctx.student_factory = student_factory(tmp_path)
+    ctx.save_dataset("gold", gold(), manifest={}, parents=[], rehearsal=True)
+
+    result = run(config(model_folder, max_steps=1), ctx)
+
+    assert (result.rehearsal, result.label, ctx.adapter(result.adapter).rehearsal) == (True, "REHEARSAL", True)
+
+
+class TestShuffledAnswers:
+    def test_no_row_keeps_its_answer_and_none_is_lost(self) -> None:
+        examples = gold()
+        shuffled = rows.with_shuffled_answers(examples, seed=3)
+
+        assert all(new.messages[-1] != old.messages[-1] for new, old in zip(shuffled, examples, strict=True))
+        assert [new.messages[:-1] for new in shuffled] == [old.messages[:-1] for old in examples]
+        assert sorted(new.messages[-1].content for new in shuffled) == sorted(old.messages[-1].content for old in examples)
+        assert shuffled == rows.with_shuffled_answers(examples, seed=3)
+        assert shuffled != rows.with_shuffled_answers(examples, seed=4)
+
+    @pytest.mark.parametrize("copies", [2, 5, 6])
+    def test_rows_with_the_same_answer_do_not_swap_it(self, copies: int) -> None:
+        examples = [
+            example.model_copy(update={"messages": [example.messages[0], Message(role="assistant", content="the same")]})
+            if number < copies
+            else example
+            for number, example in enumerate(gold())
+        ]
+        for seed in range(20):
+            shuffled = rows.with_shuffled_answers(examples, seed)
+            assert all(new.messages[-1] != old.messages[-1] for new, old in zip(shuffled, examples, strict=True))
+
+    def test_more_than_half_with_one_answer_cannot_be_shuffled(self) -> None:
+        same = [example.model_copy(update={"messages": [*example.messages[:1], Message(role="assistant", content="x")]}) for example in gold()]
+        with pytest.raises(InvalidInput, match="shuffle_answers: 12 of 12"):
+            rows.with_shuffled_answers(same, seed=0)
+
+
+class TestBadRows:
+    @pytest.mark.parametrize("answer", [None, "", " \n"])
+    def test_rows_without_an_answer_are_named(self, model_folder: Path, tmp_path: Path, answer: str | None) -> None:
+        examples = gold()
+        turns = [examples[4].messages[0]] + ([] if answer is None else [Message(role="assistant", content=answer)])
+        examples[4] = examples[4].model_copy(update={"messages": turns})
+        with pytest.raises(InvalidInput, match=r"do not end with an answer of the assistant: row 4 \(run-4, oil\)"):
+            run(config(model_folder), context(tmp_path, examples))
+
+    @pytest.mark.parametrize("split", ["train", "heldout"])
+    def test_both_splits_are_needed(self, model_folder: Path, tmp_path: Path, split: str) -> None:
+        examples = [example for example in gold() if example.split != split]
+        with pytest.raises(InvalidInput, match=f"has no {split} rows"):
+            run(config(model_folder), context(tmp_path, examples))
+
+    def test_long_rows_are_left_out_and_counted(self, model_folder: Path, tmp_path: Path) -> None:
+        examples = gold()
+        long = Message(role="assistant", content="very " * 400 + "long.")
+        examples[0] = examples[0].model_copy(update={"messages": [examples[0].messages[0], long]})
+        result = run(config(model_folder, max_length=200, max_steps=1), context(tmp_path, examples))
+        assert (result.too_long, result.examples) == (1, 8)
+
+    def test_a_max_length_that_leaves_out_most_is_refused(self, model_folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match=r"max_length: 9 of 9 train rows are longer than 16 tokens; the longest has \d+"):
+            run(config(model_folder, max_length=16), context(tmp_path))
+
+
+class TestBackend:
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [({"backend": "unsloth"}, "backend: unsloth needs a CUDA device"), ({"load_in_4bit": True}, "load_in_4bit: true needs a CUDA")],
+    )
+    def test_what_needs_cuda_says_so_at_once(self, model_folder: Path, tmp_path: Path, more: dict[str, Any], message: str) -> None:
+        with pytest.raises(InvalidInput, match=message):
+            run(config(model_folder, **more), context(tmp_path))
+
+    def test_unknown_modules_are_named(self, model_folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match=r"lora_target_modules: \['qqq'\]"):
+            run(config(model_folder, lora_target_modules=["qqq"]), context(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("lora_r", 0), ("learning_rate", 0), ("num_train_epochs", -1), ("lora_target_modules", []), ("lora_rank", 8), ("max_length", 8)],
+)
+def test_wrong_options_are_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=field):
+        TrainConfig(**{"dataset": "dataset:gold@1", "name": "prose", field: value})
+
+
+def test_batches_have_like_lengths_and_every_row_once() -> None:
+    lengths = [(37 * row) % 101 for row in range(50)]
+    sampler = LikeLengths(lengths, batch_size=4, seed=1)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+
+    assert sorted(orders[0]) == list(range(50))
+    assert orders[0] == orders[2] != orders[1]
+    batches = [orders[0][start : start + 4] for start in range(0, 50, 4)]
+    padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+    assert padded < 1.3 * sum(lengths)

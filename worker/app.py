@@ -1,0 +1,79 @@
+"""The Celery worker: one task, `job.run`, that hands the id to the supervisor. Threads: each run has its own process anyway."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import Celery, signals
+
+from goldsmith import logging
+from goldsmith.db import Database
+from goldsmith.gpu import device_id
+from goldsmith.queue import TASK, Queue, celery_app
+from goldsmith.rescue import RescueThread
+from goldsmith.settings import Settings, get_settings
+from worker.supervisor import Supervisor
+
+log = structlog.get_logger()
+
+
+def make_app(settings: Settings, queue_name: str) -> Celery:
+    """A worker's Celery app with its supervisor and rescue thread; `gpu` workers must see exactly one device."""
+    gpu_id = device_id(settings.gpu_id) if queue_name == "gpu" else None
+    app = celery_app(settings.broker)
+    concurrency = settings.io_concurrency if queue_name == "io" else 1
+    database = Database(settings.database, size=2 * concurrency + 4)
+    queue = Queue(settings.broker)
+    name = f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
+    supervisor = Supervisor(database, queue, settings, worker=name, gpu_id=gpu_id)
+    rescue = RescueThread(database, queue, lease_s=settings.lease_s, every_s=settings.rescue_every_s)
+
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    def run(job_id: str) -> None:
+        supervisor.run(UUID(job_id))
+
+    @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
+    def start(**_: Any) -> None:
+        database.open()
+        rescue.start()
+        log.info("worker started", queue=queue_name, gpu_id=gpu_id)
+
+    @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+    def stop(**_: Any) -> None:
+        supervisor.stop()
+
+    @signals.worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+    def close(**_: Any) -> None:
+        rescue.stop()
+        database.close()
+
+    @signals.setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
+    def keep_our_logging(**_: Any) -> None:
+        """A receiver is enough: Celery then leaves the log alone."""
+
+    return app
+
+
+def main(queue_name: str) -> None:
+    """Run a worker for one queue until SIGTERM; the log is one JSON line an event."""
+    settings = get_settings()
+    logging.configure(settings.log_level, process=f"worker-{queue_name}")
+    concurrency = settings.io_concurrency if queue_name == "io" else 1
+    make_app(settings, queue_name).worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--concurrency={concurrency}",
+            f"--queues={queue_name}",
+            f"--hostname={queue_name}-{os.getpid()}@%h",
+            "--disable-prefetch",
+            "--task-events",
+            "--without-gossip",
+            "--without-mingle",
+            f"--loglevel={settings.log_level}",
+        ]
+    )

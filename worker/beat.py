@@ -1,0 +1,48 @@
+"""Beat: wakes scheduled jobs the second they are due. Rescue would do it within seconds, so nothing depends on beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import redis
+import structlog
+from celery.beat import Scheduler
+
+from goldsmith import jobs, logging
+from goldsmith.db import Database
+from goldsmith.queue import Queue, celery_app
+from goldsmith.rescue import tell_untold
+from goldsmith.settings import get_settings
+
+TICK_S = 1.0
+log = structlog.get_logger()
+
+
+class DueJobs(Scheduler):
+    """Celery's beat asks `tick` what is due; the answer is in Postgres."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        settings = get_settings()
+        self._database = Database(settings.database, size=2).open()
+        self._queue = Queue(settings.broker)
+        super().__init__(*args, **kwargs)
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Wake what is due and tell the broker; returns the seconds until the next tick."""
+        try:
+            with self._database.connection() as conn:
+                if jobs.wake_due(conn):
+                    tell_untold(conn, self._queue)
+        except (psycopg.OperationalError, redis.RedisError) as error:
+            log.warning("beat waits", error=str(error).splitlines()[0])
+        return TICK_S
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def main() -> None:
+    settings = get_settings()
+    logging.configure(settings.log_level, process="beat")
+    celery_app(settings.broker).Beat(scheduler_cls=DueJobs, max_interval=TICK_S, pidfile=None).run()

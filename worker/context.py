@@ -1,0 +1,207 @@
+"""The real `JobContext`: what a run asks for, answered from Postgres, the storage and the servers of the settings."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from goldsmith import adapters, artifacts, datasets, experiments, jobs, recordings, rules
+from goldsmith.adapters import AdapterVersion, NewAdapter
+from goldsmith.datasets import DatasetVersion, Example
+from goldsmith.db import Database
+from goldsmith.errors import InvalidInput, JobCancelled, Requeue
+from goldsmith.experiments import Decision, ExperimentData
+from goldsmith.recordings import RecordedRun
+from goldsmith.rules import Cluster, Rule
+from goldsmith.settings import Settings
+from goldsmith.storage import Storage
+from goldsmith.student import ChatClient, Encoder, Student, load_encoder, load_student, open_chat
+from goldsmith.teacher import Teacher, open_teacher
+
+EVENT_EVERY_S = 1.0
+log = structlog.get_logger()
+
+
+class RunContext:
+    """One attempt's context. Not shared between attempts; used by one thread at a time."""
+
+    def __init__(self, database: Database, settings: Settings, *, job_id: UUID, kind: str, attempt: int, scratch: Path) -> None:
+        self.job_id, self.kind, self.attempt, self.scratch = job_id, kind, attempt, scratch
+        self.stopping = False
+        """Set when the worker must go: the next `progress` puts the job back, uncounted."""
+        self._database, self._settings = database, settings
+        self._storage = Storage(settings.state_dir)
+        self._last_event = 0.0
+        self._pending: tuple[float, str] | None = None
+        self._metrics: list[dict[str, float]] = []
+
+    # -- saying how it goes
+
+    def progress(self, percent: float, message: str = "", **metrics: float) -> None:
+        if self.stopping:
+            raise Requeue(0, "the worker is being stopped")
+        self._pending = (min(100.0, max(0.0, float(percent))), message.replace("\0", "")[:500])
+        if metrics:
+            self._metrics.append({name: float(value) for name, value in metrics.items()})
+        if time.monotonic() - self._last_event >= EVENT_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending. A database that is down keeps it for the next time and does not end the run."""
+        if self._pending is None:
+            return
+        percent, message = self._pending
+        try:
+            with self._database.connection() as conn:
+                cancel = jobs.progress(conn, self.job_id, self.attempt, percent, message, self._metrics)
+        except psycopg.OperationalError as error:
+            self._last_event = time.monotonic()
+            log.warning("progress waits for the database", job_id=str(self.job_id), error=str(error).splitlines()[0])
+            return
+        self._last_event, self._pending, self._metrics = time.monotonic(), None, []
+        if cancel:
+            raise JobCancelled("a cancel was asked for")
+
+    def log(self, message: str, **data: Any) -> None:
+        with self._database.connection() as conn:
+            jobs.log(conn, self.job_id, self.attempt, message, data)
+
+    # -- files
+
+    def save_artifact(self, name: str, content: bytes | Path, media_type: str | None = None) -> str:
+        kind = media_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        with self._database.connection() as conn:
+            return artifacts.save(conn, self._storage, self.job_id, self.attempt, name, content, kind)
+
+    def artifact(self, ref: str) -> Path:
+        with self._database.connection() as conn:
+            return self._storage.existing(artifacts.get_by_ref(conn, ref).uri)
+
+    def folder(self, path: str) -> Path:
+        return allowed_folder(path, self._settings.import_roots)
+
+    def checkpoint(self, folder: Path) -> None:
+        with self._database.connection() as conn, conn.transaction():
+            jobs.fence(conn, self.job_id, self.attempt)
+            artifacts.keep_checkpoint(self._storage, self.job_id, self.attempt, folder)
+
+    def restore(self) -> Path | None:
+        return artifacts.newest_checkpoint(self._storage, self.job_id)
+
+    # -- recordings
+
+    def save_runs(self, runs: Sequence[RecordedRun]) -> None:
+        with self._database.connection() as conn:
+            recordings.save_runs(conn, self.job_id, self.attempt, runs)
+
+    def runs(self, job_ref: str) -> Iterator[RecordedRun]:
+        with self._database.connection() as conn:
+            yield from recordings.runs_of(conn, UUID(job_ref.removeprefix("job:")))
+
+    # -- datasets
+
+    def dataset(self, ref: str) -> DatasetVersion:
+        with self._database.connection() as conn:
+            return datasets.get(conn, *datasets.parse_ref(ref))
+
+    def examples(self, ref: str, split: str | None = None) -> Iterator[Example]:
+        with self._database.connection() as conn:
+            yield from datasets.examples_of(conn, ref, split)
+
+    def save_dataset(
+        self, name: str, examples: Iterable[Example], *, manifest: Mapping[str, Any], parents: Sequence[str], rehearsal: bool
+    ) -> DatasetVersion:
+        with self._database.connection() as conn:
+            return datasets.save_version(
+                conn,
+                self._storage,
+                self.job_id,
+                self.attempt,
+                name,
+                examples,
+                manifest=manifest,
+                parents=parents,
+                rehearsal=rehearsal,
+            )
+
+    # -- rules
+
+    def save_rules(self, rules_: Sequence[Rule]) -> None:
+        with self._database.connection() as conn:
+            rules.save_rules(conn, self.job_id, self.attempt, rules_)
+
+    def rules(self, job_ref: str) -> Iterator[Rule]:
+        with self._database.connection() as conn:
+            yield from rules.rules_of(conn, UUID(job_ref.removeprefix("job:")))
+
+    def save_clusters(self, clusters: Sequence[Cluster]) -> None:
+        with self._database.connection() as conn:
+            rules.save_clusters(conn, self.job_id, self.attempt, clusters)
+
+    # -- adapters
+
+    def adapter(self, ref: str) -> AdapterVersion:
+        with self._database.connection() as conn:
+            return adapters.get(conn, self._storage, ref)
+
+    def register_adapter(self, adapter: NewAdapter) -> AdapterVersion:
+        with self._database.connection() as conn:
+            return adapters.register(conn, self._storage, self.job_id, self.attempt, adapter)
+
+    # -- experiments
+
+    def experiment(self, experiment_id: str) -> ExperimentData:
+        with self._database.connection() as conn:
+            return experiments.data_of(conn, UUID(experiment_id))
+
+    def record_decision(self, experiment_id: str, decision: Decision) -> None:
+        with self._database.connection() as conn:
+            experiments.record_decision(conn, self.job_id, self.attempt, UUID(experiment_id), decision)
+
+    # -- models
+
+    def teacher(self, provider: str, *, model: str | None, budget_usd: float, recorded: bool) -> Teacher:
+        return open_teacher(
+            self._database,
+            settings=self._settings,
+            job_id=self.job_id,
+            attempt=self.attempt,
+            provider=provider,
+            model=model,
+            budget_usd=budget_usd,
+            recorded=recorded,
+        )
+
+    def chat(self) -> ChatClient:
+        return open_chat(self._settings)
+
+    def student(self, base_model: str, adapter: AdapterVersion | None = None) -> Student:
+        return load_student(base_model, adapter, cache=self._settings.models)
+
+    def encoder(self, name: str) -> Encoder:
+        return load_encoder(name)
+
+
+def allowed_folder(path: str, roots: Sequence[Path]) -> Path:
+    """`path` below one of the admin's roots, links resolved; raises `InvalidInput` naming the setting otherwise."""
+    allowed = [root.resolve() for root in roots]
+    asked = Path(path)
+    candidates = [asked.resolve()] if asked.is_absolute() else [asked.resolve(), *((root / asked).resolve() for root in allowed)]
+    for candidate in candidates:
+        if any(candidate.is_relative_to(root) for root in allowed) and candidate.is_dir():
+            return candidate
+    raise InvalidInput(
+        f"the folder {path!r} is not there, or not below one of GOLDSMITH_IMPORT_ROOTS",
+        errors=[{"field": "folder", "value": path, "message": f"allowed roots: {', '.join(map(str, allowed))}"}],
+    )
+
+

@@ -1,0 +1,47 @@
+"""From an exception to how the attempt ended."""
+
+from __future__ import annotations
+
+import random
+import secrets
+
+import structlog
+
+from goldsmith.errors import GoldsmithError, JobCancelled, Requeue, RetryableError
+from goldsmith.jobs import Outcome
+
+log = structlog.get_logger()
+BACKOFF_BASE_S, BACKOFF_MAX_S = 2.0, 300.0
+
+
+def backoff_s(failures: int) -> float:
+    """Exponential with full jitter above half: 1-2 s, 2-4 s, 4-8 s … at most five minutes."""
+    ceiling = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(failures, 16))
+    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311  spreads retries out
+
+
+def of_exception(error: Exception, failures: int = 0) -> Outcome:
+    """Named outcomes for the errors of `goldsmith.errors`; anything else is a failure whose traceback stays in the log."""
+    match error:
+        case JobCancelled():
+            return Outcome("cancelled", message="Cancelled")
+        case Requeue():
+            return Outcome("requeue", message=error.reason, after_s=error.after_s, run_at=error.at)
+        case RetryableError():
+            log.warning("the run failed for now", error=error.detail)
+            problem = {"type": "about:blank", "title": error.title, "detail": error.detail, **error.extra}
+            return Outcome("retry", error=problem, message=f"Error: {error.detail}", after_s=backoff_s(failures))
+        case GoldsmithError():
+            log.warning("the run failed", error=error.detail)
+            problem = {"type": "about:blank", "title": error.title, "detail": error.detail, **error.extra}
+            if errors := getattr(error, "errors", None):
+                problem["errors"] = errors
+            return Outcome("failed", error=problem, message=f"Error: {error.detail}")
+    trace_id = secrets.token_hex(6)
+    log.error("the run broke", trace_id=trace_id, exc_info=error)
+    detail = f"{type(error).__name__}: {error}"[:1000].replace("\0", "")
+    return Outcome(
+        "failed",
+        error={"type": "about:blank", "title": "The run broke", "detail": detail, "traceback_id": trace_id},
+        message=f"Error: {detail}",
+    )
