@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from goldsmith.errors import InvalidInput
+from goldsmith.kinds.registry import field_errors
 
 MAX_DEPTH = 64
+M = TypeVar("M", bound=BaseModel)
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -33,6 +36,37 @@ async def read_json(request: Request) -> dict[str, Any]:
         raise InvalidInput(f"the body must be a JSON object, not {type(body).__name__}")
     _check_storable(body, "", 0)
     return body
+
+
+async def read_model(request: Request, model: type[M]) -> M:
+    """The body as this model; a 422 names each wrong field."""
+    body = await read_json(request)
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        found = field_errors(error)
+        detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in found)
+        raise InvalidInput(detail, errors=found) from None
+
+
+def body_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI of a body that `read_model` reads."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inline(model.model_json_schema())}}}}
+
+
+def inline(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON Schema with its local definitions put in place, as OpenAPI wants it in a route."""
+    definitions = schema.pop("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolve(definitions[node["$ref"].rpartition("/")[2]])
+            return {key: resolve(value) for key, value in node.items() if key != "discriminator"}
+        return [resolve(item) for item in node] if isinstance(node, list) else node
+
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved
 
 
 def _no_constant(name: str) -> None:

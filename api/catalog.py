@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.body import read_json
+from api.body import body_schema, read_model
 from api.jobs import MISSING, REFUSALS
 from api.state import StateDep
 from goldsmith import adapters, datasets
@@ -145,14 +145,12 @@ def get_adapter(name: NameParam, version: Annotated[str, Path(pattern=r"^([1-9][
     return AdapterView(adapter=found, ref=found.ref)
 
 
-@router.put("/adapters/{name}/aliases/{alias}", tags=["adapters"], responses=MISSING, openapi_extra={
-    "requestBody": {"required": True, "content": {"application/json": {"schema": AliasBody.model_json_schema()}}}
-})
+@router.put("/adapters/{name}/aliases/{alias}", tags=["adapters"], responses=MISSING, openapi_extra=body_schema(AliasBody))
 async def set_alias(
     name: NameParam, alias: Annotated[str, Path(pattern=f"^{adapters.ALIAS_PATTERN}$")], request: Request, state: StateDep
 ) -> AdapterView:
     """Let an alias (`champion`, `challenger`, …) mean a version from now on. `champion` answers live requests."""
-    body = AliasBody.model_validate(await read_json(request))
+    body = await read_model(request, AliasBody)
     def move() -> AdapterVersion:
         with state.database.connection() as conn:
             adapters.set_alias(conn, name, alias, body.version)

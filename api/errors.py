@@ -11,11 +11,10 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from goldsmith.errors import GoldsmithError, InvalidInput
-from goldsmith.kinds.registry import field_errors, shown
+from goldsmith.kinds.registry import shown
 
 log = structlog.get_logger()
 TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Payload too large", 415: "Unsupported media type"}
@@ -49,12 +48,6 @@ def install(app: FastAPI) -> None:
             for entry in error.errors()
         ]
         detail = "; ".join(f"{entry['in']} {entry['field']}: {entry['message']}" for entry in found)
-        return problem(request, 422, "Invalid input", detail, errors=found)
-
-    @app.exception_handler(ValidationError)
-    async def wrong_body(request: Request, error: ValidationError) -> JSONResponse:
-        found = field_errors(error)
-        detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in found)
         return problem(request, 422, "Invalid input", detail, errors=found)
 
     @app.exception_handler(HTTPException)

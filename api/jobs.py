@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import AwareDatetime, BaseModel
 
-from api.body import read_json
+from api.body import inline, read_json
 from api.state import State, StateDep
 from goldsmith import artifacts, jobs, live, submit
 from goldsmith.errors import InvalidInput
@@ -60,10 +60,9 @@ class ArtifactView(BaseModel):
 
 def submit_body() -> dict[str, Any]:
     """The OpenAPI of a submit: any kind's config, and the queue's options."""
-    schemas = [kind.config.model_json_schema(ref_template=f"#/components/schemas/{name}__{{model}}") for name, kind in kinds().items()]
+    schemas = [inline(kind.config.model_json_schema()) for kind in kinds().values()]
     for schema in schemas:
-        schema.pop("$defs", None)
-        schema["properties"]["options"] = submit.JobOptions.model_json_schema()
+        schema["properties"]["options"] = inline(submit.JobOptions.model_json_schema())
     examples = {"import": {"value": {"kind": "import", "folder": "examples/workshop/exports/json", "checkout": "examples/workshop/devserver"}}}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": schemas}, "examples": examples}}}}
 

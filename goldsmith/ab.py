@@ -83,14 +83,20 @@ class ExperimentPlan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: Name
-    arms: list[Arm] = Field(min_length=2, max_length=2, description="`base` and the arm it is compared with; usually 0.9 and 0.1.")
-    unit: Literal["device_id", "run_id"] = Field("device_id", description="What is assigned, and what counts as one observation.")
+    arms: list[Arm] = Field(
+        min_length=2, max_length=2, description="`base` and the arm it is compared with; usually 0.9 and 0.1."
+    )
+    unit: Literal["device_id", "run_id"] = Field(
+        "device_id", description="What is assigned, and what counts as one observation."
+    )
     configs: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] | None = Field(
         None, min_length=1, max_length=200, description="Config ids that take part; empty: all."
     )
     primary_metric: Literal["favorite"] = Field("favorite", description="Share of units that kept at least one favourite.")
     min_units: int = Field(50, ge=10, le=1_000_000, description="Exposed units per arm before favourites decide anything.")
-    min_attempts: int = Field(50, ge=10, le=1_000_000, description="Generation attempts per arm before safety decides anything.")
+    min_attempts: int = Field(
+        50, ge=10, le=1_000_000, description="Generation attempts per arm before safety decides anything."
+    )
     alpha: float = Field(0.05, ge=1e-6, le=0.2, description="Chance of a wrong winner, however often one looks.")
     safety_margin: float = Field(
         0.05, ge=0, le=0.5, description="Largest tolerated rise of the safety-block rate over base, 0.05 = 5 percentage points."
@@ -172,7 +178,9 @@ class InterceptionData(_Data):
 
 
 class StageBlockData(_Data):
-    stage: Literal["safety", 1, 3, "vlm_safety"] = Field(description="`safety` and 1 come before the arm's model and never count.")
+    stage: Literal["safety", 1, 3, "vlm_safety"] = Field(
+        description="`safety` and 1 come before the arm's model and never count."
+    )
     method: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
 
 
@@ -255,18 +263,11 @@ class Dwell(_Event):
 
 class Failure(_Event):
     event: Literal["error"]
-    data: ErrorData
+    data: ErrorData = ErrorData()
 
 
 Event = Annotated[
-    PlainEvent
-    | InterceptionCompleted
-    | StageBlock
-    | GenerationStarted
-    | GenerationCompleted
-    | UserEdit
-    | Dwell
-    | Failure,
+    PlainEvent | InterceptionCompleted | StageBlock | GenerationStarted | GenerationCompleted | UserEdit | Dwell | Failure,
     Field(discriminator="event"),
 ]
 EVENTS: tuple[str, ...] = tuple(

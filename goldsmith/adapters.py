@@ -113,8 +113,8 @@ def register(conn: Connection, storage: Storage, job_id: UUID, attempt: int, new
         assert adapter is not None
         row = conn.execute(
             """
-            INSERT INTO adapter_versions (adapter_id, version, job_id, base_model, base_sha256, tokenizer_sha256, template_sha256,
-                dataset, method, metrics, files, uri, rehearsal)
+            INSERT INTO adapter_versions (adapter_id, version, job_id, base_model, base_sha256, tokenizer_sha256,
+                template_sha256, dataset, method, metrics, files, uri, rehearsal)
             SELECT %(adapter)s, coalesce(max(version), 0) + 1, %(job)s, %(base_model)s, %(base)s, %(tokenizer)s, %(template)s,
                 %(dataset)s, %(method)s, %(metrics)s, %(files)s, %(uri)s, %(rehearsal)s
             FROM adapter_versions WHERE adapter_id = %(adapter)s
@@ -177,7 +177,8 @@ def _move_alias(conn: Connection, name: str, alias: str, version: int) -> None:
     moved = conn.execute(
         """
         INSERT INTO adapter_aliases (adapter_id, alias, version_id)
-        SELECT a.id, %s, v.id FROM adapters a JOIN adapter_versions v ON v.adapter_id = a.id WHERE a.name = %s AND v.version = %s
+        SELECT a.id, %s, v.id FROM adapters a JOIN adapter_versions v ON v.adapter_id = a.id
+        WHERE a.name = %s AND v.version = %s
         ON CONFLICT (adapter_id, alias) DO UPDATE SET version_id = excluded.version_id, updated_at = now()
         """,
         (alias, name, version),
@@ -205,7 +206,10 @@ def _find(conn: Connection, ref: str) -> dict[str, Any]:
 
 def _what_there_is(conn: Connection, name: str) -> str:
     versions = conn.execute(
-        "SELECT v.version FROM adapter_versions v JOIN adapters a ON a.id = v.adapter_id WHERE a.name = %s ORDER BY 1 DESC LIMIT 10",
+        """
+        SELECT v.version FROM adapter_versions v JOIN adapters a ON a.id = v.adapter_id WHERE a.name = %s
+        ORDER BY v.version DESC LIMIT 10
+        """,
         (name,),
     ).fetchall()
     if not versions:

@@ -116,6 +116,16 @@ def count(examples: Iterable[Example]) -> dict[str, int]:
     return counts
 
 
+def check_new(name: str, examples: Sequence[Example], manifest: Mapping[str, Any]) -> None:
+    """Raise `InvalidInput` for what cannot become a version."""
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise InvalidInput(f"name {name!r}: a dataset is named {NAME_PATTERN}")
+    if "files" in manifest:
+        raise InvalidInput("manifest: the key 'files' is taken; it says where the version's files lie")
+    if not examples:
+        raise InvalidInput(f"the dataset {name} would be empty: give at least one example")
+
+
 def save_version(
     conn: psycopg.Connection[dict[str, Any]],
     storage: Storage,
@@ -134,13 +144,8 @@ def save_version(
     them under `files`. The same content saved again by the same job is the same version. The version is a rehearsal when
     one of its rows is. Raises `FencedOut` when the attempt was given up for dead, and then no row is written.
     """
-    if re.fullmatch(NAME_PATTERN, name) is None:
-        raise InvalidInput(f"name {name!r}: a dataset is named {NAME_PATTERN}")
-    if "files" in manifest:
-        raise InvalidInput("manifest: the key 'files' is taken; it says where the version's files lie")
     rows = list(examples)
-    if not rows:
-        raise InvalidInput(f"the dataset {name} would be empty: give at least one example")
+    check_new(name, rows, manifest)
     sha256 = content_sha256(rows)
     rehearsal = rehearsal or any(row.rehearsal for row in rows)
 

@@ -1,11 +1,11 @@
-"""Experiments in the database: created, started, fed with events, read for a report, decided. The words are in `goldsmith.ab`."""
+"""Experiments in the database: created, started, fed with events, read for a report, decided. Their words: `goldsmith.ab`."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -51,6 +51,7 @@ __all__ = [
     "create",
     "data_of",
     "decisions_of",
+    "end",
     "get",
     "ingest",
     "list_experiments",
@@ -72,9 +73,12 @@ _EXPERIMENT = """
 def create(conn: Connection, new: NewExperiment, *, created_by: str = "local") -> Experiment:
     """Write a draft. An adapter alias is pinned to its version; raises `Conflict` when the name is taken."""
     arms = [
-        arm if arm.adapter is None else arm.model_copy(update={"adapter": adapters.resolve(conn, arm.adapter)}) for arm in new.arms
+        arm if arm.adapter is None else arm.model_copy(update={"adapter": adapters.resolve(conn, arm.adapter)})
+        for arm in new.arms
     ]
-    plan = ExperimentPlan.model_validate(new.model_dump(exclude={"salt", "arms"}) | {"arms": [arm.model_dump() for arm in arms]})
+    plan = ExperimentPlan.model_validate(
+        new.model_dump(exclude={"salt", "arms"}) | {"arms": [arm.model_dump() for arm in arms]}
+    )
     with conn.transaction():
         try:
             row = conn.execute(
@@ -100,7 +104,9 @@ def start(conn: Connection, experiment_id: UUID) -> Experiment:
         experiment = get(conn, experiment_id)
         if experiment.status != "draft":
             raise Conflict(f"experiment {experiment.name} is {experiment.status}; only a draft can be started")
-        for row in conn.execute("SELECT name, plan->'configs' AS configs FROM experiments WHERE status IN ('running', 'paused')"):
+        for row in conn.execute(
+            "SELECT name, plan->'configs' AS configs FROM experiments WHERE status IN ('running', 'paused')"
+        ):
             ours, theirs = experiment.plan.configs, row["configs"]
             shared = sorted(set(ours) & set(theirs)) if ours and theirs else ours or theirs or ["all"]
             if shared:
@@ -119,7 +125,8 @@ def get(conn: Connection, experiment_id: UUID) -> Experiment:
 def list_experiments(conn: Connection, *, status: str | None = None, limit: int = 100) -> list[Experiment]:
     """The newest first."""
     rows = conn.execute(
-        _EXPERIMENT + " WHERE %(status)s::text IS NULL OR e.status = %(status)s ORDER BY e.created_at DESC, e.id DESC LIMIT %(limit)s",
+        _EXPERIMENT
+        + " WHERE %(status)s::text IS NULL OR e.status = %(status)s ORDER BY e.created_at DESC, e.id DESC LIMIT %(limit)s",
         {"status": status, "limit": limit},
     )
     return [_experiment(row) for row in rows]
@@ -130,13 +137,16 @@ def _experiment(row: dict[str, Any]) -> Experiment:
     models = {arm.name: arm.model for arm in plan.arms}
     order = [arm.name for arm in plan.arms]
     arms = sorted((Arm(**arm, model=models[arm["name"]]) for arm in row["arms"]), key=lambda arm: order.index(arm.name))
-    return Experiment(**{name: row[name] for name in Experiment.model_fields if name not in ("plan", "arms")}, plan=plan, arms=arms)
+    return Experiment(
+        **{name: row[name] for name in Experiment.model_fields if name not in ("plan", "arms")}, plan=plan, arms=arms
+    )
 
 
 _INGEST = """
     INSERT INTO ab_events (experiment_id, event_id, event, unit, arm, interception_run_id, data, occurred_at)
     SELECT %(experiment)s, * FROM unnest(
-        %(ids)s::text[], %(events)s::text[], %(units)s::text[], %(arms)s::text[], %(runs)s::text[], %(data)s::jsonb[], %(at)s::timestamptz[]
+        %(ids)s::text[], %(events)s::text[], %(units)s::text[], %(arms)s::text[], %(runs)s::text[], %(data)s::jsonb[],
+        %(at)s::timestamptz[]
     )
     ON CONFLICT DO NOTHING
 """
@@ -153,7 +163,9 @@ def ingest(conn: Connection, experiment_id: UUID, events: Sequence[Mapping[str, 
         raise InvalidInput(message, errors=[{"field": "events", "value": len(events), "message": message}])
     with conn.transaction():
         # FOR SHARE: the experiment cannot end between this look at its status and the insert.
-        state = conn.execute("SELECT status, now() AS now FROM experiments WHERE id = %s FOR SHARE", (experiment_id,)).fetchone()
+        state = conn.execute(
+            "SELECT status, now() AS now FROM experiments WHERE id = %s FOR SHARE", (experiment_id,)
+        ).fetchone()
         if state is None:
             raise NotFound(f"there is no experiment {experiment_id}")
         if state["status"] not in ("running", "paused"):
@@ -186,7 +198,7 @@ def _check(events: Sequence[Mapping[str, Any]], latest: datetime) -> tuple[list[
             rejected.append(RejectedEvent(index=index, errors=event_errors(error)))
             continue
         if event.occurred_at > latest:
-            message = f"lies in the future; it is {latest - CLOCK_SKEW:%Y-%m-%dT%H:%M:%SZ}"
+            message = f"lies in the future; it is {(latest - CLOCK_SKEW).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
             rejected.append(RejectedEvent(index=index, errors=[{"field": "occurred_at", "message": message}]))
             continue
         valid.append(event)
@@ -236,7 +248,7 @@ class ExperimentData:
     """The adapter learned from the rehearsal teacher."""
 
 
-# One row for each interception of a unit. A block proves an attempt even when its start got lost; an attempt is blocked once.
+# One row for each interception of a unit. A block proves an attempt, also when the event of its start got lost.
 _RUNS = """
     WITH model AS (
         SELECT * FROM unnest(%(names)s::text[], %(models)s::text[]) AS model(arm, expected)
@@ -246,12 +258,14 @@ _RUNS = """
         SELECT arm, unit, interception_run_id,
             (array_agg(data->>'model_used' ORDER BY occurred_at DESC, event_id DESC)
                 FILTER (WHERE event = 'interception_completed'))[1] AS model_used,
-            coalesce(bool_or((data->>'wiki_iterations')::int > 0) FILTER (WHERE event = 'interception_completed'), false) AS wiki,
+            coalesce(bool_or((data->>'wiki_iterations')::int > 0) FILTER (WHERE event = 'interception_completed'),
+                false) AS wiki,
             coalesce(bool_or((data->>'edit_distance')::int > 0) FILTER (WHERE event = 'user_edit'), false) AS edited,
             coalesce((array_agg(event ORDER BY occurred_at DESC, event_id DESC)
                 FILTER (WHERE event IN ('favorite_added', 'favorite_removed')))[1] = 'favorite_added', false) AS favorite,
             count(*) FILTER (WHERE event = 'generation_started') AS starts,
-            count(*) FILTER (WHERE event = 'generation_started' AND data->>'safety_level' IN ('research', 'disabled')) AS unguarded,
+            count(*) FILTER (WHERE event = 'generation_started'
+                AND data->>'safety_level' IN ('research', 'disabled')) AS unguarded,
             count(*) FILTER (WHERE event = 'stage_block' AND data->>'stage' IN ('3', 'vlm_safety')) AS stopped,
             count(*) FILTER (WHERE event = 'stage_block' AND data->>'stage' IN ('3', 'vlm_safety')
                 AND data->>'method' <> 'llm_check_failed') AS blocked
@@ -299,8 +313,8 @@ _ARMS = (
             coalesce(sum(attempts) FILTER (WHERE is_foreign AND NOT edited), 0)::int AS foreign_attempts
         FROM counted GROUP BY arm
     )
-    SELECT model.arm, coalesce(interceptions, 0) AS interceptions, coalesce(foreign_, 0) AS "foreign", coalesce(wiki, 0) AS wiki,
-        coalesce(edited_attempts, 0) AS edited_attempts, coalesce(edited_blocks, 0) AS edited_blocks,
+    SELECT model.arm, coalesce(interceptions, 0) AS interceptions, coalesce(foreign_, 0) AS "foreign",
+        coalesce(wiki, 0) AS wiki, coalesce(edited_attempts, 0) AS edited_attempts, coalesce(edited_blocks, 0) AS edited_blocks,
         coalesce(foreign_attempts, 0) AS foreign_attempts, coalesce(errors, 0) AS errors,
         ms[1] AS latency_p50_ms, ms[2] AS latency_p95_ms
     FROM model LEFT JOIN total USING (arm) LEFT JOIN latency USING (arm) LEFT JOIN failure USING (arm)
@@ -319,8 +333,12 @@ def data_of(conn: Connection, experiment_id: UUID) -> ExperimentData:
         counts = {row.pop("arm"): ArmCounts(**row) for row in conn.execute(_ARMS, values).fetchall()}
         total = conn.execute("SELECT count(*) AS n FROM ab_events WHERE experiment_id = %s", (experiment_id,)).fetchone()
         assert total is not None
-        rehearsal = adapters.is_rehearsal(conn, experiment.plan.treated.adapter or "")
-    return ExperimentData(experiment, total["n"], units, counts, rehearsal)
+        learned = conn.execute(
+            "SELECT v.rehearsal FROM adapter_versions v JOIN adapters a ON a.id = v.adapter_id"
+            " WHERE format('adapter:%%s@%%s', a.name, v.version) = %s",
+            (experiment.plan.treated.adapter,),
+        ).fetchone()
+    return ExperimentData(experiment, total["n"], units, counts, bool(learned and learned["rehearsal"]))
 
 
 def record_decision(conn: Connection, job_id: UUID, attempt: int, experiment_id: UUID, decision: Decision) -> None:
@@ -328,7 +346,7 @@ def record_decision(conn: Connection, job_id: UUID, attempt: int, experiment_id:
     transaction: status rolled_back, every unit to base. History is only ever added to, so a repeated attempt adds a row."""
     with conn.transaction():
         jobs.fence(conn, job_id, attempt)
-        found = conn.execute("SELECT status FROM experiments WHERE id = %s FOR UPDATE", (experiment_id,)).fetchone()
+        found = conn.execute("SELECT status FROM experiments WHERE id = %s FOR NO KEY UPDATE", (experiment_id,)).fetchone()
         if found is None:
             raise NotFound(f"there is no experiment {experiment_id}")
         conn.execute(
@@ -347,3 +365,16 @@ def decisions_of(conn: Connection, experiment_id: UUID, limit: int = 100) -> lis
         " WHERE experiment_id = %s ORDER BY created_at DESC, id DESC LIMIT %s",
         (experiment_id, limit),
     ).fetchall()
+
+
+def end(conn: Connection, experiment_id: UUID) -> Experiment:
+    """running or paused → completed: no more events are taken. Ending a completed one again is a no-op."""
+    with conn.transaction():
+        ended = conn.execute(
+            "UPDATE experiments SET status = 'completed', ended_at = now() WHERE id = %s AND status IN ('running', 'paused')",
+            (experiment_id,),
+        ).rowcount
+        experiment = get(conn, experiment_id)
+    if not ended and experiment.status != "completed":
+        raise Conflict(f"experiment {experiment.name} is {experiment.status}; only one that runs can be ended")
+    return experiment

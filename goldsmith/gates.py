@@ -10,6 +10,8 @@ import re
 import unicodedata
 from itertools import takewhile
 
+from goldsmith.language import language_of
+
 RULES = (
     "K1_vocabulary",  # words of the context's craft are used
     "K2_content",  # what the input names survives
@@ -41,7 +43,6 @@ when while because if what who where which how has have had does do did can coul
 more most one two
 """
 _BOTH = "in an am was so also hat war will her bin man"  # a word in one language and a word or a form in the other
-_FUNCTION = {language: frozenset(text.split()) - {*_BOTH.split()} for language, text in (("de", _DE), ("en", _EN))}
 
 # Words that children ask with and contexts order with; they are not what the text is about.
 _REQUESTS = """
@@ -116,7 +117,7 @@ _REFUSAL = (
     r"\bi(?:'m| am) (?:sorry|unable|not able)\b",
     r"\bi (?:can ?not|can't|won't)\b",
     r"\bals ki\b",
-    r"\bich kann (?:das|dir|dabei|diese\w*|leider)\b.{0,40}\bnicht\b",
+    r"\bich kann (?:leider\b|(?:das|dir|dabei|diese\w*)\b.{0,40}\bnicht\b)",
     r"\b(?:tut mir leid|entschuldigung)\b",
     r"\bich darf\b.{0,40}\bnicht\b",
 )
@@ -139,14 +140,6 @@ def words(text: str) -> list[str]:
 def content_words(text: str) -> list[str]:
     """Words of three letters or more that carry the text, in order, each once."""
     return list(dict.fromkeys(word for word in words(text) if len(word) > 2 and word not in _STOP))
-
-
-def language_of(text: str) -> str | None:
-    """`de` or `en`, whichever has more function words; None when neither has more. Other languages are not known."""
-    counts = {language: sum(word in known for word in words(text)) for language, known in _FUNCTION.items()}
-    if counts["de"] == counts["en"]:
-        return None
-    return "de" if counts["de"] > counts["en"] else "en"
 
 
 def prompt_parts(prompt: str, input: str) -> tuple[str, str]:
@@ -231,7 +224,7 @@ def _form(text: str, min_words: int, max_words: int) -> str | None:
 
 
 def _language(text: str, language: str | None) -> str | None:
-    if language not in _FUNCTION or language_of(text) == language:
+    if language not in ("de", "en") or language_of(text) == language:
         return None
     return f"write in the language of the prompt, {'German' if language == 'de' else 'English'}"
 

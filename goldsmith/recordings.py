@@ -71,7 +71,8 @@ def save_runs(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: i
         for run in runs:
             row = conn.execute(
                 """
-                INSERT INTO runs (job_id, run_id, device_id, content_sha256, config_id, recorded_at, language, may_train, exclusion, data)
+                INSERT INTO runs
+                    (job_id, run_id, device_id, content_sha256, config_id, recorded_at, language, may_train, exclusion, data)
                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
                 ON CONFLICT (job_id, run_id) DO UPDATE SET
                     device_id = excluded.device_id, content_sha256 = excluded.content_sha256, config_id = excluded.config_id,
@@ -109,7 +110,9 @@ def runs_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Iterator[
                coalesce(f.feedback, '[]') AS feedback
         FROM runs r
         LEFT JOIN LATERAL (
-            SELECT jsonb_agg(jsonb_build_object('signal', signal, 'data', data, 'recorded_at', recorded_at) ORDER BY id) AS feedback
+            SELECT jsonb_agg(
+                jsonb_build_object('signal', signal, 'data', data, 'recorded_at', recorded_at) ORDER BY id
+            ) AS feedback
             FROM feedback WHERE run_id = r.id
         ) f ON true
         WHERE r.job_id = %s

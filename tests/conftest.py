@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
+
+os.environ["GOLDSMITH_EXTRA_KINDS"] = "tests.probe.isolated.schema,tests.probe.inline.schema"
 
 from goldsmith.db import Connection, Database, connect
 from goldsmith.embedded.postgres import EmbeddedPostgres

@@ -132,6 +132,7 @@ class FakeContext:
         self, name: str, examples: Iterable[Example], *, manifest: Mapping[str, Any], parents: Sequence[str], rehearsal: bool
     ) -> DatasetVersion:
         rows = list(examples)
+        datasets.check_new(name, rows, manifest)
         versions = self.datasets.setdefault(name, [])
         version = datasets.DatasetVersion(
             name=name,

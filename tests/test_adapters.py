@@ -163,7 +163,7 @@ def test_bad_names_and_empty_folders_are_refused(
 ) -> None:
     job_id = job_factory("train")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidInput, match="name: '../prose'"):
+    with pytest.raises(InvalidInput, match=r"name: '\.\./prose'"):
         adapters.register(conn, storage, job_id, 1, new(name="../prose"))
     with pytest.raises(InvalidInput, match="alias: '7'"):
         adapters.register(conn, storage, job_id, 1, new(alias="7"))

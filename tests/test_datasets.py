@@ -11,13 +11,13 @@ from uuid import UUID
 
 import datasets as hf_datasets
 import pytest
-from conftest import wait_until
 
 from goldsmith import datasets
 from goldsmith.datasets import DatasetVersion, Example, Message
 from goldsmith.db import Connection, connect
 from goldsmith.errors import FencedOut, InvalidInput, NotFound
 from goldsmith.storage import Storage, Stored, sha256_file
+from tests.conftest import wait_until
 
 JobFactory = Callable[..., UUID]
 
@@ -47,7 +47,14 @@ def example(number: int, **changes: Any) -> Example:
 
 
 def save(
-    conn: Connection, storage: Storage, job_id: UUID, examples: list[Example], *, attempt: int = 1, name: str = "workshop", **more: Any
+    conn: Connection,
+    storage: Storage,
+    job_id: UUID,
+    examples: list[Example],
+    *,
+    attempt: int = 1,
+    name: str = "workshop",
+    **more: Any,
 ) -> DatasetVersion:
     values: dict[str, Any] = {"manifest": {"seed": 7}, "parents": [f"job:{job_id}"], "rehearsal": False} | more
     return datasets.save_version(conn, storage, job_id, attempt, name, examples, **values)
@@ -55,7 +62,7 @@ def save(
 
 def rows(conn: Connection) -> int:
     counted = conn.execute(
-        "SELECT (SELECT count(*) FROM datasets) + (SELECT count(*) FROM dataset_versions) + (SELECT count(*) FROM examples) AS n"
+        "SELECT (SELECT count(*) FROM datasets) + (SELECT count(*) FROM dataset_versions) + (SELECT count(*) FROM examples) n"
     ).fetchone()
     assert counted is not None
     return int(counted["n"])
@@ -81,8 +88,8 @@ def test_a_saved_version_is_read_back_as_it_was(conn: Connection, storage: Stora
 def test_the_files_are_loaded_by_hugging_face_datasets(
     conn: Connection, storage: Storage, job_factory: JobFactory, tmp_path: Path
 ) -> None:
-    gates: list[dict[str, Any]] = [{}, {"language": True}, {"language": {"expected": "de"}}, {"language": []}]  # no common schema
-    examples = [example(number, gates=gates[number % 4]) for number in range(12)]
+    no_common_schema: list[dict[str, Any]] = [{}, {"language": True}, {"language": {"expected": "de"}}, {"language": []}]
+    examples = [example(number, gates=no_common_schema[number % 4]) for number in range(12)]
     version = save(conn, storage, job_factory(), examples)
     files = datasets.files(conn, version.ref)
     loaded = hf_datasets.load_dataset(

@@ -4,10 +4,10 @@ import inspect
 from pathlib import Path
 
 import pytest
-from fakes import FakeContext
 
 from goldsmith.context import JobContext
 from goldsmith.errors import JobCancelled, NotFound
+from tests.fakes import FakeContext
 
 
 def _public_methods(of: type) -> dict[str, inspect.Signature]:

@@ -61,7 +61,9 @@ def prompt(thing: str) -> str:
 
 
 def answer(thing: str) -> str:
-    return f"Oil and pigments lie thick on the canvas where the {COLOURS[len(thing) % 4]} {thing} stands in a warm evening light."
+    return (
+        f"Oil and pigments lie thick on the canvas where the {COLOURS[len(thing) % 4]} {thing} stands in a warm evening light."
+    )
 
 
 def gold(heldout: int = 3) -> list[Example]:

@@ -74,13 +74,16 @@ def read_checkout(root: Path) -> tuple[Checkout, list[Skipped]]:
     """Read a checkout (the repository, or the `devserver` folder in it); the configs come sorted by id.
 
     Left out, with a reason: configs that cannot be read, and those that the student is not for (hidden, `skip_stage2`,
-    a pipeline other than `text_transformation`, no context). Raises `InvalidInput` when the template, the task or all configs are missing.
+    a pipeline other than `text_transformation`, no context). Raises `InvalidInput` when the template, the task or all configs
+    are missing.
     """
     base = next((folder for folder in (root, root / "devserver") if (folder / CONFIGS).is_dir()), None)
     if base is None:
         raise InvalidInput(
             f"{root} is no devserver checkout: neither {CONFIGS} nor devserver/{CONFIGS} is in it",
-            errors=[{"field": "checkout", "value": str(root), "message": f"must be a folder that contains devserver/{CONFIGS}"}],
+            errors=[
+                {"field": "checkout", "value": str(root), "message": f"must be a folder that contains devserver/{CONFIGS}"}
+            ],
         )
     try:
         paths = sorted(checked(base / CONFIGS, root).iterdir())
@@ -88,7 +91,8 @@ def read_checkout(root: Path) -> tuple[Checkout, list[Skipped]]:
         task = _task(base / TASK, root)
     except (Unreadable, OSError) as error:
         raise InvalidInput(
-            f"the checkout {root} cannot be used: {error}", errors=[{"field": "checkout", "value": str(root), "message": str(error)}]
+            f"the checkout {root} cannot be used: {error}",
+            errors=[{"field": "checkout", "value": str(root), "message": str(error)}],
         ) from None
     configs: dict[str, InterceptionConfig] = {}
     skipped: list[Skipped] = []
@@ -104,8 +108,11 @@ def read_checkout(root: Path) -> tuple[Checkout, list[Skipped]]:
             skipped.append(Skipped(path=relative(path, root), reason=str(error)))
     if not configs:
         raise InvalidInput(
-            f"no usable interception config in {base / CONFIGS}" + "".join(f"; {each.path}: {each.reason}" for each in skipped[:5]),
-            errors=[{"field": "checkout", "value": str(root), "message": "needs at least one visible text_transformation config"}],
+            f"no usable interception config in {base / CONFIGS}"
+            + "".join(f"; {each.path}: {each.reason}" for each in skipped[:5]),
+            errors=[
+                {"field": "checkout", "value": str(root), "message": "needs at least one visible text_transformation config"}
+            ],
         )
     return Checkout(template=template, task=task, configs=[configs[key] for key in sorted(configs)]), skipped
 
@@ -142,7 +149,14 @@ def _task(path: Path, root: Path) -> str:
 def _entry(node: ast.expr | None, key: str) -> ast.expr | None:
     if not isinstance(node, ast.Dict):
         return None
-    return next((value for name, value in zip(node.keys, node.values) if isinstance(name, ast.Constant) and name.value == key), None)
+    return next(
+        (
+            value
+            for name, value in zip(node.keys, node.values, strict=True)
+            if isinstance(name, ast.Constant) and name.value == key
+        ),
+        None,
+    )
 
 
 def _config(path: Path, root: Path) -> InterceptionConfig:

@@ -79,8 +79,8 @@ def read_json(path: Path, root: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        cut = "; it ends too early (truncated)" if error.pos >= len(text.rstrip()) - 1 else ""
-        raise Unreadable(f"{path.name} is not JSON: {error.msg} at position {error.pos}{cut}") from None
+        what = "is truncated" if not text.rstrip().endswith("}") else "is not JSON"
+        raise Unreadable(f"{path.name} {what}: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except (RecursionError, ValueError) as error:  # nested too deeply; NaN; a number of more than 4300 digits
         raise Unreadable(f"{path.name} is not usable JSON: {_words(error)}") from None
     if not isinstance(value, dict):

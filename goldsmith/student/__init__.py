@@ -39,8 +39,8 @@ class Student(Protocol):
     def use(self, adapter: AdapterVersion | None) -> None:
         """Answer with this adapter from now on, or with the base model (None).
 
-        Raises `ReferenceNotUsable` when a file of the adapter changed or when it was trained on another base model, tokenizer or
-        chat template; the message names what was expected and what is there.
+        Raises `ReferenceNotUsable` when a file of the adapter changed or when it was trained on another base model, tokenizer
+        or chat template; the message names what was expected and what is there.
         """
 
     def generate(
@@ -48,8 +48,8 @@ class Student(Protocol):
     ) -> list[str]:
         """The next assistant turn of each conversation, in their order, without special tokens.
 
-        Greedy at temperature 0; otherwise sampled, reproducibly when `seed` is given. An answer ends at the end-of-turn token or
-        after `max_new_tokens`.
+        Greedy at temperature 0; otherwise sampled, reproducibly when `seed` is given. An answer ends at the end-of-turn token
+        or after `max_new_tokens`.
         """
 
     def nll(self, conversations: Sequence[Conversation]) -> list[tuple[float, int]]:
@@ -87,7 +87,7 @@ class ChatClient(Protocol):
 def load_student(base_model: str, adapter: AdapterVersion | None = None, *, cache: Path) -> Student:
     """Load `package:<distribution>`, a local folder, or a hub id; raises `InvalidInput` when it is not there.
 
-    `cache` keeps what has to be converted first (GGUF weights, once per file). Nothing is ever loaded in place of what was asked.
+    `cache` keeps what has to be converted first (GGUF weights, once per file). Nothing is loaded in place of what was asked.
     """
     from goldsmith.student.local import LocalStudent
 

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from goldsmith.errors import InvalidInput, Unavailable
 from goldsmith.storage import sha256_file
 
-# GGUF files of the ChatML family name no usable end of turn: the tokenizer made from them ends with <|im_start|> and pads with nothing.
+# GGUF files of the ChatML family name no usable end of turn: their tokenizers end with <|im_start|> and pad with nothing.
 END_OF_TURN = "<|im_end|>"
 PAD = "<|endoftext|>"
 
@@ -27,8 +27,8 @@ def prepare(base_model: str, cache: Path) -> tuple[Path, str]:
     """The model's folder and its sha256; raises `InvalidInput` when it is not there.
 
     `package:<distribution>` is the one GGUF file in that installed package, de-quantised to float32 into `cache/<sha256 of the
-    file>` by whoever comes first; its sha256 is the GGUF file's. A path is used as it is, `owner/name` is fetched from the hub; both
-    are known by the sha256 over their config and weights.
+    file>` by whoever comes first; its sha256 is the GGUF file's. A path is used as it is, `owner/name` is fetched from the hub;
+    both are known by the sha256 over their config and weights.
     """
     if base_model.startswith("package:"):
         gguf = _packaged(base_model)

@@ -20,8 +20,8 @@ class Tokens:
 
 
 def render(tokenizer: Any, messages: Conversation, *, answer_next: bool) -> str:
-    """The conversation in the base model's own chat template, unchanged: where that template adds a system turn (SmolLM2's does),
-    the model was tuned with it, and servers that read the template from the model add it too.
+    """The conversation in the base model's own chat template, unchanged: where that template adds a system turn (SmolLM2's
+    does), the model was tuned with it, and servers that read the template from the model add it too.
 
     `answer_next` ends it where the assistant's answer begins. Models that can think aloud are asked not to.
     """

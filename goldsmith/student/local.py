@@ -20,7 +20,7 @@ from goldsmith.student import Conversation
 from goldsmith.student.base import prepare
 from goldsmith.student.conversation import IGNORED, Tokens, prompt_ids, tokenize
 
-BATCH = 16
+BATCH = 32
 
 
 class LocalStudent:
@@ -41,7 +41,7 @@ class LocalStudent:
 
     @classmethod
     def load(cls, base_model: str, adapter: AdapterVersion | None, *, cache: Path) -> LocalStudent:
-        transformers_logging.disable_progress_bar()  # a job's log is no terminal
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a job's log is no terminal
         use_free_cores()
         student = cls(base_model, *prepare(base_model, cache))
         student.use(adapter)
@@ -51,7 +51,7 @@ class LocalStudent:
     def model(self) -> Any:
         """Loaded at the first use: whoever trains on a quantised copy of the folder never pays for it."""
         cuda = torch.cuda.is_available()
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             self.folder, local_files_only=True, dtype=torch.bfloat16 if cuda else torch.float32
         )
         return model.to("cuda" if cuda else "cpu").eval()
@@ -166,4 +166,3 @@ def _tokenizer_sha256(tokenizer: Any) -> str:
     """Over all that turns text into ids: vocabulary, merges, normalisation, added tokens, and the ids that end and pad."""
     content = f"{tokenizer.backend_tokenizer.to_str()}\n{tokenizer.eos_token_id}\n{tokenizer.pad_token_id}"
     return hashlib.sha256(content.encode()).hexdigest()
-

@@ -107,7 +107,15 @@ class MeteredTeacher:
         while True:
             ended = self._ended
             async with self._reserving:  # one at a time, so that whoever finds no room sees who took it in flight
-                call_id: UUID | None = await self._db(budgets.reserve, self._budget_id, self._job_id, self._attempt, call, usd)
+                writing = asyncio.ensure_future(
+                    self._db(budgets.reserve, self._budget_id, self._job_id, self._attempt, call, usd)
+                )
+                try:
+                    call_id: UUID | None = await asyncio.shield(writing)
+                except asyncio.CancelledError:
+                    if (call_id := await writing) is not None:  # reserved by now, and never asked
+                        await self._surely(budgets.release, call_id)
+                    raise
                 if call_id is not None:
                     self._in_flight += 1
                     return call_id
@@ -124,30 +132,28 @@ class MeteredTeacher:
             reply = await self._messages.send(body)
         except Failed as failed:
             if failed.billed == "no":
-                await self._db(budgets.release, call_id)
+                await self._surely(budgets.release, call_id)
             else:
                 await self._charge(call_id, failed.request_id)
             raise failed.error from failed
         except BaseException:  # cancelled on the way: the answer may have been made
-            await asyncio.shield(self._charge(call_id, None))
+            await self._charge(call_id, None)
             raise
         cost = self._price.cost(reply.input_tokens, reply.output_tokens)
-        await asyncio.shield(
-            self._db(
-                budgets.settle,
-                call_id,
-                cost_usd=cost,
-                input_tokens=reply.input_tokens,
-                output_tokens=reply.output_tokens,
-                request_id=reply.request_id,
-                answer=asdict(reply),
-            )
+        await self._surely(
+            budgets.settle,
+            call_id,
+            cost_usd=cost,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            request_id=reply.request_id,
+            answer=asdict(reply),
         )
         self._spent += cost
         return self._answer(reply, cost, reused=False)
 
     async def _charge(self, call_id: UUID, request_id: str | None) -> None:
-        await self._db(budgets.charge, call_id, request_id)
+        await self._surely(budgets.charge, call_id, request_id)
         self._spent = await self._db(budgets.spent, self._budget_id)
 
     def _worst_case(self, body: dict[str, Any]) -> Decimal:
@@ -177,6 +183,15 @@ class MeteredTeacher:
                 return do(conn, *args, **more)
 
         return await asyncio.to_thread(with_connection)
+
+    async def _surely(self, do: Any, *args: Any, **more: Any) -> None:
+        """To the end, also when this question is cancelled meanwhile."""
+        writing = asyncio.ensure_future(self._db(do, *args, **more))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await writing
+            raise
 
     async def aclose(self) -> None:
         await self._messages.aclose()

@@ -66,6 +66,8 @@ class RehearsalServer:
         self.requests: deque[dict[str, Any]] = deque(maxlen=1000)
         """The newest bodies of `POST /v1/messages`, for tests."""
         self._misbehave: deque[str] = deque()
+        self.waiting = False
+        """A request that was told to be slow has come in."""
         self._let_go = threading.Event()
         self._http = _Http(("127.0.0.1", port), _Handler)
         self._http.teacher = self
@@ -82,6 +84,7 @@ class RehearsalServer:
         self._let_go.set()
 
     def wait(self) -> None:
+        self.waiting = True
         self._let_go.wait(60)
 
     def misbehaviour(self, header: str | None) -> str | None:
@@ -145,8 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             raise Refused(413, f"content-length {length}: 0 to {MAX_BODY} bytes")
         raw = self.rfile.read(int(length))
-        if not self.headers.get("x-api-key"):
-            raise Refused(401, "x-api-key header is required")
+        if not (
+            self.headers.get("authorization") or self.headers.get("x-api-key")
+        ):  # SDK 2 sends the first, older ones the second
+            raise Refused(401, "a key is required: Authorization or x-api-key")
         if not self.headers.get("anthropic-version"):
             raise Refused(400, "anthropic-version: header is required")
         try:

@@ -56,9 +56,10 @@ def test_the_context_is_in_the_asked_language_else_english_else_the_first(
 
 @given(text=st.text() | st.sampled_from(["{{CONTEXT}}", "{{TASK_INSTRUCTION}} {{INPUT_TEXT}}", r"\1 \g<0>", "{{{CONTEXT}}}"]))
 def test_what_is_typed_is_never_filled(text: str) -> None:
-    assert render(checkout(), "papier", "en", text).content == TEMPLATE[: -len("{{INPUT_TEXT}}")].replace(
-        "{{TASK_INSTRUCTION}}", TASK
-    ).replace("{{CONTEXT}}", ENGLISH) + text
+    assert (
+        render(checkout(), "papier", "en", text).content
+        == TEMPLATE[: -len("{{INPUT_TEXT}}")].replace("{{TASK_INSTRUCTION}}", TASK).replace("{{CONTEXT}}", ENGLISH) + text
+    )
 
 
 def test_a_context_that_contains_a_placeholder_is_never_filled() -> None:

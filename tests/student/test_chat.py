@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import free_port
-from inference_server import InferenceServer, inference_server
 
 from goldsmith.errors import GoldsmithError, InvalidInput, RetryableError, Unavailable
 from goldsmith.settings import Settings
 from goldsmith.student import ChatReply, open_chat
 from goldsmith.student.chat import OllamaChat, OpenAIChat
+from tests.conftest import free_port
+from tests.inference_server import InferenceServer, inference_server
 
 PROMPT = [{"role": "user", "content": "a fox, please"}]
 

@@ -13,7 +13,6 @@ from uuid import uuid4
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny import TEMPLATE, answer, gold, make_model, prompt
 from transformers import AutoModelForCausalLM
 
 from goldsmith.adapters import AdapterVersion
@@ -22,6 +21,7 @@ from goldsmith.storage import sha256_file
 from goldsmith.student import base, load_student
 from goldsmith.student.conversation import IGNORED, prompt_ids, tokenize
 from goldsmith.student.local import LocalStudent, likelihood
+from tests.tiny import TEMPLATE, answer, gold, make_model, prompt
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,9 @@ class TestAdapters:
         assert alone.nll([conversation("fox")])[0][0] == pytest.approx(loss(strong), rel=1e-6)
 
     @pytest.mark.parametrize("what", ["base", "tokenizer", "template"])
-    def test_an_adapter_of_another_model_is_refused_with_both_hashes(self, student: LocalStudent, tmp_path: Path, what: str) -> None:
+    def test_an_adapter_of_another_model_is_refused_with_both_hashes(
+        self, student: LocalStudent, tmp_path: Path, what: str
+    ) -> None:
         foreign = adapter_of(student, tmp_path / "a", **{f"{what}_sha256": "f" * 64})
         with pytest.raises(ReferenceNotUsable, match=f"another {what}: expected sha256 {'f' * 64}") as refused:
             student.use(foreign)
@@ -194,7 +196,9 @@ class TestBase:
             ("smollm2", "allowed are package:<distribution>"),
         ],
     )
-    def test_a_model_that_is_not_there_is_an_error_and_never_another_model(self, name: str, message: str, tmp_path: Path) -> None:
+    def test_a_model_that_is_not_there_is_an_error_and_never_another_model(
+        self, name: str, message: str, tmp_path: Path
+    ) -> None:
         with pytest.raises(InvalidInput, match=f"(?s){message}"):
             load_student(name, cache=tmp_path)
 
@@ -229,7 +233,9 @@ class TestBase:
         assert (folder.name, sha256) == (sha256_file(gguf), sha256_file(gguf))
         assert sorted(path.name for path in folder.iterdir()) == ["config.json"]
 
-    def test_a_conversion_that_fails_leaves_nothing_and_is_tried_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_conversion_that_fails_leaves_nothing_and_is_tried_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         gguf = tmp_path / "model.gguf"
         gguf.write_bytes(b"weights")
         monkeypatch.setattr(base, "_packaged", lambda name: gguf)

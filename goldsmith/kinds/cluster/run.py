@@ -30,11 +30,15 @@ NOTE = (
 
 def run(config: ClusterConfig, ctx: JobContext) -> ClusterResult:
     ctx.progress(0, "reading rules")
-    sessions, left_out = join(ctx.rules(config.rules), ctx.runs(config.runs))
+    joined = join(ctx.rules(config.rules), ctx.runs(config.runs))
+    sessions = joined.sessions
     if not sessions:
         raise InvalidInput(
-            f"no session of {config.rules} has both a rule and a usable text in {config.runs} ({left_out} have a rule only)",
-            errors=[{"field": "rules", "value": config.rules, "allowed": "a rules job made from the runs of the import job"}],
+            f"no session of {config.rules} has both rules from feedback and a usable text in {config.runs} "
+            f"(without feedback: {joined.without_feedback}, without text: {joined.without_text})",
+            errors=[
+                {"field": "rules", "value": config.rules, "message": "must be a rules job made from the runs of that import"}
+            ],
         )
     ward.check_memory(len(sessions))
 
@@ -60,9 +64,11 @@ def run(config: ClusterConfig, ctx: JobContext) -> ClusterResult:
     members = [[sessions[index] for index in numpy.flatnonzero(labels == label)] for label in range(count)]
     clusters = [describe(label, members[label], config.min_cluster_size, rule_vectors) for label in range(count)]
     centroids = numpy.stack([queries[labels == label].mean(axis=0) for label in range(count)])
+    rehearsal = any(session.rehearsal for session in sessions)
     result = ClusterResult(
         sessions=len(sessions),
-        left_out=left_out,
+        without_feedback=joined.without_feedback,
+        without_text=joined.without_text,
         rules=sum(len(session.rules) for session in sessions),
         clusters=count,
         active=sum(cluster.status == "active" for cluster in clusters),
@@ -74,6 +80,8 @@ def run(config: ClusterConfig, ctx: JobContext) -> ClusterResult:
         clusters_fixed=int(ward.cut(merges, ward.height_of(config.delta_sse_max)).max()) + 1,
         clusters_scaled=int(ward.cut(merges, ward.height_of(scaled)).max()) + 1,
         stability_ari=stability,
+        rehearsal=rehearsal,
+        label="REHEARSAL" if rehearsal else "",
         note=NOTE,
     )
     save(ctx, result, clusters, sessions, labels, centroids)

@@ -41,7 +41,8 @@ class ClusterConfig(JobConfig):
 
 class ClusterResult(JobResult):
     sessions: int = Field(description="Sessions clustered.")
-    left_out: int = Field(description="Sessions with rules whose run has no usable text in the import.")
+    without_feedback: int = Field(description="Sessions left out: their rules are only the teacher's own view of the text.")
+    without_text: int = Field(description="Sessions left out: their run has no usable text in the import.")
     rules: int = Field(description="Rules of the clustered sessions.")
     clusters: int
     active: int = Field(description="Clusters of at least min_cluster_size.")
@@ -57,4 +58,6 @@ class ClusterResult(JobResult):
         description="Adjusted Rand index against the clustering of the same vectors moved by 0.1 %: far below 1, the partition"
         " is no structure of the data."
     )
+    rehearsal: bool
+    label: Literal["REHEARSAL", ""] = Field(description="REHEARSAL when a rehearsal teacher wrote the rules.")
     note: str

@@ -7,11 +7,13 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from pydantic import ValidationError
+
 from goldsmith.context import JobContext
 from goldsmith.datasets import SPLITS, Example, Message, Split
 from goldsmith.devserver.checkout import Checkout
 from goldsmith.devserver.prompts import render
-from goldsmith.errors import InvalidInput
+from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.kinds.corpus.leaks import check
 from goldsmith.kinds.corpus.near import Tick
 from goldsmith.kinds.corpus.pairing import pair
@@ -27,15 +29,14 @@ async def run(config: CorpusConfig, ctx: JobContext) -> CorpusResult:
 def _run(config: CorpusConfig, ctx: JobContext) -> CorpusResult:
     ctx.progress(1, "reading contexts and recorded runs")
     contexts = config.contexts or f"{config.runs}/contexts.json"
-    checkout = Checkout.model_validate_json(ctx.artifact(contexts).read_bytes())
+    checkout = _read_checkout(contexts, ctx)
     chosen = config.configs or [each.config_id for each in checkout.configs]
     configs = [checkout.config(config_id).config_id for config_id in chosen]
     prompts, dropped = collect(ctx.runs(config.runs), config.min_words, config.max_words)
     for reason, run_ids in dropped.items():
-        ctx.log(f"{len(run_ids)} runs left out: {reason}")
+        ctx.log(f"left out, {reason}: {len(run_ids)} runs")
     _enough(config, len(prompts), dropped)
 
-    ctx.progress(10, f"grouping {len(prompts)} prompts")
     groups = group(prompts, config.near_duplicate_threshold, _ticks(ctx, 10, 50, f"grouping {len(prompts)} prompts"))
     if len(set(groups)) < 2:
         raise InvalidInput(
@@ -50,7 +51,6 @@ def _run(config: CorpusConfig, ctx: JobContext) -> CorpusResult:
     pairs = pair(prompts, splits, configs, config.configs_per_prompt, config.seed)
     examples = _render(checkout, prompts, splits, groups, pairs, config.seed, _ticks(ctx, 50, 75, "rendering prompts"))
 
-    ctx.progress(75, "checking the split for leaks")
     leak_check = check(examples, config.near_duplicate_threshold, _ticks(ctx, 75, 90, "checking the split for leaks"))
 
     ctx.progress(90, f"saving {len(examples)} examples")
@@ -92,6 +92,18 @@ def _run(config: CorpusConfig, ctx: JobContext) -> CorpusResult:
     ctx.save_artifact("corpus.json", _report(config, result, dropped), "application/json")
     ctx.progress(100, f"{version.ref}: {version.counts['train']} examples to train on, {version.counts['heldout']} held out")
     return result
+
+
+def _read_checkout(contexts: str, ctx: JobContext) -> Checkout:
+    try:
+        return Checkout.model_validate_json(ctx.artifact(contexts).read_bytes())
+    except (NotFound, ValidationError) as error:
+        why = "does not exist" if isinstance(error, NotFound) else "is something else"
+        allowed = "the contexts.json of an import job that was given a checkout"
+        raise InvalidInput(
+            f"contexts: {contexts} {why}; allowed is {allowed}",
+            errors=[{"field": "contexts", "value": contexts, "allowed": allowed}],
+        ) from error
 
 
 def _enough(config: CorpusConfig, prompts: int, dropped: dict[str, list[str]]) -> None:

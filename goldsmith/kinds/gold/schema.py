@@ -21,9 +21,7 @@ class GoldConfig(JobConfig):
         description="`anthropic`: Claude, needs ANTHROPIC_API_KEY; `rehearsal`: written rules on this machine, for trying out."
     )
     model: str | None = Field(None, max_length=200, description="The teacher's model; empty: the one in the settings.")
-    budget_usd: float = Field(
-        gt=0, le=100_000, description="The job never spends more, whatever it reserves, retries or loses."
-    )
+    budget_usd: float = Field(gt=0, le=100_000, description="The job never spends more, whatever is retried or lost.")
     max_tokens: int = Field(
         600, ge=16, le=8192, description="Longest answer; a longer one is cut and fails. 300 German words fit."
     )

@@ -31,11 +31,13 @@ class ImportResult(JobResult):
     runs: int = Field(ge=1, description="Runs that were saved, those that must not be trained on included.")
     may_train: int = Field(ge=0, description="Runs among them that may be used for training.")
     by_config: dict[str, int] = Field(description="Config id to runs that may be used.")
-    by_language: dict[str, int] = Field(description='Language of the input to runs that may be used; "unknown" where it cannot be told.')
+    by_language: dict[str, int] = Field(description='Language of the input ("de", "en", "unknown") to runs that may be used.')
     excluded: dict[str, int] = Field(description="Reason to runs that were saved without their texts and must not be used.")
     favourites: int = Field(ge=0, description="Favourites of runs that may be used.")
     user_edits: int = Field(ge=0, description="Edits by users in runs that may be used.")
-    skipped: list[Skipped] = Field(max_length=SKIPPED_SHOWN, description="What could not be read or used, and why; all of it is in skipped.json.")
+    skipped: list[Skipped] = Field(
+        max_length=SKIPPED_SHOWN, description="What could not be read or used, and why; all of it is in skipped.json."
+    )
     skipped_total: int = Field(ge=0, description="How many there are in skipped.json.")
     contexts: str | None = Field(description="`job:<id>/contexts.json`, the checkout as it was read; null when none was given.")
     configs: list[str] = Field(description="Ids of the configs in it.")

@@ -66,5 +66,9 @@ def read(got: Answer) -> list[str]:
     rules = data.get("rules") if isinstance(data, dict) else None
     if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
         raise ValueError('this is not {"rules": [strings]}')
-    lines = [" ".join(re.sub(r"[\x00-\x1f]", " ", rule).split()) for rule in rules]
-    return list({line.casefold(): line for line in lines if line and len(line) <= LONGEST}.values())
+    unique: dict[str, str] = {}
+    for rule in rules:
+        line = " ".join(re.sub(r"[\x00-\x1f]", " ", rule).split())
+        if 0 < len(line) <= LONGEST:
+            unique.setdefault(line.casefold(), line)
+    return list(unique.values())

@@ -43,14 +43,15 @@ async def run(config: RulesConfig, ctx: JobContext) -> RulesResult:
             raise GoldsmithError(f"none of the {len(sessions)} sessions gave a rule: {dict(dropped)}")
         ctx.save_rules(rules)
         ctx.save_artifact("rules.json", json.dumps([asdict(rule) for rule in rules], indent=1, ensure_ascii=False).encode())
+        asked = [found for found in extractions if not found.out_of_budget]
         return RulesResult(
-            sessions=len(extractions),
-            with_feedback=sum(found.session.origin == "feedback" for found in extractions),
+            sessions=len(asked),
+            with_feedback=sum(found.session.origin == "feedback" for found in asked),
             rules=len(rules),
             dropped=dict(dropped.most_common()),
             bad_json=sum(found.bad_json for found in extractions),
             spent_usd=teacher.spent_usd,
-            stopped_by="budget" if any(found.out_of_budget for found in extractions) else None,
+            stopped_by="budget" if len(asked) < len(sessions) else None,
             teacher=teacher.provider,
             model=teacher.model,
             rehearsal=teacher.rehearsal,

@@ -20,9 +20,7 @@ class RulesConfig(JobConfig):
         description="`anthropic`: Claude, needs ANTHROPIC_API_KEY; `rehearsal`: written rules on this machine, for trying out."
     )
     model: str | None = Field(None, max_length=200, description="The teacher's model; empty: the one in the settings.")
-    budget_usd: float = Field(
-        gt=0, le=100_000, description="The job never spends more, whatever it reserves, retries or loses."
-    )
+    budget_usd: float = Field(gt=0, le=100_000, description="The job never spends more, whatever is retried or lost.")
     concurrency: int = Field(8, ge=1, le=64, description="Questions in flight.")
     limit: int | None = Field(None, ge=1, le=1_000_000, description="Read the first so many sessions; empty: all.")
 

@@ -25,7 +25,7 @@ def choose(config: TrainConfig) -> Backend:
     if config.load_in_4bit and not cuda:
         raise InvalidInput("load_in_4bit: true needs a CUDA device, and this worker has none; set it to false")
     if config.backend == "unsloth" and not (cuda and installed):
-        missing = "a CUDA device, and this worker has none" if not cuda else "the extra goldsmith[unsloth], which is not installed"
+        missing = "the extra goldsmith[unsloth], which is not installed" if cuda else "a CUDA device, and this worker has none"
         raise InvalidInput(f"backend: unsloth needs {missing}; choose peft or auto")
     if config.backend == "peft" or not (cuda and installed):
         return "peft"
@@ -35,9 +35,12 @@ def choose(config: TrainConfig) -> Backend:
 
 
 def adapted(backend: Backend, student: Student, config: TrainConfig) -> Any:
-    """The base model with fresh LoRA weights, which change nothing yet."""
+    """The base model with fresh LoRA weights that the seed decides and that change nothing yet."""
+    from transformers import set_seed
+
     wrap: Callable[[Student, TrainConfig], Any] = _unsloth if backend == "unsloth" else _peft
     _check_layers(student, config)
+    set_seed(config.seed)
     try:
         return wrap(student, config)
     except ValueError as error:
@@ -53,13 +56,13 @@ def _peft(student: Student, config: TrainConfig) -> Any:
     if config.load_in_4bit:
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-        quantized = BitsAndBytesConfig(
+        quantized = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
-        model = prepare_model_for_kbit_training(
+        model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
             AutoModelForCausalLM.from_pretrained(student.folder, quantization_config=quantized, local_files_only=True)
         )
     return get_peft_model(

@@ -13,12 +13,14 @@ import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from goldsmith.context import JobContext
 from goldsmith.kinds.train.schema import TrainConfig
 from goldsmith.student import Student
 from goldsmith.student.conversation import Tokens
+from goldsmith.student.local import likelihood
 
 BEGIN, END = 10.0, 90.0  # the part of the job's progress bar that is training
 
@@ -42,16 +44,23 @@ def fit(model: Any, student: Student, rows: Sequence[Tokens], config: TrainConfi
     trainer.add_callback(telling)
     checkpoint = ctx.restore()
     began = time.monotonic()
-    outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    metrics = [_metrics(entry) for entry in trainer.state.log_history if "loss" in entry]
     return Fitted(
         steps=trainer.state.global_step,
         epochs=round(float(trainer.state.epoch), 4),
-        train_loss=float(outcome.training_loss),
+        train_loss=sum(entry["loss"] for entry in metrics) / len(metrics),
         tokens=trainer.tokens_read,
         seconds=time.monotonic() - began,
-        metrics=[_metrics(entry) for entry in trainer.state.log_history if "loss" in entry],
+        metrics=metrics,
         resumed_at=telling.resumed_at,
     )
+
+
+def heldout_loss(model: Any, rows: Sequence[Tokens]) -> float:
+    """Nats per token of the answers, over all rows."""
+    parts = likelihood(model, rows)
+    return sum(loss for loss, _ in parts) / sum(number for _, number in parts)
 
 
 def make_trainer(model: Any, student: Student, rows: Sequence[Tokens], config: TrainConfig, folder: Path) -> Trainer:
@@ -65,7 +74,7 @@ def make_trainer(model: Any, student: Student, rows: Sequence[Tokens], config: T
     return trainer
 
 
-class Trainer(SFTTrainer):  # type: ignore[misc]
+class Trainer(SFTTrainer):
     """Batches of like length in an order that the seed and the epoch alone decide, so that a resumed run sees the same."""
 
     @property
@@ -73,7 +82,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         return int(self._total_train_tokens)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        rows = self.train_dataset if train_dataset is None else train_dataset
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
         return LikeLengths([len(ids) for ids in rows["input_ids"]], self.args.train_batch_size, self.args.seed)
 
 
@@ -98,15 +107,15 @@ class LikeLengths(Sampler[int]):
         generator = random.Random(f"{self.seed}/{self.epoch}")  # noqa: S311 - reproducible on purpose
         order = generator.sample(range(len(self.lengths)), len(self.lengths))
         size = self.GROUP * self.batch_size
-        groups = [sorted(order[start : start + size], key=lambda row: self.lengths[row]) for start in range(0, len(order), size)]
-        rows = [row for group in groups for row in group]
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        rows = [row for group in groups for row in sorted(group, key=lambda row: self.lengths[row])]
         batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
-        last = [batches.pop()] if len(batches[-1]) < self.batch_size else []  # the sampler is cut into batches again: keep it last
+        last = [batches.pop()] if len(batches[-1]) < self.batch_size else []  # stays last, or it would shift the others
         generator.shuffle(batches)
         return iter([row for batch in batches + last for row in batch])
 
 
-class Telling(TrainerCallback):  # type: ignore[misc]
+class Telling(TrainerCallback):
     """Tells the job how the training goes, and keeps a checkpoint now and then."""
 
     def __init__(self, ctx: JobContext, checkpoint_every_s: float, trainer: Trainer) -> None:

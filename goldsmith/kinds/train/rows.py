@@ -34,8 +34,8 @@ def checked(dataset: str, examples: Iterable[Example]) -> dict[str, list[Example
     if unanswered:
         more = f" and {len(unanswered) - SHOWN} more" if len(unanswered) > SHOWN else ""
         raise InvalidInput(
-            f"dataset: {dataset} has rows that do not end with an answer of the assistant: {', '.join(unanswered[:SHOWN])}{more};"
-            " train on gold, not on a corpus"
+            f"dataset: {dataset} has rows that do not end with an answer of the assistant:"
+            f" {', '.join(unanswered[:SHOWN])}{more}; train on gold, not on a corpus"
         )
     for split, rows in splits.items():
         if not rows:
@@ -46,15 +46,16 @@ def checked(dataset: str, examples: Iterable[Example]) -> dict[str, list[Example
 def with_shuffled_answers(examples: Sequence[Example], seed: int) -> list[Example]:
     """Every example with the answer of another one, and never with a text equal to its own.
 
-    The rows are put in random order, equal answers side by side, and each takes the answer that lies as many places further as the
-    commonest answer has copies.
+    The rows are put in random order, equal answers side by side, and each takes the answer that lies as many places further as
+    the commonest answer has copies.
     """
     generator = random.Random(seed)  # noqa: S311 - reproducible on purpose
     copies = Counter(_answer(example) for example in examples)
     most = max(copies.values())
     if 2 * most > len(examples):
         raise InvalidInput(
-            f"shuffle_answers: {most} of {len(examples)} training rows have the same answer; at most half may, or one keeps its own"
+            f"shuffle_answers: {most} of {len(examples)} training rows have the same answer;"
+            " at most half may, or some row would keep its own"
         )
     rank = dict(zip(sorted(copies), generator.sample(range(len(copies)), len(copies)), strict=True))
     order = sorted(range(len(examples)), key=lambda row: rank[_answer(examples[row])])
@@ -67,7 +68,7 @@ def with_shuffled_answers(examples: Sequence[Example], seed: int) -> list[Exampl
 
 
 def tokenized(tokenizer: Any, splits: dict[str, list[Example]], max_length: int) -> Rows:
-    """Token ids and labels by split, without the rows longer than `max_length`; raises `InvalidInput` when those are more than half."""
+    """Token ids and labels without the rows longer than `max_length`; raises `InvalidInput` when those are more than half."""
     every = {split: [tokenize(tokenizer, turns(example)) for example in examples] for split, examples in splits.items()}
     short = {split: [row for row in rows if len(row.input_ids) <= max_length] for split, rows in every.items()}
     for split, rows in every.items():
@@ -75,7 +76,8 @@ def tokenized(tokenizer: Any, splits: dict[str, list[Example]], max_length: int)
         if 2 * left_out > len(rows) or not short[split]:
             longest = max(len(row.input_ids) for row in rows)
             raise InvalidInput(
-                f"max_length: {left_out} of {len(rows)} {split} rows are longer than {max_length} tokens; the longest has {longest}"
+                f"max_length: {left_out} of {len(rows)} {split} rows are longer than {max_length} tokens;"
+                f" the longest has {longest}"
             )
     return Rows(short["train"], short["heldout"], sum(len(every[split]) - len(short[split]) for split in every))
 

@@ -6,27 +6,24 @@ import json
 import math
 import os
 import platform
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from goldsmith.adapters import NewAdapter
+from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.context import JobContext
 from goldsmith.datasets import DatasetVersion
 from goldsmith.kinds.train import backends, rows
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
 from goldsmith.student import Student
-from goldsmith.student.conversation import Tokens
-
-if TYPE_CHECKING:
-    from goldsmith.kinds.train.fit import Fitted
 
 
 def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
-    backend = backends.choose(config)  # before anything imports transformers
+    backend = backends.choose(config)
+    from goldsmith.kinds.train.fit import fit, heldout_loss  # imports transformers, which Unsloth must precede
+
     dataset = ctx.dataset(config.dataset)
     splits = rows.checked(dataset.ref, ctx.examples(config.dataset))
     if config.shuffle_answers:
@@ -35,104 +32,80 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     ctx.progress(1, f"loading {config.base_model}")
     student = ctx.student(config.base_model)
     data = rows.tokenized(student.tokenizer, splits, config.max_length)
-    model = _fresh(backend, student, config)
+    model = backends.adapted(backend, student, config)
 
     ctx.progress(5, f"measuring {len(data.heldout)} held-out answers before training")
-    before = _loss(model, data.heldout)
-    fitted = _fit(model, student, data.train, config, ctx)
+    before = heldout_loss(model, data.heldout)
+    fitted = fit(model, student, data.train, config, ctx)
     ctx.progress(91, "measuring the held-out answers after training", heldout_loss_before=before)
-    after = _loss(model, data.heldout)
+    after = heldout_loss(model, data.heldout)
 
-    result = TrainResult(
-        adapter="",
-        dataset=dataset.ref,
-        base_model=config.base_model,
-        backend=backend,
-        shuffled=config.shuffle_answers,
-        rehearsal=dataset.rehearsal,
-        label="REHEARSAL" if dataset.rehearsal else "",
-        examples=len(data.train),
-        heldout_examples=len(data.heldout),
-        too_long=data.too_long,
-        steps=fitted.steps,
-        epochs=fitted.epochs,
-        train_loss=fitted.train_loss,
-        heldout_loss_before=before,
-        heldout_loss_after=after,
-        perplexity_before=math.exp(before),
-        perplexity_after=math.exp(after),
-        tokens_per_s=fitted.tokens / fitted.seconds,
-        seconds=fitted.seconds,
-        resumed_at=fitted.resumed_at,
-    )
-    return _report(model, student, dataset, config, fitted, result, ctx)
-
-
-def _fresh(backend: backends.Backend, student: Student, config: TrainConfig) -> Any:
-    from transformers import set_seed
-
-    set_seed(config.seed)
-    return backends.adapted(backend, student, config)
+    numbers = {
+        "dataset": dataset.ref,
+        "base_model": config.base_model,
+        "backend": backend,
+        "shuffled": config.shuffle_answers,
+        "rehearsal": dataset.rehearsal,
+        "label": "REHEARSAL" if dataset.rehearsal else "",
+        "examples": len(data.train),
+        "heldout_examples": len(data.heldout),
+        "too_long": data.too_long,
+        "steps": fitted.steps,
+        "epochs": fitted.epochs,
+        "train_loss": fitted.train_loss,
+        "heldout_loss_before": before,
+        "heldout_loss_after": after,
+        "perplexity_before": math.exp(before),
+        "perplexity_after": math.exp(after),
+        "tokens_per_s": fitted.tokens / fitted.seconds,
+        "seconds": fitted.seconds,
+        "resumed_at": fitted.resumed_at,
+    }
+    ctx.progress(95, "registering the adapter", heldout_loss_after=after)
+    ctx.save_artifact("metrics.jsonl", "".join(f"{json.dumps(entry)}\n" for entry in fitted.metrics).encode())
+    adapter = _register(model, student, dataset, config, numbers, ctx)
+    return TrainResult(adapter=adapter.ref, **numbers)
 
 
-def _fit(model: Any, student: Student, train: Sequence[Tokens], config: TrainConfig, ctx: JobContext) -> Fitted:
-    from goldsmith.kinds.train.fit import fit
-
-    return fit(model, student, train, config, ctx)
-
-
-def _loss(model: Any, heldout: Sequence[Tokens]) -> float:
-    """Mean over all tokens of the held-out answers, nats."""
-    from goldsmith.student.local import likelihood
-
-    parts = likelihood(model, heldout)
-    return sum(loss for loss, _ in parts) / sum(number for _, number in parts)
-
-
-def _report(
-    model: Any, student: Student, dataset: DatasetVersion, config: TrainConfig, fitted: Fitted, result: TrainResult, ctx: JobContext
-) -> TrainResult:
-    """Save the weights with what explains them, and register them."""
-    told = {
-        "config": config.model_dump(mode="json"),
-        "dataset": {"ref": dataset.ref, "content_sha256": dataset.content_sha256},
+def _register(
+    model: Any, student: Student, dataset: DatasetVersion, config: TrainConfig, numbers: dict[str, Any], ctx: JobContext
+) -> AdapterVersion:
+    """The weights as an adapter version, and beside them what explains them."""
+    hashes = {
         "base_sha256": student.base_sha256,
         "tokenizer_sha256": student.tokenizer_sha256,
         "template_sha256": student.template_sha256,
-        "result": result.model_dump(mode="json", exclude={"adapter"}),
+    }
+    method = {
+        **config.model_dump(mode="json", exclude={"kind", "name", "alias"}),
+        "backend": numbers["backend"],
+        "shuffled": config.shuffle_answers,
+    }
+    told = {
+        "method": method,
+        "dataset_sha256": dataset.content_sha256,
+        **hashes,
+        "result": numbers,
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate", "datasets")},
         "hardware": _hardware(),
     }
     folder = ctx.scratch / "adapter"
     _save(model, folder, config.base_model)
-    (folder / "train.json").write_text(json.dumps(told, indent=2, ensure_ascii=False))
-    ctx.save_artifact("train.json", folder / "train.json", "application/json")
-    lines = "".join(json.dumps(entry) + "\n" for entry in fitted.metrics)
-    ctx.save_artifact("metrics.jsonl", lines.encode(), "application/x-ndjson")
-    ctx.progress(95, "registering the adapter", heldout_loss_after=result.heldout_loss_after)
-    adapter = ctx.register_adapter(
+    (folder / "train.json").write_text(json.dumps(told, indent=2, ensure_ascii=False), encoding="utf-8")
+    ctx.save_artifact("train.json", folder / "train.json")
+    return ctx.register_adapter(
         NewAdapter(
             name=config.name,
             folder=folder,
             base_model=config.base_model,
-            base_sha256=student.base_sha256,
-            tokenizer_sha256=student.tokenizer_sha256,
-            template_sha256=student.template_sha256,
+            **hashes,
             dataset=dataset.ref,
-            method={
-                **config.model_dump(mode="json", exclude={"kind", "name", "alias"}),
-                "backend": result.backend,
-                "shuffled": result.shuffled,
-            },
-            metrics=result.model_dump(
-                mode="json",
-                include={"steps", "epochs", "train_loss", "heldout_loss_before", "heldout_loss_after", "perplexity_after", "seconds"},
-            ),
+            method=method,
+            metrics={key: value for key, value in numbers.items() if type(value) in (int, float)},
             rehearsal=dataset.rehearsal,
             alias=config.alias,
         )
     )
-    return result.model_copy(update={"adapter": adapter.ref})
 
 
 def _save(model: Any, folder: Path, base_model: str) -> None:

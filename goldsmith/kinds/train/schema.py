@@ -39,29 +39,41 @@ class TrainConfig(JobConfig):
     )
 
     lora_r: int = Field(16, ge=1, le=512, description="Rank of the update.")
-    lora_alpha: float = Field(32, gt=0, le=4096, description="The update is scaled by lora_alpha / lora_r; usually 2 * lora_r.")
+    lora_alpha: int = Field(32, ge=1, le=4096, description="The update is scaled by lora_alpha / lora_r; usually 2 * lora_r.")
     lora_dropout: float = Field(0.0, ge=0, lt=1)
-    lora_target_modules: list[ModuleName] = Field(SEVEN, min_length=1, max_length=50, description="Linear maps that are adapted.")
+    lora_target_modules: list[ModuleName] = Field(
+        SEVEN, min_length=1, max_length=50, description="Linear maps that are adapted."
+    )
     layers_to_transform: list[Annotated[int, Field(ge=0, le=999)]] | None = Field(
         None,
         min_length=1,
         max_length=1000,
-        description="Blocks that are adapted, counted from 0; all of them when empty. With the last third of them a step on a CPU"
-        " takes 0.6 of the time: nothing is computed backwards below the lowest.",
+        description="Blocks that are adapted, counted from 0; all of them when empty. With the last third of them a step on a"
+        " CPU takes 0.6 of the time: nothing is computed backwards below the lowest.",
     )
 
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="Of AdamW, at its peak. LoRA takes about ten times that of full training.")
+    learning_rate: float = Field(
+        1e-3, gt=0, le=1, description="Of AdamW, at its peak. LoRA takes about ten times that of full training."
+    )
     num_train_epochs: float = Field(2, gt=0, le=1000)
-    max_steps: int | None = Field(None, ge=1, le=10_000_000, description="Ends sooner or later than num_train_epochs, whatever that says.")
+    max_steps: int | None = Field(
+        None, ge=1, le=10_000_000, description="Ends sooner or later than num_train_epochs, whatever that says."
+    )
     per_device_train_batch_size: int = Field(8, ge=1, le=1024)
     gradient_accumulation_steps: int = Field(1, ge=1, le=1024)
-    max_length: int = Field(1024, ge=16, le=131_072, description="Tokens; longer examples are left out, for a cut answer never learns to end.")
+    max_length: int = Field(
+        1024, ge=16, le=131_072, description="Tokens; longer examples are left out, for a cut answer never learns to end."
+    )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     warmup_ratio: float = Field(0.05, ge=0, le=0.9, description="Share of the steps in which the learning rate rises.")
     weight_decay: float = Field(0.0, ge=0, le=1)
     load_in_4bit: bool = Field(False, description="QLoRA: the base model in NF4. CUDA only.")
-    seed: int = Field(42, ge=0, le=2**32 - 1, description="Of the first weights, the order of the examples, and shuffle_answers.")
-    checkpoint_every_s: float = Field(120, ge=1, le=86_400, description="Seconds between checkpoints; a killed run goes on from the newest.")
+    seed: int = Field(
+        42, ge=0, le=2**32 - 1, description="Of the first weights, the order of the examples, and shuffle_answers."
+    )
+    checkpoint_every_s: float = Field(
+        120, ge=1, le=86_400, description="Seconds between checkpoints; a killed run goes on from the newest."
+    )
 
 
 class TrainResult(JobResult):

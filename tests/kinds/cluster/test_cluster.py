@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import numpy
 import pytest
-from fakes import FakeContext
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from goldsmith.kinds.cluster.schema import ClusterConfig
 from goldsmith.recordings import RecordedRun
 from goldsmith.rules import Rule
 from goldsmith.student import load_encoder
+from tests.fakes import FakeContext
 
 RULES, RUNS = f"job:{uuid4()}", f"job:{uuid4()}"
 
@@ -143,17 +144,35 @@ def test_sessions_without_a_usable_text_are_left_out_and_counted(tmp_path: Path)
     ctx.recorded_runs[RUNS][1] = recorded("a1", "   ")
     del ctx.recorded_runs[RUNS][2]
     result = run(config(), ctx)
-    assert (result.sessions, result.left_out) == (5, 3)
+    assert (result.sessions, result.without_text, result.without_feedback) == (5, 3, 0)
+
+
+def test_rules_that_are_only_the_teachers_view_do_not_count(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    first, second, *rest = ctx.saved_rules[RULES]
+    ctx.saved_rules[RULES] = [replace(first, origin="model"), replace(second, rule="  "), *rest]
+    result = run(config(), ctx)
+    assert (result.sessions, result.without_text, result.without_feedback) == (6, 0, 2)
+
+
+def test_rules_of_a_rehearsal_teacher_label_the_result(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    result = run(config(), ctx)
+    assert (result.rehearsal, result.label) == (False, "")
+    ctx.saved_rules[RULES] = [replace(rule, evidence={"rehearsal": True}) for rule in ctx.saved_rules[RULES]]
+    result = run(config(), ctx)
+    assert (result.rehearsal, result.label) == (True, "REHEARSAL")
+    assert json.loads(ctx.artifact(f"{ctx.ref}/clusters.json").read_text())["label"] == "REHEARSAL"
 
 
 def test_no_rules_or_no_texts_are_an_error_that_names_both_jobs(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     ctx.saved_rules[RULES] = []
-    with pytest.raises(InvalidInput, match=rf"no session of {RULES} has both a rule and a usable text in {RUNS} \(0 have"):
+    with pytest.raises(InvalidInput, match=rf"no session of {RULES} has both rules from feedback and a usable text in {RUNS}"):
         run(config(), ctx)
     ctx = context(tmp_path)
     ctx.recorded_runs[RUNS] = []
-    with pytest.raises(InvalidInput, match="8 have a rule only"):
+    with pytest.raises(InvalidInput, match="without feedback: 0, without text: 8"):
         run(config(), ctx)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,10 +55,10 @@ def test_configs_are_used_equally_often_in_each_language_of_each_split(
 
 
 @given(st.lists(st.sampled_from([(), ("loom",), ("echo", "loom")]), min_size=1, max_size=20), st.randoms())
-def test_the_order_of_the_prompts_changes_nothing(recorded: list[tuple[str, ...]], random: object) -> None:
+def test_the_order_of_the_prompts_changes_nothing(recorded: list[tuple[str, ...]], random: Random) -> None:
     prompts = prompts_of(*recorded)
     shuffled = list(prompts)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     first, second = (
         {each.text: configs for each, configs in zip(these, pair(these, ["train"] * len(these), CONFIGS, 3, 5), strict=True)}
         for these in (prompts, shuffled)

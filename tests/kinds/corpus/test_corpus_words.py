@@ -38,6 +38,7 @@ def test_combining_marks_stay_with_their_letter() -> None:
         ["Ein Hund auf dem Mond", "Eine müde Katze auf der Wiese", "Einen riesigen, roten Drachen auf die Burg"],
         ["A fox in the snow", "An old iron robot in the jungle!"],
         ["Das Schloss im Wald", "Die Möwe in dem Hafen", "Der Bär ins Kino"],
+        ["A fox with a red hat", "A wizard with a kite"],
         ["Ich möchte einen Vulkan, der tanzt", "Ich möchte ein Haus, das fliegt"],
     ],
 )

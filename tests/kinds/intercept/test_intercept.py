@@ -8,8 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from fakes import FakeContext
-from inference_server import InferenceServer, inference_server
 from pydantic import ValidationError
 
 from goldsmith.devserver.checkout import Checkout, InterceptionConfig
@@ -18,6 +16,8 @@ from goldsmith.errors import InvalidInput, NotFound, RetryableError, Unavailable
 from goldsmith.kinds.intercept.run import run
 from goldsmith.kinds.intercept.schema import InterceptConfig, InterceptResult
 from goldsmith.student.chat import OpenAIChat
+from tests.fakes import FakeContext
+from tests.inference_server import InferenceServer, inference_server
 
 MOSAIC = InterceptionConfig(
     config_id="mosaic",

@@ -10,10 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 import torch
-from fakes import FakeContext
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from tiny import gold, make_model, student_factory
 
 from goldsmith.datasets import Example, Message
 from goldsmith.errors import InvalidInput, JobCancelled
@@ -21,6 +19,8 @@ from goldsmith.kinds.train import backends, rows
 from goldsmith.kinds.train.fit import LikeLengths, make_trainer
 from goldsmith.kinds.train.run import run
 from goldsmith.kinds.train.schema import TrainConfig
+from tests.fakes import FakeContext
+from tests.tiny import gold, make_model, student_factory
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("tiny"))
 
 
-def context(tmp_path: Path, examples: list[Example] | None = None, *, job_id: UUID | None = None, attempt: int = 1) -> FakeContext:
+def context(
+    tmp_path: Path, examples: list[Example] | None = None, *, job_id: UUID | None = None, attempt: int = 1
+) -> FakeContext:
     ctx = FakeContext(tmp_path, job_id=job_id, kind="train", attempt=attempt)
     ctx.student_factory = student_factory(tmp_path)
     ctx.save_dataset("gold", gold() if examples is None else examples, manifest={}, parents=[], rehearsal=False)
@@ -79,7 +81,7 @@ def test_a_run_explains_itself(model_folder: Path, tmp_path: Path) -> None:
     losses = [json.loads(line)["loss"] for line in lines]
     assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
     told = json.loads(ctx.artifact(f"{ctx.ref}/train.json").read_text())
-    assert (told["config"]["seed"], told["dataset"]["ref"], told["result"]["steps"]) == (7, "dataset:gold@1", 24)
+    assert (told["method"]["seed"], told["method"]["dataset"], told["result"]["steps"]) == (7, "dataset:gold@1", 24)
     assert told["versions"]["torch"] == torch.__version__
     adapter = ctx.adapter(result.adapter)
     assert sorted(adapter.files) == ["adapter_config.json", "adapter_model.safetensors", "train.json"]
@@ -108,7 +110,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(
 ) -> None:
     asked = config(model_folder, num_train_epochs=3, lora_dropout=0.1, checkpoint_every_s=1)
     whole = context(tmp_path / "whole")
-    run(asked, whole)
+    uncut = run(asked, whole)
     job_id = uuid4()
     first = context(tmp_path / "cut", job_id=job_id)
     every_step = asked.model_copy(update={"checkpoint_every_s": 0})
@@ -121,6 +123,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(
 
     assert result.resumed_at is not None
     assert 1 <= result.resumed_at <= killed_after
+    assert result.train_loss == pytest.approx(uncut.train_loss)
     assert all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(whole).items())
     lines = second.artifact(f"{second.ref}/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 10))
@@ -144,7 +147,7 @@ def test_chosen_layers_alone_are_trained(model_folder: Path, tmp_path: Path) -> 
     ctx = context(tmp_path)
     run(config(model_folder, layers_to_transform=[1], max_steps=1), ctx)
     assert all(".layers.1." in name for name in weights(ctx))
-    with pytest.raises(InvalidInput, match="layers_to_transform: 2 is no layer of .*; it has 0 to 1"):
+    with pytest.raises(InvalidInput, match=r"layers_to_transform: 2 is no layer of .*; it has 0 to 1"):
         run(config(model_folder, layers_to_transform=[1, 2]), context(tmp_path))
 
 
@@ -193,7 +196,10 @@ class TestShuffledAnswers:
             assert all(new.messages[-1] != old.messages[-1] for new, old in zip(shuffled, examples, strict=True))
 
     def test_more_than_half_with_one_answer_cannot_be_shuffled(self) -> None:
-        same = [example.model_copy(update={"messages": [*example.messages[:1], Message(role="assistant", content="x")]}) for example in gold()]
+        same = [
+            example.model_copy(update={"messages": [*example.messages[:1], Message(role="assistant", content="x")]})
+            for example in gold()
+        ]
         with pytest.raises(InvalidInput, match="shuffle_answers: 12 of 12"):
             rows.with_shuffled_answers(same, seed=0)
 
@@ -229,9 +235,14 @@ class TestBackend:
     @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
     @pytest.mark.parametrize(
         ("more", "message"),
-        [({"backend": "unsloth"}, "backend: unsloth needs a CUDA device"), ({"load_in_4bit": True}, "load_in_4bit: true needs a CUDA")],
+        [
+            ({"backend": "unsloth"}, "backend: unsloth needs a CUDA device"),
+            ({"load_in_4bit": True}, "load_in_4bit: true needs a CUDA"),
+        ],
     )
-    def test_what_needs_cuda_says_so_at_once(self, model_folder: Path, tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    def test_what_needs_cuda_says_so_at_once(
+        self, model_folder: Path, tmp_path: Path, more: dict[str, Any], message: str
+    ) -> None:
         with pytest.raises(InvalidInput, match=message):
             run(config(model_folder, **more), context(tmp_path))
 
@@ -242,7 +253,14 @@ class TestBackend:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("lora_r", 0), ("learning_rate", 0), ("num_train_epochs", -1), ("lora_target_modules", []), ("lora_rank", 8), ("max_length", 8)],
+    [
+        ("lora_r", 0),
+        ("learning_rate", 0),
+        ("num_train_epochs", -1),
+        ("lora_target_modules", []),
+        ("lora_rank", 8),
+        ("max_length", 8),
+    ],
 )
 def test_wrong_options_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=field):

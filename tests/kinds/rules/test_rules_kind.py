@@ -1,0 +1,207 @@
+"""The kind in-process: the rehearsal server over real HTTP, a real ledger, everything else in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from goldsmith.db import Connection, Database
+from goldsmith.errors import GoldsmithError, InvalidInput, JobCancelled
+from goldsmith.kinds.rules.answers import read
+from goldsmith.kinds.rules.run import run
+from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
+from goldsmith.kinds.rules.sessions import sessions_of
+from goldsmith.recordings import Feedback, RecordedRun
+from goldsmith.settings import Settings
+from goldsmith.teacher import Answer, open_teacher
+from goldsmith.teacher.rehearsal import RehearsalServer
+from tests.fakes import FakeContext
+
+
+def recorded(
+    run_id: str, typed: str | None, output: str | None = None, accepted: str | None = None, **more: Any
+) -> RecordedRun:
+    return RecordedRun(
+        **{
+            "run_id": run_id,
+            "device_id": "d",
+            "content_sha256": "0" * 64,
+            "recorded_at": None,
+            "config_id": "loom",
+            "context": None,
+            "context_lang": None,
+            "language": "de",
+            "input": typed,
+            "output": output or (typed and f"{typed}, die Kette ist aus Garn."),
+            "accepted": accepted,
+            "exclusion": None,
+            **more,
+        }
+    )
+
+
+RUNS = [
+    recorded(
+        "run_edit",
+        "Unser Bus hat Flügel und landet im Schwimmbad",
+        "Hier ist die Beschreibung: Der Bus ist orange.",
+        "Der orange Bus hat blaue Flügel und landet im Schwimmbad.",
+    ),
+    recorded("run_space", "Ein Kamel übt Geige", "Das Kamel übt Geige.", "Das  Kamel übt Geige.\n"),
+    recorded("run_favourite", "Oma tanzt mit dem Staubsauger", feedback=[Feedback("favorite")]),
+    recorded("run_favourite_edit", "Ein Wal im Lift", "Ein Wal.", "Ein Wal im Lift aus Garn.", feedback=[Feedback("favorite")]),
+    recorded("run_plain", "Zwei Schnecken spielen Fangen"),
+    recorded("run_nothing", "???"),
+    recorded("run_blocked", None, exclusion="blocked"),
+    recorded("run_half", "Ein Hund", output=" "),
+]
+
+
+@pytest.fixture
+def server() -> Iterator[RehearsalServer]:
+    with RehearsalServer() as server:
+        yield server
+
+
+@pytest.fixture
+def context(
+    tmp_path: Path, database: Database, server: RehearsalServer, job_factory: Callable[..., UUID]
+) -> Callable[..., FakeContext]:
+    def make(runs: list[RecordedRun] = RUNS) -> FakeContext:
+        ctx = FakeContext(tmp_path, job_id=job_factory(kind="rules"), kind="rules")
+        ctx.recorded_runs[ctx.ref] = runs
+
+        def teacher(provider: str, *, model: str | None, budget_usd: float, recorded: bool) -> Any:
+            return open_teacher(
+                database,
+                settings=Settings(rehearsal_url=server.url),
+                job_id=ctx.job_id,
+                attempt=1,
+                provider=provider,
+                model=model,
+                budget_usd=budget_usd,
+                recorded=recorded,
+            )
+
+        ctx.teacher_factory = teacher
+        return ctx
+
+    return make
+
+
+def extract(ctx: FakeContext, **change: Any) -> RulesResult:
+    config = RulesConfig(**{"runs": ctx.ref, "teacher": "rehearsal", "budget_usd": 1.0, **change})
+    return asyncio.run(run(config, ctx))
+
+
+def test_every_session_is_asked_what_it_is_worth(context: Callable[..., FakeContext], server: RehearsalServer) -> None:
+    ctx = context()
+    result = extract(ctx)
+    assert (result.sessions, result.with_feedback, result.stopped_by) == (6, 3, None)
+    assert result.dropped == {"blocked": 1, "no input or no answer was recorded": 1, "no rule was found": 1}
+    assert (result.rehearsal, result.label) == (True, "REHEARSAL")
+    assert "a favourite carries no words" in result.note
+    assert result.spent_usd > 0
+
+    rules = list(ctx.rules(ctx.ref))
+    assert [rule.ordinal for rule in rules] == list(range(result.rules))
+    signals = {rule.session_id: (rule.origin, rule.evidence["signal"]) for rule in rules}
+    assert signals == {
+        "run_edit": ("feedback", "user_edit"),
+        "run_space": ("model", "none"),
+        "run_favourite": ("feedback", "favorite"),
+        "run_favourite_edit": ("feedback", "user_edit"),
+        "run_plain": ("model", "none"),
+    }
+    assert all(rule.evidence["run_id"] == rule.session_id and rule.config_id == "loom" for rule in rules)
+    assert "Schreibe nur das Ergebnis, ohne Einleitung." in {rule.rule for rule in rules if rule.session_id == "run_edit"}
+    assert json.loads(ctx.artifact(f"{ctx.ref}/rules.json").read_bytes())[0]["rule"] == rules[0].rule
+
+    assert all(body["output_config"]["format"]["type"] == "json_schema" for body in server.requests)
+    plain = [body for body in server.requests if "Zwei Schnecken" in body["messages"][0]["content"]]
+    assert "\n\nAnswer:" not in plain[0]["messages"][0]["content"]  # without feedback only the input is shown
+
+
+def test_bad_json_is_repaired_once_and_then_counted(context: Callable[..., FakeContext], server: RehearsalServer) -> None:
+    server.fail_next("empty")
+    repaired = extract(context(RUNS[:1]))
+    assert (repaired.bad_json, repaired.sessions) == (1, 1)
+    assert repaired.rules > 0
+    assert "this is no JSON" in server.requests[-1]["messages"][0]["content"]
+
+    server.fail_next("empty", "refusal")
+    ctx = context([RUNS[4], RUNS[3]])
+    result = extract(ctx, concurrency=1)
+    assert result.bad_json == 2
+    assert result.dropped == {"the answer was no JSON, twice": 1}
+    assert {rule.session_id for rule in ctx.rules(ctx.ref)} == {"run_favourite_edit"}
+
+
+def test_it_stops_within_the_budget(context: Callable[..., FakeContext]) -> None:
+    many = [recorded(f"run_{number}", f"Ein Wal mit {number} Hüten im Lift") for number in range(60)]
+    result = extract(context(many), budget_usd=0.03)
+    assert result.stopped_by == "budget"
+    assert 0 < result.sessions < 60
+    assert result.dropped["the budget ended"] == 60 - result.sessions
+    assert result.spent_usd <= 0.03
+
+
+def test_a_limit_takes_the_oldest_sessions(context: Callable[..., FakeContext]) -> None:
+    ctx = context()
+    result = extract(ctx, limit=1)
+    assert result.sessions == 1
+    assert result.dropped["beyond the limit"] == 5
+    assert {rule.session_id for rule in ctx.rules(ctx.ref)} == {"run_edit"}
+
+
+def test_no_session_and_no_rule_are_failures(context: Callable[..., FakeContext]) -> None:
+    with pytest.raises(InvalidInput, match=r"no session to learn from \(\{'blocked': 1\}\)"):
+        extract(context([RUNS[6]]))
+    with pytest.raises(GoldsmithError, match=r"none of the 1 sessions gave a rule: \{'no rule was found': 1\}"):
+        extract(context([RUNS[5]]))
+
+
+def test_a_cancelled_job_saves_nothing_and_leaves_no_reservation(context: Callable[..., FakeContext], conn: Connection) -> None:
+    ctx = context()
+    ctx.cancel_after(3)
+    with pytest.raises(JobCancelled):
+        extract(ctx)
+    assert not ctx.saved_rules
+    row = conn.execute("SELECT reserved_usd FROM budgets").fetchone()
+    assert row is not None
+    assert row["reserved_usd"] == 0
+
+
+def test_whitespace_is_no_edit() -> None:
+    sessions, _ = sessions_of(RUNS, None)
+    assert {session.run.run_id: session.signal for session in sessions}["run_space"] == "none"
+
+
+def answer(text: str, stop_reason: str = "end_turn") -> Answer:
+    return Answer(text, stop_reason, "rehearsal-1", 1, 1, 0.0, None, True, False)
+
+
+def test_rules_are_read_once_each_and_in_one_line() -> None:
+    text = json.dumps({"rules": [" Nenne das Garn. ", "nenne das GARN.", "", "Zwei\n\nZeilen\u0000.", "x" * 401]})
+    assert read(answer(text)) == ["Nenne das Garn.", "Zwei Zeilen ."]
+
+
+@pytest.mark.parametrize(
+    ("text", "stop_reason", "says"),
+    [
+        ("", "end_turn", "no JSON"),
+        ('{"rules": ["a', "max_tokens", "ended by max_tokens"),
+        ('["a"]', "end_turn", r'not \{"rules"'),
+        ('{"rules": "a"}', "end_turn", r'not \{"rules"'),
+        ('{"rules": [1]}', "end_turn", r'not \{"rules"'),
+    ],
+)
+def test_what_is_no_list_of_rules_says_why(text: str, stop_reason: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read(answer(text, stop_reason))
