@@ -164,7 +164,7 @@ def _arguments(config: TrainConfig, folder: Path) -> SFTConfig:
         weight_decay=config.weight_decay,
         seed=config.seed,
         max_length=None,  # rows that are too long were left out
-        loss_type="chunked_nll",  # the head, a third of a small model's work, is computed only where there are labels
+        loss_type="chunked_nll",  # the head, a fifth of a small model's work, is computed only at labels
         bf16=cuda,
         use_cpu=not cuda,
         gradient_checkpointing=cuda,
