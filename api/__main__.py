@@ -17,4 +17,12 @@ try:
     app = create_app(settings)
 except GoldsmithError as error:
     sys.exit(error.detail)
-uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=5, server_header=False)
+uvicorn.run(
+    app,
+    host=settings.host,
+    port=settings.port,
+    log_config=None,
+    access_log=False,
+    timeout_graceful_shutdown=5,
+    server_header=False,
+)

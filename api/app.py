@@ -128,6 +128,10 @@ async def _too_large(scope: Scope, send: Send, limit: int) -> None:
     problem: dict[str, Any] = {"type": "about:blank", "title": "Payload too large", "status": 413, "instance": scope["path"]}
     problem["detail"] = f"the body is larger than {limit} bytes (GOLDSMITH_MAX_BODY_BYTES)"
     body = json.dumps(problem).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -15,7 +15,7 @@ from api.state import StateDep
 from goldsmith import adapters, datasets
 from goldsmith.adapters import AdapterVersion
 from goldsmith.datasets import DatasetVersion, Example
-from goldsmith.errors import NotFound
+from goldsmith.errors import NotFound, ReferenceNotUsable
 from goldsmith.kinds.base import NAME_PATTERN
 from goldsmith.kinds.registry import kinds
 
@@ -135,12 +135,14 @@ def list_adapter_versions(name: NameParam, state: StateDep) -> list[AdapterView]
 
 
 @router.get("/adapters/{name}/{version}", tags=["adapters"], responses=MISSING)
-def get_adapter(name: NameParam, version: Annotated[str, Path(pattern=r"^([1-9][0-9]{0,8}|[a-z][a-z0-9._-]{0,63})$")], state: StateDep) -> AdapterView:
+def get_adapter(
+    name: NameParam, version: Annotated[str, Path(pattern=r"^([1-9][0-9]{0,8}|[a-z][a-z0-9._-]{0,63})$")], state: StateDep
+) -> AdapterView:
     """By version number or by alias."""
     with state.database.connection() as conn:
         try:
             found = adapters.get(conn, state.storage, f"adapter:{name}@{version}")
-        except adapters.ReferenceNotUsable as error:
+        except ReferenceNotUsable as error:
             raise NotFound(error.detail) from None
     return AdapterView(adapter=found, ref=found.ref)
 
@@ -151,6 +153,7 @@ async def set_alias(
 ) -> AdapterView:
     """Let an alias (`champion`, `challenger`, …) mean a version from now on. `champion` answers live requests."""
     body = await read_model(request, AliasBody)
+
     def move() -> AdapterVersion:
         with state.database.connection() as conn:
             adapters.set_alias(conn, name, alias, body.version)

@@ -54,7 +54,11 @@ START_BODY = {
         "content": {
             "application/json": {
                 "schema": {"type": "object"},
-                "example": {"config_id": "clay_workshop", "user_input": "A dragon that is afraid of the dark", "language": "en"},
+                "example": {
+                    "config_id": "clay_workshop",
+                    "user_input": "A dragon that is afraid of the dark",
+                    "language": "en",
+                },
             }
         },
     }
@@ -80,7 +84,9 @@ async def _refuse_under_load(state: State) -> None:
     global _waiting
     if time.monotonic() - _waiting[0] > COUNT_EVERY_S:
         async with state.async_database.connection() as conn:
-            row = await (await conn.execute("SELECT count(*) AS n FROM jobs WHERE status = 'queued' AND completed_at IS NULL")).fetchone()
+            row = await (
+                await conn.execute("SELECT count(*) AS n FROM jobs WHERE status = 'queued' AND completed_at IS NULL")
+            ).fetchone()
         _waiting = (time.monotonic(), row["n"] if row else 0)
     if _waiting[1] >= state.settings.max_waiting:
         raise TooManyWaiting(f"{_waiting[1]} jobs are waiting; try again in a few seconds", headers={"Retry-After": "5"})

@@ -17,14 +17,26 @@ from goldsmith.errors import GoldsmithError, InvalidInput
 from goldsmith.kinds.registry import shown
 
 log = structlog.get_logger()
-TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Payload too large", 415: "Unsupported media type"}
+TITLES = {
+    400: "Bad request",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Payload too large",
+    415: "Unsupported media type",
+}
 
 
 def problem(
     request: Request, status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
 ) -> JSONResponse:
     """A problem document; the devserver's own paths also get its `error` key."""
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": request.url.path}
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+    }
     if request.url.path.startswith("/api/"):
         body["error"] = detail
     return JSONResponse(body | extra, status, headers, media_type="application/problem+json")
@@ -44,7 +56,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def wrong_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
         found = [
-            {"field": ".".join(map(str, entry["loc"][1:])), "in": entry["loc"][0], "value": shown(entry.get("input")), "message": entry["msg"]}
+            {
+                "field": ".".join(map(str, entry["loc"][1:])),
+                "in": entry["loc"][0],
+                "value": shown(entry.get("input")),
+                "message": entry["msg"],
+            }
             for entry in error.errors()
         ]
         detail = "; ".join(f"{entry['in']} {entry['field']}: {entry['message']}" for entry in found)

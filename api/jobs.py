@@ -23,8 +23,8 @@ from goldsmith.references import reference_fields
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 PROBLEM = {"description": "A problem document (RFC 9457)", "content": {"application/problem+json": {}}}
-REFUSALS: dict[int | str, dict[str, Any]] = {status: PROBLEM for status in (400, 401, 413, 415, 422, 503)}
-MISSING: dict[int | str, dict[str, Any]] = {status: PROBLEM for status in (401, 404, 422, 503)}
+REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 413, 415, 422, 503), PROBLEM)
+MISSING: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 404, 422, 503), PROBLEM)
 
 
 class JobPage(BaseModel):
@@ -63,8 +63,14 @@ def submit_body() -> dict[str, Any]:
     schemas = [inline(kind.config.model_json_schema()) for kind in kinds().values()]
     for schema in schemas:
         schema["properties"]["options"] = inline(submit.JobOptions.model_json_schema())
-    examples = {"import": {"value": {"kind": "import", "folder": "examples/workshop/exports/json", "checkout": "examples/workshop/devserver"}}}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": schemas}, "examples": examples}}}}
+    examples = {
+        "import": {
+            "value": {"kind": "import", "folder": "examples/workshop/exports/json", "checkout": "examples/workshop/devserver"}
+        }
+    }
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": schemas}, "examples": examples}}}
+    }
 
 
 async def submit_job(state: State, body: dict[str, Any], *, idempotency_key: str | None = None) -> tuple[Job, bool]:
@@ -185,7 +191,11 @@ def list_artifacts(job_id: UUID, state: StateDep) -> list[ArtifactView]:
     ]
 
 
-@router.get("/{job_id}/artifacts/{name}", responses=MISSING | {200: {"content": {"application/octet-stream": {}}}}, response_class=FileResponse)
+@router.get(
+    "/{job_id}/artifacts/{name}",
+    responses=MISSING | {200: {"content": {"application/octet-stream": {}}}},
+    response_class=FileResponse,
+)
 def download_artifact(job_id: UUID, name: str, state: StateDep) -> FileResponse:
     """The file itself; range requests are answered."""
     with state.database.connection() as conn:

@@ -192,10 +192,8 @@ def _find(conn: Connection, ref: str) -> dict[str, Any]:
     if match is None:
         raise ReferenceNotUsable(f"{ref!r} is no adapter reference; write adapter:<name>@<version or alias>")
     name, wanted = match.groups()
-    if wanted.isdigit():
-        condition = "v.version = %s"
-    else:
-        condition = "v.id = (SELECT version_id FROM adapter_aliases WHERE adapter_id = a.id AND alias = %s)"
+    by_alias = "v.id = (SELECT version_id FROM adapter_aliases WHERE adapter_id = a.id AND alias = %s)"
+    condition = "v.version = %s" if wanted.isdigit() else by_alias
     row = conn.execute(
         f"{_VERSION} WHERE a.name = %s AND {condition}", (name, int(wanted) if wanted.isdigit() else wanted)
     ).fetchone()

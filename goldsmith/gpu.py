@@ -28,9 +28,15 @@ def visible_devices() -> list[str]:
     except pynvml.NVMLError:
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [name for name in visible.split(",") if name] if visible is not None else [str(n) for n in range(pynvml.nvmlDeviceGetCount())]
+    names = (
+        [name for name in visible.split(",") if name]
+        if visible is not None
+        else [str(n) for n in range(pynvml.nvmlDeviceGetCount())]
+    )
     return [
-        name if name.startswith(("GPU-", "MIG-")) else str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(name))))
+        name
+        if name.startswith(("GPU-", "MIG-"))
+        else str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(name))))
         for name in names
     ]
 

@@ -71,6 +71,11 @@ class Queue:
         self._redis = redis.Redis.from_url(
             broker_url, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=SOCKET_TIMEOUT_S, retry=None
         )
+        self._errors: tuple[type[Exception], ...] = (
+            *self._app.connection_for_write().connection_errors,
+            redis.RedisError,
+            OSError,
+        )
         self._paused_until = 0.0
         self._lock = threading.Lock()
 
@@ -91,7 +96,7 @@ class Queue:
                         shadow=f"{TASK}[{job.kind}]",
                         retry=False,
                     )
-            except (self._app.connection_for_write().connection_errors + (redis.RedisError, OSError)):
+            except self._errors:
                 self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
                 refused.append(job.id)
         return refused

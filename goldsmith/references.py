@@ -63,9 +63,7 @@ def _resolve_one(conn: Connection, field: str, mark: Reference, ref: str, parent
 
 
 def _unusable(field: str, ref: str, error: GoldsmithError) -> ReferenceNotUsable:
-    return ReferenceNotUsable(
-        f"{field}: {error.detail}", errors=[{"field": field, "value": ref, "message": error.detail}]
-    )
+    return ReferenceNotUsable(f"{field}: {error.detail}", errors=[{"field": field, "value": ref, "message": error.detail}])
 
 
 def _check_job(conn: Connection, field: str, mark: Reference, ref: str, parents: list[UUID]) -> str:

@@ -61,5 +61,3 @@ class RescueThread(threading.Thread):
 
     def stop(self) -> None:
         self._stopped.set()
-
-

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
         [], description="Teachers outside this machine that may see recorded (children's) data, separated by commas."
     )
     anthropic_api_key: SecretStr | None = Field(None, validation_alias="ANTHROPIC_API_KEY", description="The key for Claude.")
-    teacher_model: str = Field("claude-sonnet-4-5", description="The teacher when a job names none.")
+    teacher_model: str = Field("claude-sonnet-5-5", description="The teacher when a job names none.")
     prices: Path | None = Field(None, description="Your own price list of teachers; empty: the dated one that ships.")
     rehearsal_url: str | None = Field(None, description="Set by --rehearsal: where the rehearsal teacher listens.")
 

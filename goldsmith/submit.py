@@ -44,7 +44,12 @@ def parse(body: Mapping[str, Any]) -> tuple[JobConfig, JobOptions]:
 
 
 def new_job(
-    config: JobConfig, options: JobOptions, *, created_by: str = "local", idempotency_key: str | None = None, body: Mapping[str, Any]
+    config: JobConfig,
+    options: JobOptions,
+    *,
+    created_by: str = "local",
+    idempotency_key: str | None = None,
+    body: Mapping[str, Any],
 ) -> NewJob:
     """The row to write for a config without references; `body` is what an idempotency key stands for."""
     return NewJob(

@@ -46,7 +46,13 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     server.initialise()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*server.command(), "-c", "fsync=off"], stdout=log, stderr=log, cwd="/", start_new_session=True, **server.popen_user
+            [*server.command(), "-c", "fsync=off"],
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+            user=server.user,
+            group=server.user,
         )
     try:
         wait_until(server.is_up, "the start of Postgres")
@@ -101,7 +107,9 @@ def database(database_url: str) -> Iterator[Database]:
 def job_factory(conn: Connection) -> Callable[..., UUID]:
     """Write a job's row directly: `job_factory(kind="train", status="running", attempt=2)`."""
 
-    def make(kind: str = "noop", config: dict[str, Any] | None = None, status: str = "running", attempt: int = 1, **more: Any) -> UUID:
+    def make(
+        kind: str = "noop", config: dict[str, Any] | None = None, status: str = "running", attempt: int = 1, **more: Any
+    ) -> UUID:
         row: dict[str, Any] = {"kind": kind, "config": Jsonb(config or {"kind": kind}), "status": status, "attempt": attempt}
         row |= {"queue": "io", "timeout": 3600}
         if status == "running":

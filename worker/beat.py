@@ -19,7 +19,7 @@ TICK_S = 1.0
 log = structlog.get_logger()
 
 
-class DueJobs(Scheduler):
+class DueJobs(Scheduler):  # type: ignore[misc]
     """Celery's beat asks `tick` what is due; the answer is in Postgres."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

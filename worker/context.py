@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -195,7 +193,9 @@ def allowed_folder(path: str, roots: Sequence[Path]) -> Path:
     """`path` below one of the admin's roots, links resolved; raises `InvalidInput` naming the setting otherwise."""
     allowed = [root.resolve() for root in roots]
     asked = Path(path)
-    candidates = [asked.resolve()] if asked.is_absolute() else [asked.resolve(), *((root / asked).resolve() for root in allowed)]
+    candidates = (
+        [asked.resolve()] if asked.is_absolute() else [asked.resolve(), *((root / asked).resolve() for root in allowed)]
+    )
     for candidate in candidates:
         if any(candidate.is_relative_to(root) for root in allowed) and candidate.is_dir():
             return candidate
@@ -203,5 +203,3 @@ def allowed_folder(path: str, roots: Sequence[Path]) -> Path:
         f"the folder {path!r} is not there, or not below one of GOLDSMITH_IMPORT_ROOTS",
         errors=[{"field": "folder", "value": path, "message": f"allowed roots: {', '.join(map(str, allowed))}"}],
     )
-
-

@@ -16,7 +16,7 @@ BACKOFF_BASE_S, BACKOFF_MAX_S = 2.0, 300.0
 
 def backoff_s(failures: int) -> float:
     """Exponential with full jitter above half: 1-2 s, 2-4 s, 4-8 s … at most five minutes."""
-    ceiling = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(failures, 16))
+    ceiling = min(BACKOFF_MAX_S, BACKOFF_BASE_S * (1 << min(failures, 16)))
     return ceiling * random.uniform(0.5, 1.0)  # noqa: S311  spreads retries out
 
 

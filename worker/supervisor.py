@@ -120,7 +120,9 @@ class Supervisor:
             lock = DeviceLock(self._settings.locks, self._gpu_id)
             if not lock.acquire(LOCK_WAIT_S):
                 lock.release()
-                return Outcome("requeue", message=f"device {self._gpu_id} is held by a process that cannot be ended", after_s=15)
+                return Outcome(
+                    "requeue", message=f"device {self._gpu_id} is held by a process that cannot be ended", after_s=15
+                )
         (scratch / "order.json").write_text(
             json.dumps({"id": str(job.id), "kind": job.kind, "config": job.config, "attempt": job.attempt})
         )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +28,9 @@ app.add_typer(jobs.app, name="jobs")
 
 @app.command()
 def up(
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Start it in the background and return when it is ready.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Start it in the background and return when it is ready.")
+    ] = False,
     rehearsal: Annotated[
         bool, typer.Option("--rehearsal", help="REHEARSAL: also start a stand-in for the teacher, which applies written rules.")
     ] = False,
@@ -93,14 +96,18 @@ def start_detached(*, rehearsal: bool, quiet: bool = False) -> None:
             start_new_session=True,
         )
     try:
-        with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=errors, disable=quiet) as bar:
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=errors, disable=quiet
+        ) as bar:
             task = bar.add_task("starting the stack")
             while True:
                 record = running(settings)
                 if record and record["ready"] and record["pid"] == process.pid:
                     return
                 if process.poll() is not None:
-                    words = [line.strip() for line in output.read_text().splitlines() if line.strip() and not line.startswith("  ")]
+                    words = [
+                        line.strip() for line in output.read_text().splitlines() if line.strip() and not line.startswith("  ")
+                    ]
                     raise StackError(" ".join(words) or f"`goldsmith up` ended with exit code {process.returncode}")
                 steps = [line.strip(" …") for line in output.read_text().splitlines() if line.startswith("  ")]
                 bar.update(task, description=f"starting: {steps[-1]}" if steps else "starting the stack")
@@ -122,18 +129,14 @@ def down(as_json: Json = False) -> None:
     with said_plainly(as_json):
         settings = get_settings()
         was_there = stack_file(settings).exists()
-        with console.status("stopping", spinner="dots") if not as_json else _nothing():
+        with console.status("stopping", spinner="dots") if not as_json else nullcontext():
             forced = bring_down(settings, settings.grace_s + 45)
         if as_json:
             print_json({"was_up": was_there, "ended_by_force": forced})
         else:
-            console.print("stopped" + (f"; left over and ended: {', '.join(forced)}" if forced else "") if was_there else "nothing is up")
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
+            console.print(
+                "stopped" + (f"; left over and ended: {', '.join(forced)}" if forced else "") if was_there else "nothing is up"
+            )
 
 
 @app.command()
@@ -143,7 +146,7 @@ def run(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}")]
         errors.print(f"{name!r} is no process; one of: {', '.join(NAMES)}", style="red", markup=False)
         raise typer.Exit(2)
     arguments = command(name, get_settings())
-    os.execv(arguments[0], arguments)
+    os.execv(arguments[0], arguments)  # noqa: S606  no shell is wanted
 
 
 @app.command(name="migrate")
@@ -183,7 +186,8 @@ def doctor_command(as_json: Json = False) -> None:
         else:
             marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
             print_table(
-                ("", "check", "found", "what to do"), [(marks[check.state], check.name, check.found, check.advice) for check in checks]
+                ("", "check", "found", "what to do"),
+                [(marks[check.state], check.name, check.found, check.advice) for check in checks],
             )
         if any(check.state == "problem" for check in checks):
             raise typer.Exit(FAILED)

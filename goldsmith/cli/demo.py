@@ -85,7 +85,7 @@ class Show:
         waiting = job.status in ("queued", "waiting", "scheduled")
         self.bars.update(bar, completed=job.progress, message=(job.message or job.status)[:90])
         if waiting:
-            self.bars.reset(bar, completed=job.progress, message=job.status)
+            self.bars.reset(bar, completed=0, message=job.status)
 
     def done(self, name: str, handle: JobHandle, made: str, where: str, better: str = "") -> None:
         job = handle.job
@@ -110,10 +110,20 @@ def play(*, start: Callable[..., None], keep_up: bool, as_json: bool) -> None:
         if up is None:
             start(rehearsal=teacher == "rehearsal", quiet=as_json)
         elif teacher == "rehearsal" and not up["rehearsal"]:
-            raise StackError("the stack that is up has no rehearsal teacher and there is no ANTHROPIC_API_KEY; run `goldsmith down` first")
+            raise StackError(
+                "the stack that is up has no rehearsal teacher and there is no ANTHROPIC_API_KEY; run `goldsmith down` first"
+            )
         if teacher == "rehearsal" and not as_json:
-            errors.print("[bold yellow]REHEARSAL[/]: no ANTHROPIC_API_KEY; the teacher is a server on this machine that applies written rules")
-        columns = (TextColumn("{task.description:<18}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.fields[message]}"))
+            errors.print(
+                "[bold yellow]REHEARSAL[/]: no ANTHROPIC_API_KEY; the teacher is a server on this machine that applies written rules"
+            )
+        columns = (
+            TextColumn("{task.description:<18}"),
+            BarColumn(24),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[message]}"),
+        )
         with (
             Client(urls(settings)["api"], api_key=_key(settings)) as client,
             Progress(*columns, console=errors, disable=as_json, refresh_per_second=4) as bars,
@@ -165,11 +175,18 @@ def _import(show: Show) -> JobHandle:
 def _rules(show: Show, imported: JobHandle, teacher: str) -> None:
     rules = show.run("rules", {"kind": "rules", "runs": imported.ref, "teacher": teacher, "budget_usd": 2.0})
     r = rules.result
-    show.done("rules", rules, f"{r['rules']} rules from {r['sessions']} sessions, {r['with_feedback']} with feedback", rules.ref)
+    show.done(
+        "rules", rules, f"{r['rules']} rules from {r['sessions']} sessions, {r['with_feedback']} with feedback", rules.ref
+    )
     config = {"kind": "cluster", "rules": rules.ref, "runs": imported.ref, "scale_with_n": True, "min_cluster_size": 3}
     cluster = show.run("cluster", config)
     r = cluster.result
-    show.done("cluster", cluster, f"{r['clusters']} clusters, {r['active']} of them large enough; {r['encoder']}, stability {r['stability_ari']:.2f}", cluster.ref)
+    show.done(
+        "cluster",
+        cluster,
+        f"{r['clusters']} clusters, {r['active']} of them large enough; {r['encoder']}, stability {r['stability_ari']:.2f}",
+        cluster.ref,
+    )
 
 
 def _gold(show: Show, imported: JobHandle, teacher: str) -> str:
@@ -180,7 +197,8 @@ def _gold(show: Show, imported: JobHandle, teacher: str) -> str:
     made = f"{r['prompts']} prompts, {split['train']['examples']} + {split['heldout']['examples']} held-out rows; {leaks['shared_templates']} shared templates"
     show.done("corpus", corpus, made, r["dataset"])
     gold = show.run(
-        "gold", {"kind": "gold", "dataset": r["dataset"], "name": "workshop-gold", "teacher": teacher, "budget_usd": 5.0, **WORDS}
+        "gold",
+        {"kind": "gold", "dataset": r["dataset"], "name": "workshop-gold", "teacher": teacher, "budget_usd": 5.0, **WORDS},
     )
     r = gold.result
     broke = sum(r["dropped"].values()) + r["repaired"]
@@ -198,7 +216,9 @@ def _train(show: Show, dataset: str) -> tuple[str, str]:
     for name, handle in (("train", lora), ("train (control)", control)):
         r = show.wait(name, handle).result
         change = f"held-out loss {r['heldout_loss_before']:.2f} → {r['heldout_loss_after']:.2f}"
-        made = f"LoRA r{TRAINING['lora_r']}, {r['steps']} steps, {r['tokens_per_s']:.0f} tokens/s" + (", shuffled answers" if r["shuffled"] else "")
+        made = f"LoRA r{TRAINING['lora_r']}, {r['steps']} steps, {r['tokens_per_s']:.0f} tokens/s" + (
+            ", shuffled answers" if r["shuffled"] else ""
+        )
         show.done(name, handle, made, r["adapter"], change)
     return lora.result["adapter"], control.result["adapter"]
 
@@ -214,7 +234,13 @@ def _evaluate(show: Show, dataset: str, adapter: str, control: str) -> bool:
     gain = by_arm["lora"]["pass_rate"]
     better = f"LoRA − base {_points(gain)}: {r['verdict']}; control − base {_points(by_arm['control']['pass_rate'])}: "
     better += "wins, so this proves nothing" if r["control_wins"] else "does not win"
-    show.done("evaluate", handle, f"passed every gate: {passed}; perplexity {arms['base']['perplexity']:.1f} → {arms['lora']['perplexity']:.1f}", handle.ref, better)
+    show.done(
+        "evaluate",
+        handle,
+        f"passed every gate: {passed}; perplexity {arms['base']['perplexity']:.1f} → {arms['lora']['perplexity']:.1f}",
+        handle.ref,
+        better,
+    )
     if r["control_wins"]:
         raise StepFailed("evaluate", "the control, trained on shuffled answers, won: " + r["why"])
     return bool(r["verdict"] == "wins")
@@ -252,7 +278,13 @@ def _experiment(show: Show, adapter: str) -> None:
     report = show.run("ab_report", {"kind": "ab_report", "experiment": experiment["id"]})
     r = report.result
     estimate, low, high = (100 * value for value in r["favorite_difference"])
-    show.done("ab_report", report, f"decision: {r['decision']}", report.ref, f"favourites {estimate:+.1f} points [{low:+.1f}, {high:+.1f}] (recorded week)")
+    show.done(
+        "ab_report",
+        report,
+        f"decision: {r['decision']}",
+        report.ref,
+        f"favourites {estimate:+.1f} points [{low:+.1f}, {high:+.1f}] (recorded week)",
+    )
     client.request("POST", f"/v1/experiments/{experiment['id']}/end")
 
 
@@ -274,7 +306,8 @@ def _live(show: Show, adapter: str, settings: Settings, *, won: bool) -> dict[st
         time.sleep(0.3)
     by = status["result"]["adapter"] or f"base model {status['result']['model_used']}"
     show.steps.append(Step("live request", f"answered by {by}", f"job:{started['job_id']}", seconds=time.monotonic() - began))
-    return body | status["result"]
+    answer: dict[str, Any] = body | status["result"]
+    return answer
 
 
 def _conclude(
@@ -283,14 +316,34 @@ def _conclude(
     cost = sum(step.cost_usd for step in steps)
     label = "REHEARSAL" if rehearsal else ""
     if as_json:
-        print_json({"label": label, "steps": [asdict(step) for step in steps], "live": answer, "cost_usd": cost, "seconds": seconds, "urls": urls(settings)})
+        print_json(
+            {
+                "label": label,
+                "steps": [asdict(step) for step in steps],
+                "live": answer,
+                "cost_usd": cost,
+                "seconds": seconds,
+                "urls": urls(settings),
+            }
+        )
         return
-    title = "REHEARSAL: written rules taught, not Claude; the dollars are what the rules' answers are priced at" if rehearsal else None
+    title = (
+        "REHEARSAL: written rules taught, not Claude; the dollars are what the rules' answers are priced at"
+        if rehearsal
+        else None
+    )
     table = Table(title=title, title_style="bold yellow", header_style="bold")
     for column in ("step", "what was made", "where it lies", "cost", "what got better", "time"):
         table.add_column(column, overflow="fold", no_wrap=column in ("cost", "time"))
     for step in steps:
-        table.add_row(step.name, step.made, step.where, f"${step.cost_usd:.3f}" if step.cost_usd else "", step.better, f"{step.seconds:.0f} s")
+        table.add_row(
+            step.name,
+            step.made,
+            step.where,
+            f"${step.cost_usd:.3f}" if step.cost_usd else "",
+            step.better,
+            f"{step.seconds:.0f} s",
+        )
     table.add_section()
     table.add_row("all", "", "", f"${cost:.3f}", "", f"{seconds:.0f} s")
     console.print(table)

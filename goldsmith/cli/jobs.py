@@ -22,7 +22,9 @@ JobId = Annotated[str, typer.Argument(help="The job's id.")]
 def submit(
     kind: Annotated[str, typer.Argument(help="The kind, as `goldsmith kinds` lists them.")],
     values: Annotated[list[str] | None, typer.Argument(help="key=value; the value is JSON or else text.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="A JSON file with the config; - reads standard input.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A JSON file with the config; - reads standard input.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for its end, with a progress bar.")] = False,
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key makes no second job.")] = None,
     as_json: Json = False,
@@ -72,11 +74,16 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     with said_plainly(as_json), Client() as client:
-        found = [job for job, _ in zip(client.list(kind=kind, status=status, limit=min(limit, 500)), range(limit), strict=False)]
+        found = [
+            job for job, _ in zip(client.list(kind=kind, status=status, limit=min(limit, 500)), range(limit), strict=False)
+        ]
         if as_json:
             print_json([job.model_dump(mode="json") for job in found])
         else:
-            rows = [(job.id, job.kind, job.status, f"{job.progress:.0f} %", job.message[:60], f"{job.created_at:%m-%d %H:%M:%S}") for job in found]
+            rows = [
+                (job.id, job.kind, job.status, f"{job.progress:.0f} %", job.message[:60], f"{job.created_at:%m-%d %H:%M:%S}")
+                for job in found
+            ]
             print_table(("id", "kind", "status", "progress", "message", "created (UTC)"), rows)
 
 
@@ -120,7 +127,13 @@ def cancel(job_id: JobId, as_json: Json = False) -> None:
 
 
 def _wait(handle: JobHandle, *, quiet: bool) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.fields[message]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[message]}"),
+    )
     with Progress(*columns, console=errors, disable=quiet) as bar:
         task = bar.add_task(handle.job.kind, total=100, message=handle.job.status)
 
@@ -135,9 +148,16 @@ def _show(job: Job, as_json: bool) -> None:
         print_json(job.model_dump(mode="json"))
         return
     rows: list[tuple[str, Any]] = [("job", job.id), ("kind", job.kind), ("status", job.status), ("message", job.message)]
-    rows += [("progress", f"{job.progress:.0f} %"), ("attempt", f"{job.attempt} ({job.failures} of {job.max_attempts} failures)")]
+    rows += [
+        ("progress", f"{job.progress:.0f} %"),
+        ("attempt", f"{job.attempt} ({job.failures} of {job.max_attempts} failures)"),
+    ]
     rows += [("cost", f"${job.cost_usd:.4f}")] if job.cost_usd else []
-    rows += [(name, f"{moment:%Y-%m-%d %H:%M:%S %Z}") for name in ("created_at", "started_at", "completed_at") if (moment := getattr(job, name))]
+    rows += [
+        (name, f"{moment:%Y-%m-%d %H:%M:%S %Z}")
+        for name in ("created_at", "started_at", "completed_at")
+        if (moment := getattr(job, name))
+    ]
     rows += [("config", json.dumps(job.config, ensure_ascii=False))]
     rows += [("result", json.dumps(job.result, ensure_ascii=False))] if job.result is not None else []
     rows += [("error", json.dumps(job.error, ensure_ascii=False))] if job.error is not None else []

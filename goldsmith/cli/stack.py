@@ -41,7 +41,7 @@ class Member:
     env: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
     stop_signal: int = signal.SIGTERM
-    user: dict[str, int] | None = None
+    user: int | None = None
     starts: list[float] | None = None
 
 
@@ -66,7 +66,7 @@ class Stack:
         if self.settings.database_url is None:
             self.say("Postgres")
             self.postgres.initialise()
-            self._launch(Member("postgres", self.postgres.command(), {}, stop_signal=signal.SIGINT, user=self.postgres.popen_user))
+            self._launch(Member("postgres", self.postgres.command(), {}, stop_signal=signal.SIGINT, user=self.postgres.user))
             self._wait("postgres", self.postgres.is_up)
             self.postgres.create_database()
         if self.settings.broker_url is None:
@@ -109,7 +109,8 @@ class Stack:
                 start_new_session=True,  # Ctrl-C is ours to handle
                 env=os.environ | member.env,
                 cwd="/" if member.name == "postgres" else None,
-                **(member.user or {}),
+                user=member.user,
+                group=member.user,
             )
         member.starts = [*(member.starts or []), time.monotonic()]
         if member not in self.members:
@@ -156,7 +157,9 @@ class Stack:
                     continue
                 recent = [start for start in member.starts or [] if time.monotonic() - start < RESTART_WINDOW_S]
                 if len(recent) > RESTARTS:
-                    raise StackError(f"{member.name} died {len(recent)} times in {RESTART_WINDOW_S:.0f} s: {self._last_words(member.name)}")
+                    raise StackError(
+                        f"{member.name} died {len(recent)} times in {RESTART_WINDOW_S:.0f} s: {self._last_words(member.name)}"
+                    )
                 self.say(f"{member.name} ended with exit code {member.process.returncode}; starting it again")
                 self._launch(member)
                 self._record(ready=True)
@@ -207,7 +210,11 @@ class Stack:
             wanted["GOLDSMITH_VALKEY_PORT"] = s.valkey_port
         if self.rehearsal:
             wanted["GOLDSMITH_REHEARSAL_PORT"] = s.rehearsal_port
-        busy = [f"port {port} is taken by {who}; choose another with {name}=…" for name, port in wanted.items() if (who := port_user(port))]
+        busy = [
+            f"port {port} is taken by {who}; choose another with {name}=…"
+            for name, port in wanted.items()
+            if (who := port_user(port))
+        ]
         if busy:
             raise StackError("; ".join(busy))
 

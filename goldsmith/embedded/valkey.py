@@ -26,7 +26,14 @@ class EmbeddedValkey:
             password_file.write_text(secrets.token_urlsafe(24))
         config = self.folder / "valkey.conf"
         config.touch(mode=0o600)
-        lines = [f"requirepass {self.password}", f"port {self.port}", "bind 127.0.0.1", 'save ""', "appendonly no", f"dir {self.folder}"]
+        lines = [
+            f"requirepass {self.password}",
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            'save ""',
+            "appendonly no",
+            f"dir {self.folder}",
+        ]
         config.write_text("\n".join(lines) + "\n")
 
     @property

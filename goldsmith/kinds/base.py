@@ -25,13 +25,21 @@ Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
 JobRef = Annotated[str, StringConstraints(pattern=rf"^job:{UUID_PATTERN}$"), Reference("job")]
 """`job:<id>`: all that the job made. Waits for it when it has not ended yet."""
 
-ArtifactRef = Annotated[str, StringConstraints(pattern=rf"^job:{UUID_PATTERN}/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}$"), Reference("artifact")]
+ArtifactRef = Annotated[
+    str, StringConstraints(pattern=rf"^job:{UUID_PATTERN}/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}$"), Reference("artifact")
+]
 """`job:<id>/<name>`: one artifact of a job."""
 
-DatasetRef = Annotated[str, StringConstraints(pattern=rf"^dataset:{NAME_PATTERN}@([1-9][0-9]{{0,8}}|latest)$"), Reference("dataset")]
+DatasetRef = Annotated[
+    str, StringConstraints(pattern=rf"^dataset:{NAME_PATTERN}@([1-9][0-9]{{0,8}}|latest)$"), Reference("dataset")
+]
 """`dataset:<name>@<version>` or `@latest`, which is pinned to a number at submit."""
 
-AdapterRef = Annotated[str, StringConstraints(pattern=rf"^adapter:{NAME_PATTERN}@([1-9][0-9]{{0,8}}|[a-z][a-z0-9._-]{{0,63}})$"), Reference("adapter")]
+AdapterRef = Annotated[
+    str,
+    StringConstraints(pattern=rf"^adapter:{NAME_PATTERN}@([1-9][0-9]{{0,8}}|[a-z][a-z0-9._-]{{0,63}})$"),
+    Reference("adapter"),
+]
 """`adapter:<name>@<version or alias>`; an alias is pinned to its version at submit."""
 
 ExperimentId = Annotated[str, StringConstraints(pattern=rf"^{UUID_PATTERN}$"), Reference("experiment")]

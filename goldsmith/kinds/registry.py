@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from goldsmith.errors import InvalidInput
 from goldsmith.kinds.ab_report.schema import AbReportConfig, AbReportResult
@@ -51,12 +51,6 @@ def kinds() -> dict[str, Kind]:
     return {kind.config.model_fields["kind"].default: kind for kind in every}
 
 
-@lru_cache
-def _any_config() -> TypeAdapter[JobConfig]:
-    union = Union[tuple(kind.config for kind in kinds().values())]  # type: ignore[invalid-type]  # noqa: UP007
-    return TypeAdapter(Annotated[union, Field(discriminator="kind")])
-
-
 def parse_config(data: Mapping[str, Any]) -> JobConfig:
     """The config of whichever kind `data["kind"]` names; raises `InvalidInput` that names each wrong field."""
     kind = data.get("kind")
@@ -64,20 +58,21 @@ def parse_config(data: Mapping[str, Any]) -> JobConfig:
         message = f"kind must be one of: {', '.join(kinds())}"
         raise InvalidInput(message, errors=[{"field": "kind", "value": shown(kind), "message": message}])
     try:
-        return _any_config().validate_python(dict(data))
+        return kinds()[kind].config.model_validate(dict(data))
     except ValidationError as error:
-        raise InvalidInput(f"the config of this {kind} job is not valid", errors=field_errors(error, skip=kind)) from None
+        errors = field_errors(error, keys=kinds()[kind].config.model_fields)
+        detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors[:3])
+        raise InvalidInput(f"the config of this {kind} job is not valid: {detail}", errors=errors) from None
 
 
-def field_errors(error: ValidationError, skip: str | None = None) -> list[dict[str, Any]]:
-    """Pydantic's errors as `{field, value, message}`, the union's own step left out of the path."""
+def field_errors(error: ValidationError, keys: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Pydantic's errors as `{field, value, message}`; `keys` are the known ones, for an unknown key at the top."""
     found = []
     for entry in error.errors(include_url=False):
-        path = [str(part) for part in entry["loc"] if part != skip]
         message = entry["msg"]
         if entry["type"] == "extra_forbidden":
-            message = f"unknown key; the known ones are: {', '.join(kinds()[skip].config.model_fields)}" if skip else "unknown key"
-        found.append({"field": ".".join(path), "value": shown(entry.get("input")), "message": message})
+            message = "unknown key" + (f"; the known ones are: {', '.join(keys)}" if keys and len(entry["loc"]) == 1 else "")
+        found.append({"field": ".".join(map(str, entry["loc"])), "value": shown(entry.get("input")), "message": message})
     return found
 
 

@@ -82,9 +82,16 @@ def test_an_inline_run_completes(conn: Connection, supervise: Callable[..., Supe
 
 @pytest.mark.parametrize(
     ("do", "status", "words"),
-    [("crash", "scheduled", "SIGKILL"), ("exit", "scheduled", "exit code 7"), ("temporary", "scheduled", "away"), ("raise", "failed", "on purpose")],
+    [
+        ("crash", "scheduled", "SIGKILL"),
+        ("exit", "scheduled", "exit code 7"),
+        ("temporary", "scheduled", "away"),
+        ("raise", "failed", "on purpose"),
+    ],
 )
-def test_how_a_run_fails_is_said(conn: Connection, supervise: Callable[..., Supervisor], do: str, status: str, words: str) -> None:
+def test_how_a_run_fails_is_said(
+    conn: Connection, supervise: Callable[..., Supervisor], do: str, status: str, words: str
+) -> None:
     job_id = put(conn, kind="probe", do=do)
     supervise().run(job_id)
     job = jobs.get(conn, job_id)
@@ -151,7 +158,9 @@ def test_a_stopped_worker_puts_its_job_back_uncounted_and_the_next_attempt_goes_
     assert done.result["steps"] < 60
 
 
-def test_a_fenced_out_run_is_killed_and_writes_nothing(conn: Connection, supervise: Callable[..., Supervisor], tmp_path: Path) -> None:
+def test_a_fenced_out_run_is_killed_and_writes_nothing(
+    conn: Connection, supervise: Callable[..., Supervisor], tmp_path: Path
+) -> None:
     effects = tmp_path / "effects"
     job_id = put(conn, kind="probe", do="hang", effects=str(effects))
     with in_background(supervise(), job_id) as thread:
@@ -163,9 +172,7 @@ def test_a_fenced_out_run_is_killed_and_writes_nothing(conn: Connection, supervi
     assert not psutil.pid_exists(int(lines(effects)[0].split()[1]))
 
 
-def test_a_run_and_its_children_die_with_their_worker(
-    conn: Connection, settings: Settings, tmp_path: Path
-) -> None:
+def test_a_run_and_its_children_die_with_their_worker(conn: Connection, settings: Settings, tmp_path: Path) -> None:
     effects = tmp_path / "effects"
     job_id = put(conn, kind="probe", do="spawn", effects=str(effects))
     worker = os.fork()
