@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+import kombu.exceptions
 import redis
 from celery import Celery
 
@@ -73,6 +74,7 @@ class Queue:
         )
         self._errors: tuple[type[Exception], ...] = (
             *self._app.connection_for_write().connection_errors,
+            kombu.exceptions.OperationalError,
             redis.RedisError,
             OSError,
         )

@@ -18,7 +18,7 @@ MAX_TOKENS, TEMPERATURE = 512, 0.7  # where neither the job nor the config says;
 async def run(config: InterceptConfig, ctx: JobContext) -> InterceptResult:
     if config.contexts is None:
         raise InvalidInput(
-            "contexts: no contexts.json is known; import a devserver checkout first, or set GOLDSMITH_CHECKOUT",
+            "contexts: no contexts.json is known; import a devserver checkout first",
             errors=[{"field": "contexts", "value": None, "message": "job:<id of an import>/contexts.json"}],
         )
     checkout = Checkout.model_validate_json(ctx.artifact(config.contexts).read_bytes())

@@ -36,7 +36,7 @@ async def run(config: RulesConfig, ctx: JobContext) -> RulesResult:
     ) as teacher:
         extractions = await _extract(sessions, teacher, config, ctx)
 
-        rules = _rules(extractions)
+        rules = _rules(extractions, rehearsal=teacher.rehearsal)
         dropped.update(found.dropped for found in extractions if found.dropped)
         dropped.update({"the budget ended": len(sessions) - len(extractions)} if len(extractions) < len(sessions) else {})
         if not rules:
@@ -78,7 +78,7 @@ async def _extract(sessions: Sequence[Session], teacher: Teacher, config: RulesC
     return [done[number] for number in sorted(done)]
 
 
-def _rules(extractions: Sequence[Extraction]) -> list[Rule]:
+def _rules(extractions: Sequence[Extraction], *, rehearsal: bool) -> list[Rule]:
     every = [(found.session, rule) for found in extractions for rule in found.rules]
     return [
         Rule(
@@ -88,7 +88,7 @@ def _rules(extractions: Sequence[Extraction]) -> list[Rule]:
             language=session.run.language,
             origin=session.origin,
             rule=rule,
-            evidence={"run_id": session.run.run_id, "signal": session.signal},
+            evidence={"run_id": session.run.run_id, "signal": session.signal, "rehearsal": rehearsal},
         )
         for ordinal, (session, rule) in enumerate(every)
     ]

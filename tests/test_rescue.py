@@ -1,0 +1,58 @@
+"""Rescue and the queue: what the broker loses is told again, and no more than that."""
+
+from __future__ import annotations
+
+import redis
+
+from goldsmith import jobs
+from goldsmith.db import Connection
+from goldsmith.embedded.valkey import EmbeddedValkey
+from goldsmith.jobs import NewJob
+from goldsmith.queue import Queue
+from goldsmith.rescue import rescue_once, tell_untold
+
+
+def flush(valkey: EmbeddedValkey) -> Queue:
+    redis.Redis.from_url(valkey.url).flushall()
+    return Queue(valkey.url)
+
+
+def submit(conn: Connection, count: int) -> None:
+    for _ in range(count):
+        jobs.submit(conn, NewJob("noop", {"kind": "noop"}, "io", 60, 3))
+
+
+def test_a_wiped_broker_gets_every_queued_job_again(conn: Connection, valkey: EmbeddedValkey) -> None:
+    queue = flush(valkey)
+    submit(conn, 3)
+    conn.execute("UPDATE jobs SET published_at = now() - interval '31 seconds'")
+    rescue_once(conn, queue, lease_s=30)
+    assert queue.depth("io") == 3
+
+
+def test_a_long_queue_is_not_told_again(conn: Connection, valkey: EmbeddedValkey) -> None:
+    queue = flush(valkey)
+    submit(conn, 4)
+    conn.execute("UPDATE jobs SET published_at = NULL")
+    assert tell_untold(conn, queue) == 4
+    for _ in range(5):
+        conn.execute("UPDATE jobs SET published_at = now() - interval '1 hour'")
+        assert tell_untold(conn, queue) == 0
+    assert queue.depth("io") == 4
+
+
+def test_what_the_broker_refuses_stays_untold(conn: Connection, valkey: EmbeddedValkey) -> None:
+    away = Queue("redis://127.0.0.1:9/0")
+    job, _ = jobs.submit(conn, NewJob("noop", {"kind": "noop"}, "io", 60, 3))
+    refused = away.publish(jobs.told(job))
+    assert refused == [job.id]
+    jobs.untell(conn, refused)
+    queue = flush(valkey)
+    assert tell_untold(conn, queue) == 1
+
+
+def test_an_urgent_job_is_told_before_the_others(conn: Connection) -> None:
+    submit(conn, 3)
+    urgent, _ = jobs.submit(conn, NewJob("noop", {"kind": "noop"}, "io", 60, 3, priority=9))
+    conn.execute("UPDATE jobs SET published_at = NULL")
+    assert [told.id for told in jobs.tell(conn, "io", 1)] == [urgent.id]
