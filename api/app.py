@@ -8,11 +8,10 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import catalog, devserver, errors, experiments, health, jobs
@@ -22,6 +21,7 @@ from goldsmith.settings import Settings
 
 log = structlog.get_logger()
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 
 
@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await state.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Goldsmith",
         version="0.1.0",
         summary="A job queue that distils a large teacher model into small students.",
@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Observe)
     if settings.api_key is None:  # a page in a browser must not reach it under another name (DNS rebinding)
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "::1", "testserver"])
+        app.add_middleware(LoopbackOnly)
     return app
 
 
@@ -82,6 +82,24 @@ class Observe:
             finally:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 health.observe(scope["method"], route, status, started)
+
+
+class LoopbackOnly:
+    """Refuses a request whose `Host` is not this machine's loopback: a page in a browser that reached it under another name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+            if not LOOPBACK_HOST.fullmatch(host):
+                detail = (
+                    "the Host header must be 127.0.0.1, localhost or [::1], with or without a port, while no API key is set"
+                )
+                return await _refuse(scope, send, 400, "Bad request", detail)
+        await self.app(scope, receive, send)
+        return None
 
 
 class BodyLimit:
@@ -125,13 +143,18 @@ class _TooLarge(BaseException):
 
 
 async def _too_large(scope: Scope, send: Send, limit: int) -> None:
-    problem: dict[str, Any] = {"type": "about:blank", "title": "Payload too large", "status": 413, "instance": scope["path"]}
-    problem["detail"] = f"the body is larger than {limit} bytes (GOLDSMITH_MAX_BODY_BYTES)"
+    detail = f"the body is larger than {limit} bytes (GOLDSMITH_MAX_BODY_BYTES)"
+    await _refuse(scope, send, 413, "Payload too large", detail)
+
+
+async def _refuse(scope: Scope, send: Send, status: int, title: str, detail: str) -> None:
+    """A problem document from outside the routes; the connection ends, as the body was not read."""
+    problem = errors.document(scope["path"], status, title, detail)
     body = json.dumps(problem).encode()
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -13,6 +14,7 @@ from goldsmith.errors import InvalidInput
 from goldsmith.kinds.registry import field_errors
 
 MAX_DEPTH = 64
+JSON_TYPES = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -33,7 +35,8 @@ async def read_json(request: Request) -> dict[str, Any]:
     except ValueError as error:
         raise HTTPException(400, f"the body is not JSON: {str(error)[:200]}") from None
     if not isinstance(body, dict):
-        raise InvalidInput(f"the body must be a JSON object, not {type(body).__name__}")
+        message = f"must be a JSON object, not {JSON_TYPES[type(body)]}"
+        raise InvalidInput(f"the body {message}", errors=[{"field": "", "message": message}])
     _check_storable(body, "", 0)
     return body
 
@@ -90,5 +93,8 @@ def _check_storable(value: Any, path: str, depth: int) -> None:
         case list():
             for index, inner in enumerate(value):
                 _check_storable(inner, f"{path}.{index}".strip("."), depth + 1)
-        case int() if abs(value) > 2**63:
+        case int() if not -(2**63) <= value < 2**63:
             raise InvalidInput(f"{path}: integers must fit 64 bits", errors=[{"field": path, "message": "must fit 64 bits"}])
+        case float() if not math.isfinite(value):  # 1e999 is JSON, and no number here
+            message = "numbers must fit 64 bits (IEEE 754)"
+            raise InvalidInput(f"{path}: {message}", errors=[{"field": path, "message": message}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -16,7 +17,7 @@ from goldsmith import adapters, datasets
 from goldsmith.adapters import AdapterVersion
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.errors import NotFound, ReferenceNotUsable
-from goldsmith.kinds.base import NAME_PATTERN
+from goldsmith.kinds.base import NAME_PATTERN, JobConfig
 from goldsmith.kinds.registry import kinds
 
 router = APIRouter(prefix="/v1")
@@ -38,7 +39,8 @@ class KindView(BaseModel):
     """JSON Schema of what comes out."""
 
 
-class DatasetView(DatasetVersion):
+class DatasetView(BaseModel):
+    dataset: DatasetVersion
     ref: str
     files: list[str]
 
@@ -54,13 +56,19 @@ class AliasBody(BaseModel):
     version: int = Field(ge=1, description="The version that the alias means from now on.")
 
 
+def _summary(config: type[JobConfig]) -> str:
+    """The first line of what the class says of itself, else its module."""
+    text = config.__doc__ or sys.modules[config.__module__].__doc__ or ""
+    return text.strip().partition("\n")[0]
+
+
 @router.get("/kinds", tags=["kinds"])
 def list_kinds() -> list[KindView]:
     """Every kind of job, with the JSON Schema of its config and its result."""
     return [
         KindView(
             kind=name,
-            summary=(kind.config.__doc__ or "").strip().splitlines()[0],
+            summary=_summary(kind.config),
             queue=kind.config.queue,
             isolated=kind.config.isolated,
             timeout_s=kind.config.timeout_s,
@@ -73,7 +81,7 @@ def list_kinds() -> list[KindView]:
 
 
 def _dataset(version: DatasetVersion) -> DatasetView:
-    return DatasetView(**version.model_dump(), ref=version.ref, files=sorted(version.manifest.get("files", {})))
+    return DatasetView(dataset=version, ref=version.ref, files=sorted(version.manifest.get("files", {})))
 
 
 @router.get("/datasets", tags=["datasets"], responses=REFUSALS)

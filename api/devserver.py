@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +19,6 @@ from goldsmith.errors import GoldsmithError
 from goldsmith.kinds.intercept.schema import InterceptConfig
 
 router = APIRouter(tags=["devserver"])
-COUNT_EVERY_S = 1.0
 
 
 class TooManyWaiting(GoldsmithError):
@@ -72,24 +70,11 @@ async def start(request: Request, state: StateDep) -> Started:
     body = await read_json(request)
     if "kind" not in body:
         body = {"kind": "intercept"} | {key: value for key, value in body.items() if key in InterceptConfig.model_fields}
-    await _refuse_under_load(state)
+    waiting = await state.waiting()
+    if waiting >= state.settings.max_waiting:
+        raise TooManyWaiting(f"{waiting} jobs are waiting; try again in a few seconds", headers={"Retry-After": "5"})
     job, _ = await submit_job(state, body)
     return Started(job_id=job.id)
-
-
-_waiting: tuple[float, int] = (0.0, 0)
-
-
-async def _refuse_under_load(state: State) -> None:
-    global _waiting
-    if time.monotonic() - _waiting[0] > COUNT_EVERY_S:
-        async with state.async_database.connection() as conn:
-            row = await (
-                await conn.execute("SELECT count(*) AS n FROM jobs WHERE status = 'queued' AND completed_at IS NULL")
-            ).fetchone()
-        _waiting = (time.monotonic(), row["n"] if row else 0)
-    if _waiting[1] >= state.settings.max_waiting:
-        raise TooManyWaiting(f"{_waiting[1]} jobs are waiting; try again in a few seconds", headers={"Retry-After": "5"})
 
 
 @router.get("/api/job/{job_id}/status", response_model=JobStatus, responses={404: NOT_FOUND, 503: PROBLEM})

@@ -29,17 +29,15 @@ TITLES = {
 def problem(
     request: Request, status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
 ) -> JSONResponse:
-    """A problem document; the devserver's own paths also get its `error` key."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": request.url.path,
-    }
-    if request.url.path.startswith("/api/"):
-        body["error"] = detail
-    return JSONResponse(body | extra, status, headers, media_type="application/problem+json")
+    """A problem document as a response."""
+    body = document(request.url.path, status, title, detail) | extra
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def document(path: str, status: int, title: str, detail: str) -> dict[str, Any]:
+    """The members of a problem document; the devserver's own paths also get its `error` key."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path}
+    return body | {"error": detail} if path.startswith("/api/") else body
 
 
 def install(app: FastAPI) -> None:
@@ -73,8 +71,9 @@ def install(app: FastAPI) -> None:
         detail = error.detail
         if error.status_code == 404 and detail == "Not Found":
             detail = f"there is nothing at {request.url.path}; see /docs"
-        if error.status_code == 405 and headers and "allow" in {name.lower() for name in headers}:
-            detail = f"{request.method} is not allowed here; allowed: {next(iter(headers.values()))}"
+        if error.status_code == 405:
+            headers = {"Allow": _allowed(app, request) or (headers or {}).get("Allow", "")}
+            detail = f"{request.method} is not allowed here; allowed: {headers['Allow']}"
         return problem(request, error.status_code, TITLES.get(error.status_code, "Error"), detail, headers=headers)
 
     async def away(request: Request, error: Exception) -> JSONResponse:
@@ -89,3 +88,9 @@ def install(app: FastAPI) -> None:
         trace_id = secrets.token_hex(6)
         log.error("request broke", trace_id=trace_id, path=request.url.path, exc_info=error)
         return problem(request, 500, "Internal error", f"see the server's log for traceback {trace_id}", traceback_id=trace_id)
+
+
+def _allowed(app: FastAPI, request: Request) -> str:
+    """Every method of the path; Starlette names only those of the first route that matches it."""
+    template = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(method.upper() for method in app.openapi()["paths"].get(template, {}))

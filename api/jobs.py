@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel
 from api.body import inline, read_json
 from api.state import State, StateDep
 from goldsmith import artifacts, jobs, live, submit
-from goldsmith.errors import InvalidInput
+from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.job import Job, Status
 from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.kinds.registry import kinds
@@ -200,6 +200,8 @@ def download_artifact(job_id: UUID, name: str, state: StateDep) -> FileResponse:
     """The file itself; range requests are answered."""
     with state.database.connection() as conn:
         jobs.get(conn, job_id)
+        if not artifacts.NAME.fullmatch(name):
+            raise NotFound(f"{name!r} is no artifact name: letters, digits, dot, dash, underscore; at most 128")
         found = artifacts.get(conn, job_id, name)
     path = state.storage.existing(found.uri)
     headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}

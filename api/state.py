@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
+import time
 from collections.abc import Iterable
 from typing import Annotated
 
+import psycopg
 import structlog
 from fastapi import Depends, Request
 
@@ -20,6 +23,7 @@ from goldsmith.settings import Settings
 from goldsmith.storage import Storage
 
 log = structlog.get_logger()
+COUNT_EVERY_S = 1.0
 
 
 class State:
@@ -30,6 +34,7 @@ class State:
         self.queue = Queue(settings.broker)
         self.storage = Storage(settings.state_dir)
         self.rescue = RescueThread(self.database, self.queue, lease_s=settings.lease_s, every_s=settings.rescue_every_s)
+        self._waiting = (-math.inf, 0)
         self._publishing: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -39,9 +44,20 @@ class State:
 
     async def close(self) -> None:
         self.rescue.stop()
-        await asyncio.gather(*self._publishing)
-        await self.async_database.close()
-        self.database.close()
+        try:
+            await asyncio.gather(*self._publishing)
+        finally:
+            await self.async_database.close()
+            self.database.close()
+
+    async def waiting(self) -> int:
+        """How many jobs are queued, counted at most once a second."""
+        if time.monotonic() - self._waiting[0] > COUNT_EVERY_S:
+            async with self.async_database.connection() as conn:
+                found = await conn.execute("SELECT count(*) AS n FROM jobs WHERE status = 'queued' AND completed_at IS NULL")
+                row = await found.fetchone()
+            self._waiting = (time.monotonic(), row["n"] if row else 0)
+        return self._waiting[1]
 
     def publish_soon(self, told: Iterable[Told]) -> None:
         """Tell the broker off the event loop, after the reply if need be. What it does not take, rescue tells later."""
@@ -55,8 +71,11 @@ class State:
         refused = self.queue.publish(messages)
         if refused:
             log.warning("the broker did not take jobs; rescue will publish them", jobs=len(refused))
-            with self.database.connection() as conn:
-                jobs.untell(conn, refused)
+            try:
+                with self.database.connection() as conn:
+                    jobs.untell(conn, refused)
+            except psycopg.OperationalError as error:  # rescue tells them again when they have not been claimed for a while
+                log.warning("the database is away too", error=str(error).partition("\n")[0])
 
 
 def get_state(request: Request) -> State:

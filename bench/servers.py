@@ -32,6 +32,7 @@ class Servers:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="goldsmith-bench-"))
+        self.folder.chmod(0o711)  # where root's Postgres runs as `nobody`, it must get through to its own folder
         ports = free_ports(5)
         self.postgres = EmbeddedPostgres(self.folder / "postgres", ports[0])
         self.valkey = EmbeddedValkey(self.folder / "valkey", ports[1])
@@ -41,7 +42,7 @@ class Servers:
     def start(self) -> None:
         """Returns when everything answers."""
         self.postgres.initialise()
-        self._launch("postgres", self.postgres.command(), cwd="/", **self.postgres.popen_user)
+        self._launch("postgres", self.postgres.command(), cwd="/", user=self.postgres.user, group=self.postgres.user)
         self._wait("postgres", self.postgres.is_up)
         self.postgres.create_database()
         with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as conn:
@@ -52,14 +53,24 @@ class Servers:
         self._wait("valkey", self.valkey.is_up)
         self._launch("goldsmith", [sys.executable, "-m", "api"])
         for name in ("plain", "bare"):
-            self._launch(name, [sys.executable, "-m", "uvicorn", f"bench.{name}_app:app", f"--port={self.ports[name]}", "--no-access-log"])
+            self._launch(
+                name,
+                [sys.executable, "-m", "uvicorn", f"bench.{name}_app:app", f"--port={self.ports[name]}", "--no-access-log"],
+            )
         for name, path in {"goldsmith": "/readyz", "plain": "/docs", "bare": "/docs"}.items():
             self._wait(name, lambda name=name, path=path: _answers(f"http://127.0.0.1:{self.ports[name]}{path}"))  # type: ignore[misc]
 
     @contextmanager
     def worker(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
         """The worker of "goldsmith" or "plain", started now and ended with the block."""
-        plain = ["celery", "--app=bench.plain_app:celery", "worker", "--pool=threads", f"--concurrency={CONCURRENCY}", "--loglevel=info"]
+        plain = [
+            "celery",
+            "--app=bench.plain_app:celery",
+            "worker",
+            "--pool=threads",
+            f"--concurrency={CONCURRENCY}",
+            "--loglevel=info",
+        ]
         command = {"goldsmith": ["worker", "io"], "plain": plain}[name]
         process = self._launch(f"{name} worker", [sys.executable, "-m", *command])
         yield process
@@ -102,8 +113,10 @@ class Servers:
         with (self.folder / f"{name}.log").open("ab") as log:
             # A session of its own: Ctrl-C reaches the benchmark alone, which then ends them in order.
             started = subprocess.Popen(
-                command, **{"cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | more,
-                env=self._env(), start_new_session=True,
+                command,
+                **{"cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | more,
+                env=self._env(),
+                start_new_session=True,
             )
         self.processes[name] = started
         return started

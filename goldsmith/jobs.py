@@ -7,13 +7,13 @@
 
 `attempt` rises with every claim: it is the fence. `failures` rises on a crash or a `RetryableError` and is what
 `max_attempts` limits. All times are the database's clock. Each function is one transaction that has committed when it
-returns; what it returns in `publish` must then be told to the broker, and whatever is not told, rescue tells later.
+returns; the broker is told afterwards, and of whatever it is not told, rescue tells it later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -64,13 +64,11 @@ class NewJob:
     created_by: str = "local"
 
 
-@dataclass
-class Changed:
-    """What a transaction did, and which jobs the broker must now be told of."""
-
-    status: Status | None = None
-    publish: list[Told] = field(default_factory=list)
-    lost: list[UUID] = field(default_factory=list)
+@dataclass(frozen=True)
+class Ended:
+    status: Status
+    woke: bool
+    """Whether other jobs may now be queued that the broker has not heard of."""
 
 
 SUBMIT = """
@@ -428,7 +426,7 @@ class Outcome:
     run_at: datetime | None = None
 
 
-def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Changed:
+def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
     """End an attempt. Raises `FencedOut` when it was given up; then nothing is changed."""
     values = {
         "id": job_id,
@@ -446,19 +444,20 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Change
         row = conn.execute(FINISH, values).fetchone()
         if row is None:
             raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its end is refused")
-        if row["status"] in FINAL:
-            _wake_children(conn, job_id)
+        woke = row["status"] in FINAL and _wake_children(conn, job_id)
         if row["gpu_id"]:
-            conn.execute(UNBLOCK)
-    return Changed(status=row["status"])
+            woke = conn.execute(UNBLOCK).rowcount > 0 or woke
+    return Ended(row["status"], woke)
 
 
-def _wake_children(conn: Connection, parent: UUID | None) -> None:
-    """Wake or fail what waited; a child that fails here may itself have children."""
+def _wake_children(conn: Connection, parent: UUID | None) -> bool:
+    """Wake or fail what waited; a child that fails here may itself have children. Returns whether there was any."""
     woken = conn.execute(WAKE_WAITING, {"parent": parent}).fetchall()
+    found = bool(woken)
     while parent is not None and woken:
         failed = [row["id"] for row in woken if row["status"] == "failed"]
         woken = [row for child in failed for row in conn.execute(WAKE_WAITING, {"parent": child}).fetchall()]
+    return found
 
 
 def cancel(conn: Connection, job_id: UUID) -> Job:
@@ -482,21 +481,20 @@ def retry(conn: Connection, job_id: UUID) -> Told:
     return Told(**row)
 
 
-def rescue(conn: Connection, *, lease_s: float) -> Changed:
+def rescue(conn: Connection, *, lease_s: float) -> list[UUID]:
     """Put back what was lost, wake what is due, fail or wake what waited for ended parents, free what a device blocked.
 
-    One process at a time does it (advisory lock); the others return at once with nothing.
+    One process at a time does it (advisory lock); the others return at once with nothing. Returns the lost jobs.
     """
-    changed = Changed()
     with conn.transaction():
         held = conn.execute("SELECT pg_try_advisory_xact_lock(hashtext('goldsmith.rescue')) AS held").fetchone()
         if not held or not held["held"]:
-            return changed
-        changed.lost = [row["id"] for row in conn.execute(LOST, {"lease": lease_s})]
+            return []
+        lost = [row["id"] for row in conn.execute(LOST, {"lease": lease_s})]
         wake_due(conn)
         _wake_children(conn, None)
         conn.execute(UNBLOCK)
-    return changed
+    return lost
 
 
 def wake_due(conn: Connection) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from goldsmith import adapters, artifacts, datasets
 from goldsmith.db import Connection
 from goldsmith.devserver.checkout import Checkout
-from goldsmith.errors import InvalidInput, NotFound
+from goldsmith.errors import InvalidInput, NotFound, ReferenceNotUsable
 from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
@@ -57,19 +59,41 @@ def _contexts_of_dataset(conn: Connection, dataset: str) -> str | None:
 
 
 def fill_in(conn: Connection, storage: Storage, config: InterceptConfig, settings: Settings) -> InterceptConfig:
-    """Pin what an `intercept` leaves open: the champion, and its contexts. Raises `InvalidInput` for an unknown config id."""
-    adapter = config.adapter or champion(conn, settings.serve_model)
+    """Pin what an `intercept` leaves open: the champion, and its contexts. Raises `InvalidInput` for an unknown config id.
+
+    Ollama answers with a tag of its own, so no champion is pinned where it serves.
+    """
+    adapter = config.adapter
     if adapter is not None:
-        adapter = adapters.resolve(conn, adapter)
+        try:
+            adapter = adapters.resolve(conn, adapter)
+        except ReferenceNotUsable as error:
+            raise _wrong(ReferenceNotUsable, "adapter", adapter, error.detail) from None
+    elif settings.ollama_model is None:
+        adapter = champion(conn, settings.serve_model)
     contexts = config.contexts or contexts_of(conn, adapter)
     if contexts is None:
-        raise InvalidInput("there are no configs to render with yet; run an import job with a checkout first")
+        raise _wrong(
+            InvalidInput, "contexts", None, "there are no configs to render with yet; run an import job with a checkout first"
+        )
+    pinned = config.model_copy(update={"adapter": adapter, "contexts": contexts})
     try:
         artifact = artifacts.get_by_ref(conn, contexts)
     except NotFound:
-        return config.model_copy(update={"adapter": adapter, "contexts": contexts})  # an import that has not ended yet
-    _read(storage.existing(artifact.uri), artifact.sha256).config(config.config_id)
-    return config.model_copy(update={"adapter": adapter, "contexts": contexts})
+        return pinned  # an import that has not ended yet; one that has is refused where references are checked
+    try:
+        checkout = _read(storage.existing(artifact.uri), artifact.sha256)
+    except NotFound as error:
+        raise _wrong(ReferenceNotUsable, "contexts", contexts, error.detail) from None
+    except ValidationError:
+        message = f"{contexts} holds no configs; point to the contexts.json of an import"
+        raise _wrong(ReferenceNotUsable, "contexts", contexts, message) from None
+    checkout.config(config.config_id)
+    return pinned
+
+
+def _wrong(error: type[InvalidInput], field: str, value: str | None, message: str) -> InvalidInput:
+    return error(f"{field}: {message}", errors=[{"field": field, "value": value, "message": message}])
 
 
 @lru_cache(maxsize=16)

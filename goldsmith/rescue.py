@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from uuid import UUID
 
 import psycopg
 import redis
@@ -16,11 +17,11 @@ from goldsmith.queue import Queue
 log = structlog.get_logger()
 
 
-def rescue_once(conn: Connection, queue: Queue, *, lease_s: float) -> jobs.Changed:
-    """One round: put back, wake, and tell the broker of what it does not hold."""
-    changed = jobs.rescue(conn, lease_s=lease_s)
+def rescue_once(conn: Connection, queue: Queue, *, lease_s: float) -> list[UUID]:
+    """One round: put back, wake, and tell the broker of what it does not hold. Returns the lost jobs."""
+    lost = jobs.rescue(conn, lease_s=lease_s)
     tell_untold(conn, queue)
-    return changed
+    return lost
 
 
 def tell_untold(conn: Connection, queue: Queue) -> int:
@@ -51,8 +52,8 @@ class RescueThread(threading.Thread):
         while not self._stopped.wait(self._every_s * random.uniform(0.8, 1.2)):  # noqa: S311  spreads the processes out
             try:
                 with self._database.connection() as conn:
-                    changed = rescue_once(conn, self._queue, lease_s=self._lease_s)
-                for job_id in changed.lost:
+                    lost = rescue_once(conn, self._queue, lease_s=self._lease_s)
+                for job_id in lost:
                     log.warning("put back a lost job", job_id=str(job_id))
             except (psycopg.OperationalError, psycopg.errors.LockNotAvailable) as error:
                 log.warning("rescue waits for the database", error=str(error).splitlines()[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +18,9 @@ from goldsmith.jobs import NewJob
 from goldsmith.kinds.base import JobConfig
 from goldsmith.kinds.registry import field_errors, parse_config
 
+# Python cannot read back what Postgres takes beyond the years 1 to 9999, whatever the zone.
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
 
 class JobOptions(BaseModel):
     """How the queue treats a job, whatever its kind: the key `options` of a submit."""
@@ -24,7 +28,9 @@ class JobOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     priority: int = Field(4, ge=0, le=9, description="9 is first, 0 is last.")
-    run_at: AwareDatetime | None = Field(None, description="Not before this moment (ISO 8601 with time zone).")
+    run_at: AwareDatetime | None = Field(
+        None, ge=EARLIEST, lt=LATEST, description="Not before this moment (ISO 8601 with time zone)."
+    )
     max_attempts: int | None = Field(None, ge=1, le=20, description="Crashes and temporary failures until it is failed.")
     timeout_s: int | None = Field(None, ge=1, le=7 * 86_400, description="Seconds that one attempt may run.")
 

@@ -27,7 +27,9 @@ def test_up_and_down_and_up_again(empty_url: str) -> None:
     alembic.command.check(migrate._config(empty_url))  # raises when tables.py and the migrations differ
     alembic.command.downgrade(migrate._config(empty_url), "base")
     with connect(empty_url) as conn:
-        left = conn.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'").fetchall()
+        left = conn.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+        ).fetchall()
     assert [row["relname"] for row in left] == ["alembic_version"]
     migrate.upgrade(empty_url)
 

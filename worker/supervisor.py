@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import psycopg
+import redis
 import structlog
 
 from goldsmith import jobs
@@ -140,7 +142,7 @@ class Supervisor:
                 env=os.environ | {"GOLDSMITH_SCRATCH": str(scratch), "PYTHONUNBUFFERED": "1"},
             )
         if lock:
-            with suppress(Exception):  # it is already gone: then there is nothing to name
+            with suppress(psutil.NoSuchProcess):  # it is already gone: then there is nothing to name
                 lock.name_holder(process.pid)
             lock.release()
         asked = threading.Event()
@@ -194,10 +196,13 @@ class Supervisor:
         while True:
             try:
                 with self._database.connection() as conn:
-                    changed = jobs.finish(conn, job.id, job.attempt, outcome)
-                    log.info("ended", status=changed.status)
-                    with suppress(Exception):  # what the broker does not hear now, rescue tells it within seconds
-                        tell_untold(conn, self._queue)
+                    ended = jobs.finish(conn, job.id, job.attempt, outcome)
+                    log.info("ended", status=ended.status)
+                    if ended.woke:
+                        with suppress(
+                            redis.RedisError, psycopg.Error
+                        ):  # what it does not hear now, rescue tells within seconds
+                            tell_untold(conn, self._queue)
                 return
             except FencedOut:
                 log.warning("ended too late: the attempt had been given up")

@@ -92,7 +92,12 @@ class Show:
         assert job.started_at is not None
         assert job.completed_at is not None
         seconds = (job.completed_at - job.started_at).total_seconds()
-        self.steps.append(Step(name, made, where, job.cost_usd, better, seconds))
+        self.add(Step(name, made, where, job.cost_usd, better, seconds))
+
+    def add(self, step: Step) -> None:
+        self.steps.append(step)
+        if not self.bars.console.is_terminal and not self.bars.disable:  # in a log file, lines instead of bars
+            errors.print(f"{step.name}: {step.made} ({step.seconds:.0f} s)", markup=False)
 
 
 def play(*, start: Callable[..., None], keep_up: bool, as_json: bool) -> None:
@@ -274,7 +279,7 @@ def _experiment(show: Show, adapter: str) -> None:
         show.bars.update(bar, completed=min(first + BATCH, len(events)))
     show.bars.update(bar, message=f"{duplicates} duplicates ignored")
     made = f"{len(events)} recorded events, {duplicates} of them duplicates"
-    show.steps.append(Step("experiment", made, f"experiment {experiment['id']}", seconds=time.monotonic() - began))
+    show.add(Step("experiment", made, f"experiment {experiment['id']}", seconds=time.monotonic() - began))
     report = show.run("ab_report", {"kind": "ab_report", "experiment": experiment["id"]})
     r = report.result
     estimate, low, high = (100 * value for value in r["favorite_difference"])
@@ -305,7 +310,7 @@ def _live(show: Show, adapter: str, settings: Settings, *, won: bool) -> dict[st
             break
         time.sleep(0.3)
     by = status["result"]["adapter"] or f"base model {status['result']['model_used']}"
-    show.steps.append(Step("live request", f"answered by {by}", f"job:{started['job_id']}", seconds=time.monotonic() - began))
+    show.add(Step("live request", f"answered by {by}", f"job:{started['job_id']}", seconds=time.monotonic() - began))
     answer: dict[str, Any] = body | status["result"]
     return answer
 

@@ -63,7 +63,7 @@ def _python() -> Check:
 
 
 def _disk(settings: Settings) -> Check:
-    folder = settings.state_dir if settings.state_dir.exists() else settings.state_dir.parent
+    folder = next(each for each in (settings.state_dir, *settings.state_dir.parents) if each.exists())
     free = shutil.disk_usage(folder).free / 1e9
     if free < DISK_GB:
         return Check(

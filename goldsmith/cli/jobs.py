@@ -31,7 +31,9 @@ def submit(
 ) -> None:
     """Put a job into the queue: `goldsmith jobs submit train dataset=dataset:gold@1 name=workshop --wait`."""
     with said_plainly(as_json), Client() as client:
-        handle = client.submit({**_from_file(file), **_from_values(values or []), "kind": kind}, idempotency_key=key)
+        config = {**_from_file(file), **_from_values(values or []), "kind": kind}
+        _check_sendable(config)
+        handle = client.submit(config, idempotency_key=key)
         if wait:
             _wait(handle, quiet=as_json)
         _show(handle.job, as_json)
@@ -63,6 +65,15 @@ def _from_values(pairs: list[str]) -> dict[str, Any]:
         except ValueError:
             values[name] = text
     return values
+
+
+def _check_sendable(config: dict[str, Any]) -> None:
+    """Python reads NaN and half a character as JSON; nobody else does."""
+    try:
+        json.dumps(config, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError as error:
+        errors.print(f"the config is no JSON that can be sent: {error}", style="red", markup=False)
+        raise typer.Exit(WRONG_INPUT) from None
 
 
 @app.command(name="list")

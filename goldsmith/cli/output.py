@@ -51,13 +51,19 @@ def said_plainly(as_json: bool = False) -> Iterator[None]:
         fields = "; ".join(f"{entry.get('field')}: {entry.get('message')}" for entry in error.errors)
         _leave(error.detail + (f" — {fields}" if fields else ""), WRONG_INPUT, as_json, {"errors": error.errors})
     except ValidationError as error:
-        _leave(str(error), WRONG_INPUT, as_json)
+        fields = "; ".join(f"{_named(error, entry['loc'])}: {entry['msg']}, not {entry['input']!r}" for entry in error.errors())
+        _leave(fields, WRONG_INPUT, as_json)
     except GoldsmithError as error:
         _leave(error.detail, FAILED, as_json)
     except (ConnectionError, TimeoutError) as error:
         _leave(str(error), FAILED, as_json)
     except KeyboardInterrupt:
         _leave("interrupted", INTERRUPTED, as_json)
+
+
+def _named(error: ValidationError, path: tuple[int | str, ...]) -> str:
+    name = ".".join(map(str, path))
+    return f"GOLDSMITH_{name.upper()}" if error.title == "Settings" else name
 
 
 def _leave(message: str, code: int, as_json: bool, more: dict[str, Any] | None = None) -> None:

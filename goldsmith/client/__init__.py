@@ -168,7 +168,9 @@ class Client:
         try:
             response = self._http.request(method, path, **more)
         except httpx.TransportError as error:
-            raise NotReachable(f"no answer from {self.url} ({type(error).__name__}); is it up? `goldsmith up`") from error
+            raise NotReachable(
+                f"no answer from {self.url} ({str(error) or type(error).__name__}); is it up? `goldsmith up`"
+            ) from error
         if response.is_error:
             try:
                 problem = response.json()
@@ -186,7 +188,7 @@ class Client:
         idempotency_key: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> JobHandle:
-        """Put a job into the queue. Sent with an idempotency key, so that a repeated send makes no second job."""
+        """Put a job into the queue. The same `idempotency_key` and config again return the first job instead of a second one."""
         body = config.model_dump(mode="json", exclude_none=True) if isinstance(config, JobConfig) else dict(config)
         if options:
             body["options"] = dict(options)

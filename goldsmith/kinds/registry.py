@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -78,6 +79,8 @@ def field_errors(error: ValidationError, keys: Iterable[str] = ()) -> list[dict[
 
 def shown(value: Any) -> Any:
     """A wrong value, short enough to repeat."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if value is None or isinstance(value, bool | int | float):
         return value if not isinstance(value, int) or abs(value) < 10**18 else f"{str(value)[:SHOWN_VALUE]}"
     text = value if isinstance(value, str) else repr(value)

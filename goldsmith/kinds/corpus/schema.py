@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from goldsmith.kinds.base import ArtifactRef, JobConfig, JobRef, JobResult, Name
+from goldsmith.kinds.base import ArtifactRef, JobConfig, JobRef, JobResult, Name, Reference
 
 
 class CorpusConfig(JobConfig):
@@ -16,7 +16,9 @@ class CorpusConfig(JobConfig):
 
     kind: Literal["corpus"] = "corpus"
     name: Name = Field(description="The dataset to make; an existing one gets its next version.")
-    runs: JobRef = Field(description="The import job whose runs are used: those that may be trained on.")
+    runs: Annotated[JobRef, Reference("job", kind="import")] = Field(
+        description="The import job whose runs are used: those that may be trained on."
+    )
     contexts: ArtifactRef | None = Field(
         None, description="Template and configs to render with; default: the import job's own."
     )

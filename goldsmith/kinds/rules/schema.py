@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from goldsmith.kinds.base import JobConfig, JobRef, JobResult
+from goldsmith.kinds.base import JobConfig, JobRef, JobResult, Reference
 
 
 class RulesConfig(JobConfig):
@@ -15,7 +15,7 @@ class RulesConfig(JobConfig):
     timeout_s: ClassVar[int] = 6 * 3600
 
     kind: Literal["rules"] = "rules"
-    runs: JobRef = Field(description="The import job whose runs are read.")
+    runs: Annotated[JobRef, Reference("job", kind="import")] = Field(description="The import job whose runs are read.")
     teacher: Literal["anthropic", "rehearsal"] = Field(
         description="`anthropic`: Claude, needs ANTHROPIC_API_KEY; `rehearsal`: written rules on this machine, for trying out."
     )

@@ -1,0 +1,3 @@
+from tests.client.server import api
+
+__all__ = ["api"]
