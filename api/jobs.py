@@ -89,6 +89,8 @@ async def submit_job(state: State, body: dict[str, Any], *, idempotency_key: str
 
 def _with_references(state: State, config: Any, options: Any, body: dict[str, Any], key: str | None) -> tuple[Job, bool]:
     with state.database.connection() as conn:
+        if earlier := submit.replayed(conn, body, key):
+            return earlier, False
         if isinstance(config, InterceptConfig):
             config = live.fill_in(conn, state.storage, config, state.settings)
         return submit.submit(conn, config, options, body=body, idempotency_key=key)

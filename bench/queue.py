@@ -39,8 +39,8 @@ KNOWN_IDS = 500  # rows that the GETs ask for in turn
 DRAIN_LIMIT_S = 120.0
 NAMES = {
     "goldsmith": "Goldsmith",
-    "plain": "FastAPI + Celery + SQLAlchemy",
-    "bare": "bare FastAPI route",
+    "plain": "plain app",  # bench/plain_app.py
+    "bare": "bare route",  # bench/bare_app.py
 }
 JOB_PATHS = {"goldsmith": "/v1/jobs", "plain": "/jobs", "bare": "/constant"}
 
@@ -184,17 +184,18 @@ def _one_number(conn: psycopg.Connection, sql: str) -> int:
 
 # -- the table
 
-HEAD = ("what", "rate/s", "p50 ms", "p99 ms", "Goldsmith's rate ÷ this", "app CPU ms", "Postgres CPU ms")
+HEAD = ("what", "app", "rate/s", "p50 ms", "p99 ms", "ratio to peer", "app CPU ms", "Postgres CPU ms")
 
 
 def rows_of(measured: Measured) -> list[tuple[str, ...]]:
     """One row for each peer: medians over the rounds; the ratio is the median of the rounds' own ratios."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, samples in measured.samples.items():
         ratio = median(ours.rate / theirs.rate for ours, theirs in zip(measured.samples["goldsmith"], samples, strict=True))
         rows.append(
             (
-                f"{measured.what}: {NAMES[name]}",
+                measured.what if name == "goldsmith" else "",
+                NAMES[name],
                 f"{median(sample.rate for sample in samples):.0f}",
                 f"{median(sample.p50_ms for sample in samples):.1f}",
                 f"{median(sample.p99_ms for sample in samples):.1f}",
@@ -214,13 +215,14 @@ def conditions(jobs: int, seconds: float) -> str:
     return (
         f"{cores} CPU cores, shared by client, servers and databases. HTTP: {CONNECTIONS} connections, closed loop, "
         f"{seconds:g} s a round. Finishing: {jobs} jobs a round, one worker process with {CONCURRENCY} threads, "
-        f"ms from start to end of a job. Medians of {ROUNDS} rounds, interleaved. "
+        f"ms from start to end of a job. Ratio: Goldsmith's rate over the peer's. CPU: of each request or job. "
+        f"Plain app: FastAPI, SQLAlchemy, Celery. Medians of {ROUNDS} rounds, interleaved. "
         f"{date.today()}, {platform.system()} {platform.machine()}, Python {platform.python_version()}, {versions}."
     )
 
 
 def markdown(rows: list[tuple[str, ...]], caption: str) -> str:
-    lines = [HEAD, ("---", *["---:"] * (len(HEAD) - 1)), *rows]
+    lines = [HEAD, ("---", "---", *["---:"] * (len(HEAD) - 2)), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{caption}\n"
 
 
@@ -230,7 +232,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=_number(float, 0.2, 60), default=2.0, help="length of an HTTP round (%(default)s)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table to this file")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     servers = Servers()
     steps = 2 * (ROUNDS + 1) * len(NAMES) + 2 * ROUNDS + 1
     try:
@@ -244,13 +247,16 @@ def main() -> None:
                 step=lambda text: progress.update(task, advance=1, description=text),
             )
             rows = [rows_of(measured) for measured in (bench.submit(), bench.look(), bench.finish())]
+    except KeyboardInterrupt:
+        sys.exit("interrupted; every process was ended")
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # ending the servers is not interrupted
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # ending the servers is not interrupted
         servers.stop()
     caption = conditions(asked.jobs, asked.seconds)
     table = Table(caption=caption)
     for index, name in enumerate(HEAD):
-        table.add_column(name, justify="right" if index else "left")
+        table.add_column(name, justify="right" if index > 1 else "left")
     for group in rows:
         for row in group:
             table.add_row(*row, end_section=row is group[-1])

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -42,7 +41,7 @@ class Servers:
     def start(self) -> None:
         """Returns when everything answers."""
         self.postgres.initialise()
-        self._launch("postgres", self.postgres.command(), cwd="/", user=self.postgres.user, group=self.postgres.user)
+        self._launch("postgres", self.postgres.command(), cwd="/", user=self.postgres.user)
         self._wait("postgres", self.postgres.is_up)
         self.postgres.create_database()
         with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as conn:
@@ -61,7 +60,7 @@ class Servers:
             self._wait(name, lambda name=name, path=path: _answers(f"http://127.0.0.1:{self.ports[name]}{path}"))  # type: ignore[misc]
 
     @contextmanager
-    def worker(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, name: str) -> Iterator[None]:
         """The worker of "goldsmith" or "plain", started now and ended with the block."""
         plain = [
             "celery",
@@ -72,8 +71,8 @@ class Servers:
             "--loglevel=info",
         ]
         command = {"goldsmith": ["worker", "io"], "plain": plain}[name]
-        process = self._launch(f"{name} worker", [sys.executable, "-m", *command])
-        yield process
+        self._launch(f"{name} worker", [sys.executable, "-m", *command])
+        yield
         self._end(f"{name} worker")
 
     def database(self, name: str) -> str:
@@ -109,17 +108,19 @@ class Servers:
                 self._end(name)
         shutil.rmtree(self.folder)
 
-    def _launch(self, name: str, command: list[str], **more: Any) -> subprocess.Popen[bytes]:
+    def _launch(self, name: str, command: list[str], *, cwd: str | Path = ROOT, user: int | None = None) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
-            # A session of its own: Ctrl-C reaches the benchmark alone, which then ends them in order.
-            started = subprocess.Popen(
+            self.processes[name] = subprocess.Popen(
                 command,
-                **{"cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | more,
+                cwd=cwd,
+                user=user,
+                group=user,
                 env=self._env(),
-                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the benchmark alone, which then ends them in order
             )
-        self.processes[name] = started
-        return started
 
     def _env(self) -> dict[str, str]:
         env = {key: value for key, value in os.environ.items() if not key.startswith("GOLDSMITH_")}

@@ -38,7 +38,7 @@ def celery_app(broker_url: str) -> Celery:
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,  # or a job waits behind a long one while another device idles
         worker_send_task_events=True,
-        task_send_sent_event=True,
+        task_send_sent_event=False,  # it carries the task's own name; Flower is to show `job.run[train]`
         worker_hijack_root_logger=False,
         worker_enable_remote_control=True,
         broker_connection_retry_on_startup=True,

@@ -67,9 +67,24 @@ def new_job(
         priority=options.priority,
         run_at=options.run_at,
         idempotency_key=idempotency_key,
-        idempotency_sha256=hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest() if idempotency_key else None,
+        idempotency_sha256=_sha256(body) if idempotency_key else None,
         created_by=created_by,
     )
+
+
+def _sha256(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def replayed(conn: Connection, body: Mapping[str, Any], idempotency_key: str | None, *, created_by: str = "local") -> Job | None:
+    """The job that this very request made before: it is the answer, even where its references would no longer do."""
+    if idempotency_key is None:
+        return None
+    row = conn.execute(
+        "SELECT * FROM jobs WHERE created_by = %s AND idempotency_key = %s AND idempotency_sha256 = %s",
+        (created_by, idempotency_key, _sha256(body)),
+    ).fetchone()
+    return Job.model_validate(row) if row else None
 
 
 def submit(

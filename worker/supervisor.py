@@ -148,7 +148,7 @@ class Supervisor:
         asked = threading.Event()
         with Watch(self._database, job, self._stopping, lambda _: asked.set()) as watch:
             self._wait(process, watch, asked)
-        _kill_group(process.pid)
+        _kill_group(process)
         process.stdin and process.stdin.close()
         if watch.reason == "lost":
             return None
@@ -176,7 +176,7 @@ class Supervisor:
                 os.killpg(process.pid, signal.SIGTERM)
             if _gone(process, self._settings.grace_s, watch):
                 return
-        _kill_group(process.pid)
+        _kill_group(process)
         process.wait()
 
     def _stopped(self, job: Claimed, reason: Reason | None) -> Outcome | None:
@@ -229,12 +229,13 @@ def _gone(process: subprocess.Popen[bytes], seconds: float, watch: Watch) -> boo
     return True
 
 
-def _kill_group(group: int) -> None:
-    """End every process of the group and wait until they are gone, so that their memory is back."""
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End every process of the run's group and wait until they are gone, so that their memory is back."""
     end = time.monotonic() + 10
     with suppress(ProcessLookupError, PermissionError):  # PermissionError: only zombies are left (macOS)
         while time.monotonic() < end:
-            os.killpg(group, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.poll()  # reaps the leader; while it is a zombie the group is still there
             time.sleep(0.02)
 
 

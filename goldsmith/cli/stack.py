@@ -170,7 +170,7 @@ class Stack:
         """Workers first, so that runs may checkpoint; the database last."""
         order = [member for member in self.members if member.name not in ("postgres", "valkey")]
         last = [member for member in self.members if member.name in ("valkey", "postgres")]
-        _end([member for member in order if member.process], self.settings.grace_s + 10)
+        _end([member for member in order if member.process], self.settings.grace_s + 15)
         for member in reversed(last):
             _end([member] if member.process else [], 30)
         stack_file(self.settings).unlink(missing_ok=True)

@@ -27,8 +27,10 @@ NOOP = {"kind": "noop"}
 
 def row(conn: Connection, kind: str, status: str) -> UUID:
     found = conn.execute(
-        "INSERT INTO jobs (kind, config, status, queue, timeout, completed_at) VALUES (%(kind)s, %(config)s, %(status)s, 'io', 60,"
-        " CASE WHEN %(status)s IN ('completed', 'failed', 'cancelled') THEN now() END) RETURNING id",
+        "INSERT INTO jobs (kind, config, status, queue, timeout, completed_at, error, run_at) VALUES (%(kind)s, %(config)s,"
+        " %(status)s, 'io', 60, CASE WHEN %(status)s IN ('completed', 'failed', 'cancelled') THEN now() END,"
+        " CASE WHEN %(status)s = 'failed' THEN '{\"detail\": \"on purpose\"}'::jsonb END,"
+        " CASE WHEN %(status)s = 'scheduled' THEN now() + interval '1 day' END) RETURNING id",
         {"kind": kind, "config": Jsonb({"kind": kind}), "status": status},
     ).fetchone()
     assert found is not None

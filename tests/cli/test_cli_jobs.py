@@ -157,7 +157,7 @@ def test_watching_a_cancelled_job_is_exit_1(api: Api, goldsmith: Goldsmith) -> N
         (("submit", "train", "dataset=dataset:gold@1", "name=x", "lora_r=0"), ["lora_r", "greater than or equal to 1"]),
         (("submit", "train", "dataset=dataset:gold@1", "name=x"), ["dataset:gold@1"]),
         (("submit", "noop", "wait_s"), ["'wait_s'", "key=value"]),
-        (("submit", "noop", "wait_s=NaN"), ["nan"]),
+        (("submit", "noop", "wait_s=NaN"), ["JSON", "out of range float"]),
         (("submit", "import", 'folder="\\ud800"'), ["surrogate"]),
         (("submit", "noop", "--file", "nowhere.json"), ["nowhere.json"]),
         (("submit", "noop", "--key", "with space"), ["key"]),
