@@ -20,6 +20,8 @@ from goldsmith import jobs, migrate
 
 router = APIRouter(tags=["health"])
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # what else is sent must not become a label
+
 registry = CollectorRegistry()
 REQUESTS = Counter("goldsmith_http_requests", "HTTP requests", ["method", "route", "status"], registry=registry)
 SECONDS = Histogram("goldsmith_http_request_seconds", "Time to answer", ["method", "route"], registry=registry)
@@ -95,5 +97,6 @@ class _Once(Collector):
 
 def observe(method: str, route: str, status: int, started: float) -> None:
     """Count a request; `route` is the template, never the path with its ids."""
+    method = method if method in METHODS else "other"
     REQUESTS.labels(method, route, str(status)).inc()
     SECONDS.labels(method, route).observe(time.perf_counter() - started)

@@ -76,7 +76,9 @@ def _sha256(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def replayed(conn: Connection, body: Mapping[str, Any], idempotency_key: str | None, *, created_by: str = "local") -> Job | None:
+def replayed(
+    conn: Connection, body: Mapping[str, Any], idempotency_key: str | None, *, created_by: str = "local"
+) -> Job | None:
     """The job that this very request made before: it is the answer, even where its references would no longer do."""
     if idempotency_key is None:
         return None

@@ -28,7 +28,12 @@ def serve(database_url: str, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator
     with ExitStack() as stack:
 
         def start(**settings: Any) -> TestClient:
-            given = {"state_dir": tmp_path, "database_url": database_url, "broker_url": valkey.url, "rescue_every_s": 60}
+            given: dict[str, Any] = {
+                "state_dir": tmp_path,
+                "database_url": database_url,
+                "broker_url": valkey.url,
+                "rescue_every_s": 60,
+            }
             app = create_app(Settings(_env_file=None, **(given | settings)))
             return stack.enter_context(TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False))
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-from httpx import Response
+
+class Response(Protocol):
+    """Of the test client, whichever HTTP library is under it."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    def json(self) -> Any: ...
 
 
 def problem(response: Response, status: int, field: str | None = None, says: str = "") -> dict[str, Any]:
@@ -14,7 +25,8 @@ def problem(response: Response, status: int, field: str | None = None, says: str
     document: dict[str, Any] = response.json()
     assert {"type", "title", "status", "detail"} <= document.keys()
     assert document["status"] == status
-    assert document["title"] and document["detail"]
+    assert document["title"]
+    assert document["detail"]
     text = document["detail"]
     if field is not None:
         messages = {entry["field"]: entry["message"] for entry in document["errors"]}

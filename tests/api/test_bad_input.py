@@ -319,10 +319,10 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(shared: TestClient, pat
     problem(shared.get(path), 422, field, says)
 
 
-@pytest.mark.parametrize("key", ["k" * 256, "two words", "tab\there", "schlüssel".encode("latin-1"), ""])
-def test_an_idempotency_key_that_is_none_is_refused(shared: TestClient, shared_conn: Connection, key: str | bytes) -> None:
+@pytest.mark.parametrize("key", ["k" * 256, "two words", "tab\there", "schlüssel", ""])
+def test_an_idempotency_key_that_is_none_is_refused(shared: TestClient, shared_conn: Connection, key: str) -> None:
     before = count(shared_conn)
-    problem(shared.post("/v1/jobs", json=NOOP, headers={"Idempotency-Key": key}), 422, "idempotency-key")
+    problem(shared.post("/v1/jobs", json=NOOP, headers=[(b"Idempotency-Key", key.encode("latin-1"))]), 422, "idempotency-key")
     assert count(shared_conn) == before
 
 
@@ -340,12 +340,8 @@ def test_loopback_by_any_of_its_names_is_served(shared: TestClient, host: str) -
 
 def test_with_an_api_key_every_request_must_carry_it_and_health_stays_open(serve: Serve) -> None:
     client = serve(api_key="sesame")
-    for headers in (
-        {},
-        {"Authorization": "Bearer wrong"},
-        {"Authorization": "sesame"},
-        {"Authorization": "Bearer sésame".encode()},
-    ):
+    for given in (None, "Bearer wrong", "sesame", "bearer sesame", "Bearer sésame", "Bearer sesame2"):
+        headers = [(b"Authorization", given.encode())] if given else []
         for path in ("/v1/jobs", "/v1/kinds", "/v1/experiments", f"/api/job/{NOBODY}/status", "/v1/jobs/malformed"):
             answer = client.get(path, headers=headers)
             problem(answer, 401, says="GOLDSMITH_API_KEY")

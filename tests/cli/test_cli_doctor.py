@@ -47,9 +47,7 @@ def test_the_table_says_the_same(goldsmith: Goldsmith) -> None:
         assert word in result.stdout
 
 
-def test_a_busy_port_is_a_problem_that_names_process_and_setting(
-    goldsmith: Goldsmith, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_busy_port_is_a_problem_that_names_process_and_setting(goldsmith: Goldsmith, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         monkeypatch.setenv("GOLDSMITH_VALKEY_PORT", str(port))
