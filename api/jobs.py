@@ -163,15 +163,14 @@ def cancel_job(job_id: UUID, state: StateDep) -> Job:
 @router.post("/{job_id}/retry", responses=MISSING | {409: PROBLEM}, status_code=202)
 async def retry_job(job_id: UUID, state: StateDep) -> Job:
     """Queue a failed or cancelled job again; its failures are counted anew."""
-    told, job = await _in_thread(state, _retry, job_id)
-    state.publish_soon([told])
-    result: Job = job
-    return result
+    job: Job = await _in_thread(state, _retry, job_id)
+    state.publish_soon(jobs.told(job))
+    return job
 
 
-def _retry(state: State, job_id: UUID) -> tuple[jobs.Told, Job]:
+def _retry(state: State, job_id: UUID) -> Job:
     with state.database.connection() as conn:
-        return jobs.retry(conn, job_id), jobs.get(conn, job_id)
+        return jobs.retry(conn, job_id)
 
 
 @router.get("/{job_id}/artifacts", responses=MISSING)

@@ -177,14 +177,19 @@ SELECT id, status FROM job
 
 RETRY = """
 WITH job AS (
-    UPDATE jobs SET status = 'queued', failures = 0, error = NULL, result = NULL, progress = 0, message = '',
-        completed_at = NULL, cancel_requested_at = NULL, run_at = NULL, blocked_by = NULL, published_at = now(), seq = seq + 1
-    WHERE id = %(id)s AND status IN ('failed', 'cancelled')
-    RETURNING *
+    UPDATE jobs SET status = again.status, failures = 0, error = NULL, result = NULL, progress = 0, message = '',
+        completed_at = NULL, cancel_requested_at = NULL, run_at = NULL, blocked_by = NULL, seq = seq + 1,
+        published_at = CASE WHEN again.status = 'queued' THEN now() END
+    FROM (SELECT CASE WHEN EXISTS (
+        SELECT 1 FROM job_dependencies d JOIN jobs p ON p.id = d.parent_id WHERE d.job_id = %(id)s AND p.status <> 'completed'
+    ) THEN 'waiting' ELSE 'queued' END AS status) AS again
+    WHERE id = %(id)s AND jobs.status IN ('failed', 'cancelled')
+    RETURNING jobs.*
 ), event AS (
-    INSERT INTO job_events (job_id, seq, attempt, event, data) SELECT id, seq, attempt, 'retried', '{}' FROM job
+    INSERT INTO job_events (job_id, seq, attempt, event, data)
+    SELECT id, seq, attempt, 'retried', jsonb_build_object('status', status) FROM job
 )
-SELECT id, kind, queue, priority FROM job
+SELECT * FROM job
 """
 
 LOST = """
@@ -472,13 +477,13 @@ def cancel(conn: Connection, job_id: UUID) -> Job:
     return job
 
 
-def retry(conn: Connection, job_id: UUID) -> Told:
-    """Queue a failed or cancelled job again, its failures counted anew."""
+def retry(conn: Connection, job_id: UUID) -> Job:
+    """Put a failed or cancelled job back, its failures counted anew; it waits while a parent has not completed."""
     row = conn.execute(RETRY, {"id": job_id}).fetchone()
     if row is None:
         job = get(conn, job_id)
         raise Conflict(f"job {job_id} is {job.status}; only failed and cancelled jobs can be retried", job_status=job.status)
-    return Told(**row)
+    return Job.model_validate(row)
 
 
 def rescue(conn: Connection, *, lease_s: float) -> list[UUID]:

@@ -24,7 +24,11 @@ def _mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[st
 
 
 def configure(level: str = "info", **bound: Any) -> None:
-    """Set up this process's log; `bound` (process name, worker name) goes into every line."""
+    """Set up this process's log; `bound` (process name, worker name) goes into every line.
+
+    All lines leave through the standard library's handler: it does not raise when a line cannot be written (a full disk, a
+    closed pipe), so no job fails for its log.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -33,9 +37,9 @@ def configure(level: str = "info", **bound: Any) -> None:
         _mask,
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(

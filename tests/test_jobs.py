@@ -131,6 +131,20 @@ def test_cancelling_twice_is_a_no_op_and_retry_starts_anew(conn: Connection) -> 
         jobs.retry(conn, job.id)
 
 
+def test_a_retried_child_waits_for_its_retried_parent(conn: Connection) -> None:
+    parent, _ = jobs.submit(conn, new())
+    child, _ = jobs.submit(conn, new(parents=[parent.id]))
+    jobs.claim(conn, parent.id, worker="a", gpu_id=None)
+    jobs.finish(conn, parent.id, 1, Outcome("failed", message="Error: no"))
+    assert jobs.get(conn, child.id).status == "failed"
+
+    assert jobs.retry(conn, parent.id).status == "queued"
+    assert jobs.retry(conn, child.id).status == "waiting"
+    jobs.claim(conn, parent.id, worker="a", gpu_id=None)
+    jobs.finish(conn, parent.id, 2, Outcome("completed", result={}))
+    assert jobs.get(conn, child.id).status == "queued"
+
+
 def test_a_lost_job_goes_back_and_ends_failed_after_its_last_attempt(conn: Connection) -> None:
     job, _ = jobs.submit(conn, new(max_attempts=2))
     for attempt in (1, 2):

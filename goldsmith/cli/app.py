@@ -18,8 +18,7 @@ from goldsmith import logging, migrate
 from goldsmith.cli import demo, doctor, jobs
 from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.processes import NAMES, command
-from goldsmith.cli.stack import Stack, StackError, bring_down, running, stack_file, urls
-from goldsmith.client import Client
+from goldsmith.cli.stack import Stack, StackError, bring_down, connect, running, stack_file, urls
 from goldsmith.settings import Settings, get_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Distil a large teacher into small students, job by job.")
@@ -145,7 +144,8 @@ def run(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}")]
     if name not in NAMES:
         errors.print(f"{name!r} is no process; one of: {', '.join(NAMES)}", style="red", markup=False)
         raise typer.Exit(2)
-    arguments = command(name, get_settings())
+    with said_plainly():
+        arguments = command(name, get_settings())
     os.execv(arguments[0], arguments)  # noqa: S606  no shell is wanted
 
 
@@ -168,7 +168,7 @@ def serve() -> None:
 @app.command()
 def kinds(as_json: Json = False) -> None:
     """List the kinds of jobs; --json has their schemas."""
-    with said_plainly(as_json), Client() as client:
+    with said_plainly(as_json), connect() as client:
         found = client.kinds()
         if as_json:
             print_json(found)

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 
 from goldsmith.cli.output import INTERRUPTED, console, errors, print_json
-from goldsmith.cli.stack import StackError, bring_down, running, urls
+from goldsmith.cli.stack import StackError, bring_down, connect, running, urls
 from goldsmith.client import Client, Job, JobFailed, JobHandle
 from goldsmith.settings import Settings, get_settings
 
@@ -104,7 +104,7 @@ def play(*, start: Callable[..., None], keep_up: bool, as_json: bool) -> None:
     """Run it all; raises `StepFailed` or `StackError`. Ctrl-C stops the jobs and the stack."""
     began = time.monotonic()
     os.environ.setdefault("GOLDSMITH_IMPORT_ROOTS", str(ROOT / "examples"))
-    if "ANTHROPIC_API_KEY" in os.environ:
+    if Settings().anthropic_api_key is not None:
         os.environ.setdefault("GOLDSMITH_ALLOW_PROVIDERS", "anthropic")  # the recorded workshop is fictional
     get_settings.cache_clear()
     settings = get_settings()
@@ -130,7 +130,7 @@ def play(*, start: Callable[..., None], keep_up: bool, as_json: bool) -> None:
             TextColumn("{task.fields[message]}"),
         )
         with (
-            Client(urls(settings)["api"], api_key=_key(settings)) as client,
+            connect(urls(settings)["api"]) as client,
             Progress(*columns, console=errors, disable=as_json, refresh_per_second=4) as bars,
         ):
             show = Show(client, bars)
@@ -354,10 +354,6 @@ def _conclude(
     console.print(table)
     console.print(f"“{answer['user_input']}” as {answer['config_id']}: [italic]{answer['output_text']}[/]")
     console.print(f"API docs {urls(settings)['docs']} · Flower {urls(settings)['flower']} · `make down` stops everything")
-
-
-def _key(settings: Settings) -> str | None:
-    return settings.api_key.get_secret_value() if settings.api_key else None
 
 
 def _cancel(handle: JobHandle) -> None:

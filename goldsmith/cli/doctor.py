@@ -15,7 +15,7 @@ import psycopg
 import redis
 
 from goldsmith import migrate
-from goldsmith.cli.stack import port_user, read_stack, running
+from goldsmith.cli.stack import port_user, read_stack, stack_pids
 from goldsmith.gpu import visible_devices
 from goldsmith.queue import Queue
 from goldsmith.settings import Settings
@@ -91,7 +91,7 @@ def _packages() -> list[Check]:
 
 
 def _ports(settings: Settings) -> list[Check]:
-    up = running(settings)
+    own = stack_pids(settings)
     wanted = {"PORT": settings.port, "FLOWER_PORT": settings.flower_port, "SERVE_PORT": settings.serve_port}
     wanted |= {
         "POSTGRES_PORT": settings.postgres_port,
@@ -101,7 +101,7 @@ def _ports(settings: Settings) -> list[Check]:
     checks = []
     for name, port in wanted.items():
         user = port_user(port)
-        if user and not up:
+        if user and user.pid not in own:
             checks.append(
                 Check(f"port {port}", "problem", f"taken by {user}", f"stop it, or choose another with GOLDSMITH_{name}=…")
             )

@@ -11,7 +11,8 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from goldsmith.cli.output import WRONG_INPUT, Json, console, errors, print_json, print_table, said_plainly
-from goldsmith.client import Client, Job, JobHandle
+from goldsmith.cli.stack import connect
+from goldsmith.client import Job, JobHandle
 
 app = typer.Typer(no_args_is_help=True, help="Submit, list, show, watch and cancel jobs.")
 
@@ -30,7 +31,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Put a job into the queue: `goldsmith jobs submit train dataset=dataset:gold@1 name=workshop --wait`."""
-    with said_plainly(as_json), Client() as client:
+    with said_plainly(as_json), connect() as client:
         config = {**_from_file(file), **_from_values(values or []), "kind": kind}
         _check_sendable(config)
         handle = client.submit(config, idempotency_key=key)
@@ -84,7 +85,7 @@ def list_jobs(
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
-    with said_plainly(as_json), Client() as client:
+    with said_plainly(as_json), connect() as client:
         found = [
             job for job, _ in zip(client.list(kind=kind, status=status, limit=min(limit, 500)), range(limit), strict=False)
         ]
@@ -101,7 +102,7 @@ def list_jobs(
 @app.command()
 def show(job_id: JobId, as_json: Json = False) -> None:
     """Everything about one job: config, result or error, events, artifacts."""
-    with said_plainly(as_json), Client() as client:
+    with said_plainly(as_json), connect() as client:
         job, events, artifacts = client.get(job_id), list(client.events(job_id)), client.artifacts(job_id)
         if as_json:
             print_json(job.model_dump(mode="json") | {"events": events, "artifacts": artifacts})
@@ -120,7 +121,7 @@ def show(job_id: JobId, as_json: Json = False) -> None:
 @app.command()
 def watch(job_id: JobId, as_json: Json = False) -> None:
     """Follow a job to its end with a progress bar; Ctrl-C leaves it running."""
-    with said_plainly(as_json), Client() as client:
+    with said_plainly(as_json), connect() as client:
         handle = client.handle(job_id)
         _wait(handle, quiet=as_json)
         _show(handle.job, as_json)
@@ -129,7 +130,7 @@ def watch(job_id: JobId, as_json: Json = False) -> None:
 @app.command()
 def cancel(job_id: JobId, as_json: Json = False) -> None:
     """Cancel a job; a running one is asked to stop."""
-    with said_plainly(as_json), Client() as client:
+    with said_plainly(as_json), connect() as client:
         job = client.cancel(job_id)
         if as_json:
             print_json(job.model_dump(mode="json"))

@@ -19,11 +19,12 @@ import psutil
 
 from goldsmith import migrate
 from goldsmith.cli.processes import command
+from goldsmith.client import Client
 from goldsmith.embedded.postgres import EmbeddedPostgres
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.errors import GoldsmithError
 from goldsmith.gpu import visible_devices
-from goldsmith.settings import Settings
+from goldsmith.settings import Settings, get_settings
 
 RESTARTS = 5  # a process that dies more often than this within RESTART_WINDOW_S stops the stack
 RESTART_WINDOW_S = 120.0
@@ -222,6 +223,13 @@ class Stack:
 # -- looking at a stack from outside
 
 
+def connect(url: str | None = None) -> Client:
+    """A client of the server at `url`, or that GOLDSMITH_URL names, or of this machine's own stack."""
+    settings = get_settings()
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    return Client(url or os.environ.get("GOLDSMITH_URL") or urls(settings)["api"], api_key=key)
+
+
 def stack_file(settings: Settings) -> Path:
     return settings.state_dir / "stack.json"
 
@@ -265,6 +273,19 @@ def leftovers(settings: Settings) -> list[psutil.Process]:
     return [process for entry in (record or {}).get("processes", []) if (process := _alive(entry))]
 
 
+def stack_pids(settings: Settings) -> set[int]:
+    """The processes of the stack that is up, children too."""
+    members = leftovers(settings)
+    return {process.pid for member in members for process in (member, *_children(member))}
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
 def bring_down(settings: Settings, seconds: float) -> list[str]:
     """Stop the stack, whoever started it, and whatever it left; returns the names of what was ended by force."""
     record = read_stack(settings)
@@ -278,8 +299,9 @@ def bring_down(settings: Settings, seconds: float) -> list[str]:
         except psutil.TimeoutExpired:
             owner.kill()
     forced = []
+    names = {entry["pid"]: entry["name"] for entry in record["processes"]}
     for process in leftovers(settings):
-        forced.append(f"{process.name()} ({process.pid})")
+        forced.append(f"{names[process.pid]} (pid {process.pid})")
         process.terminate()
     _, stubborn = psutil.wait_procs(leftovers(settings), timeout=settings.grace_s + 5)
     for process in stubborn:
@@ -288,22 +310,33 @@ def bring_down(settings: Settings, seconds: float) -> list[str]:
     return forced
 
 
-def port_user(port: int) -> str | None:
-    """Who listens on the port ("name (pid)"), or None when nobody does."""
+@dataclass(frozen=True)
+class PortUser:
+    """Who listens on a port; without a pid where the system does not say."""
+
+    words: str
+    pid: int | None = None
+
+    def __str__(self) -> str:
+        return self.words if self.pid is None else f"{self.words} (pid {self.pid})"
+
+
+def port_user(port: int) -> PortUser | None:
+    """Who listens on the port, or None when nobody does."""
     for connection in _listeners():
         if connection.laddr.port == port:
             if connection.pid is None:
-                return "another user's process"
+                return PortUser("another user's process")
             try:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                return PortUser(psutil.Process(connection.pid).name(), connection.pid)
             except psutil.NoSuchProcess:
-                return "a process that is just ending"
+                return PortUser("a process that is just ending")
     with socket.socket() as probe:  # a process that we may not see holds it all the same
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            return f"a process that cannot be seen ({error.strerror})"
+            return PortUser(f"a process that cannot be seen ({error.strerror})")
     return None
 
 

