@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -142,7 +141,7 @@ def test_down_ends_what_a_killed_stack_left(goldsmith: Goldsmith, sleeper: subpr
     result = goldsmith("down", "--json")
 
     assert result.exit_code == OK
-    assert json.loads(result.stdout) == {"was_up": True, "ended_by_force": [f"sleeper (pid {sleeper.pid})"]}
+    assert json.loads(result.stdout) == {"was_up": True, "ended_by_force": [f"worker-io (pid {sleeper.pid})"]}
     sleeper.wait(10)  # it is gone; its exit code went to whoever reaped it first
     assert not stack_file(settings).exists()
 
