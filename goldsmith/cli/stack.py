@@ -281,9 +281,10 @@ def stack_pids(settings: Settings) -> set[int]:
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
     try:
-        return process.children(recursive=True)
+        found: list[psutil.Process] = process.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+    return found
 
 
 def bring_down(settings: Settings, seconds: float) -> list[str]:
