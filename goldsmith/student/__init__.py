@@ -5,7 +5,7 @@ Importing this loads nothing heavy; torch and transformers come with the first c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Conversation = Sequence[Mapping[str, str]]
 """Turns of `{"role": "system" | "user" | "assistant", "content": ...}`."""
+
+Told = Callable[[float], None]
+"""Hears which share of the work is done, 0 to 1; what it raises ends the work."""
 
 
 class Student(Protocol):
@@ -44,15 +47,21 @@ class Student(Protocol):
         """
 
     def generate(
-        self, conversations: Sequence[Conversation], max_new_tokens: int, *, temperature: float = 0.0, seed: int | None = None
+        self,
+        conversations: Sequence[Conversation],
+        max_new_tokens: int,
+        *,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        told: Told | None = None,
     ) -> list[str]:
         """The next assistant turn of each conversation, in their order, without special tokens.
 
         Greedy at temperature 0; otherwise sampled, reproducibly when `seed` is given. An answer ends at the end-of-turn token
-        or after `max_new_tokens`.
+        or after `max_new_tokens`. `told` hears after every token which share (0 to 1) of the work is done at least.
         """
 
-    def nll(self, conversations: Sequence[Conversation]) -> list[tuple[float, int]]:
+    def nll(self, conversations: Sequence[Conversation], told: Told | None = None) -> list[tuple[float, int]]:
         """Per conversation: the summed negative log-likelihood (nats) of the assistant's tokens, closing token included, and
         their number. Perplexity is `exp(sum / number)`."""
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria
 from transformers.utils import logging as transformers_logging
 
 from goldsmith.adapters import AdapterVersion
 from goldsmith.errors import InvalidInput, ReferenceNotUsable
-from goldsmith.student import Conversation
+from goldsmith.student import Conversation, Told
 from goldsmith.student.base import prepare
 from goldsmith.student.conversation import IGNORED, Tokens, prompt_ids, tokenize
 
@@ -84,13 +84,19 @@ class LocalStudent:
         self._loaded[adapter.ref] = name
 
     def generate(
-        self, conversations: Sequence[Conversation], max_new_tokens: int, *, temperature: float = 0.0, seed: int | None = None
+        self,
+        conversations: Sequence[Conversation],
+        max_new_tokens: int,
+        *,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        told: Told | None = None,
     ) -> list[str]:
         if seed is not None:
             torch.manual_seed(seed)
         prompts = [prompt_ids(self.tokenizer, messages) for messages in conversations]
         answers = [""] * len(prompts)
-        for batch in by_length([len(ids) for ids in prompts], ANSWERED_AT_ONCE):
+        for done, batch in _counted(by_length([len(ids) for ids in prompts], ANSWERED_AT_ONCE)):
             ids, mask = _padded([prompts[index] for index in batch], self.tokenizer.pad_token_id)
             with torch.inference_mode():
                 out = self.model.generate(
@@ -99,6 +105,9 @@ class LocalStudent:
                     max_new_tokens=max_new_tokens,
                     eos_token_id=self.tokenizer.eos_token_id,
                     pad_token_id=self.tokenizer.pad_token_id,
+                    stopping_criteria=[_Tell(told, ids.shape[1], max_new_tokens, done, len(batch), len(prompts))]
+                    if told
+                    else None,
                     **(
                         {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {"do_sample": False}
                     ),
@@ -108,8 +117,21 @@ class LocalStudent:
                 answers[index] = text.strip()
         return answers
 
-    def nll(self, conversations: Sequence[Conversation]) -> list[tuple[float, int]]:
-        return likelihood(self.model, [tokenize(self.tokenizer, messages) for messages in conversations])
+    def nll(self, conversations: Sequence[Conversation], told: Told | None = None) -> list[tuple[float, int]]:
+        return likelihood(self.model, [tokenize(self.tokenizer, messages) for messages in conversations], told)
+
+
+class _Tell(StoppingCriteria):
+    """Stops nothing; tells after every token how far a batch of answers is."""
+
+    def __init__(self, told: Told, width: int, longest: int, done: int, rows: int, total: int) -> None:
+        self._told, self._width, self._longest = told, width, longest
+        self._done, self._rows, self._total = done, rows, total
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        written = (input_ids.shape[1] - self._width) / self._longest
+        self._told((self._done + self._rows * written) / self._total)
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
 def use_free_cores() -> None:
@@ -122,14 +144,16 @@ def use_free_cores() -> None:
         torch.set_num_threads(cores or 1)
 
 
-def likelihood(model: Any, rows: Sequence[Tokens]) -> list[tuple[float, int]]:
+def likelihood(model: Any, rows: Sequence[Tokens], told: Told | None = None) -> list[tuple[float, int]]:
     """`Student.nll` of any causal language model.
 
     The head, a fifth of the work on a small model, is computed only for positions that have a label in some row of the batch.
     """
     results = [(0.0, 0)] * len(rows)
     model.eval()
-    for batch in by_length([len(row.input_ids) for row in rows], SCORED_AT_ONCE):
+    for done, batch in _counted(by_length([len(row.input_ids) for row in rows], SCORED_AT_ONCE)):
+        if told:
+            told(done / len(rows))
         ids, mask = _padded([rows[index].input_ids for index in batch], 0)
         labels, _ = _padded([rows[index].labels for index in batch], IGNORED)
         asked = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
@@ -155,6 +179,14 @@ def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     for start in range(0, len(order), size):
         yield order[start : start + size]
+
+
+def _counted(batches: Iterator[list[int]]) -> Iterator[tuple[int, list[int]]]:
+    """Each batch with the number of rows before it."""
+    done = 0
+    for batch in batches:
+        yield done, batch
+        done += len(batch)
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,11 +16,11 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from goldsmith.adapters import AdapterVersion
-from goldsmith.errors import InvalidInput, ReferenceNotUsable
+from goldsmith.errors import InvalidInput, JobCancelled, ReferenceNotUsable
 from goldsmith.storage import sha256_file
 from goldsmith.student import base, load_student
 from goldsmith.student.conversation import IGNORED, prompt_ids, tokenize
-from goldsmith.student.local import LocalStudent, likelihood
+from goldsmith.student.local import ANSWERED_AT_ONCE, SCORED_AT_ONCE, LocalStudent, likelihood
 from tests.tiny import TEMPLATE, answer, gold, make_model, prompt
 
 
@@ -131,6 +131,25 @@ class TestGenerate:
         together = student.generate(prompts, 12)
 
         assert together == [student.generate([one], 12)[0] for one in prompts]
+
+    def test_the_share_that_is_done_is_told_and_rises(self, student: LocalStudent) -> None:
+        prompts = [conversation("fox")[:1]] * (ANSWERED_AT_ONCE + 1)  # two batches
+        shares: list[float] = []
+
+        student.generate(prompts, 4, told=shares.append)
+        scored: list[float] = []
+        student.nll([conversation("fox")] * (SCORED_AT_ONCE + 1), scored.append)
+
+        assert shares == sorted(shares)
+        assert 0 < shares[0] < shares[-1] <= 1
+        assert scored == [0, SCORED_AT_ONCE / (SCORED_AT_ONCE + 1)]
+
+    def test_what_is_told_may_end_the_work(self, student: LocalStudent) -> None:
+        def stop(share: float) -> None:
+            raise JobCancelled(f"at {share}")
+
+        with pytest.raises(JobCancelled):
+            student.generate([conversation("fox")[:1]], 12, told=stop)
 
     def test_sampling_repeats_with_its_seed(self, student: LocalStudent) -> None:
         prompts = [conversation("fox")[:1]]

@@ -18,7 +18,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from goldsmith.context import JobContext
 from goldsmith.kinds.train.schema import TrainConfig
-from goldsmith.student import Student
+from goldsmith.student import Student, Told
 from goldsmith.student.conversation import Tokens
 from goldsmith.student.local import likelihood
 
@@ -57,9 +57,9 @@ def fit(model: Any, student: Student, rows: Sequence[Tokens], config: TrainConfi
     )
 
 
-def heldout_loss(model: Any, rows: Sequence[Tokens]) -> float:
+def heldout_loss(model: Any, rows: Sequence[Tokens], told: Told | None = None) -> float:
     """Nats per token of the answers, over all rows."""
-    parts = likelihood(model, rows)
+    parts = likelihood(model, rows, told)
     return sum(loss for loss, _ in parts) / sum(number for _, number in parts)
 
 

@@ -34,11 +34,11 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     data = rows.tokenized(student.tokenizer, splits, config.max_length)
     model = backends.adapted(backend, student, config)
 
-    ctx.progress(5, f"measuring {len(data.heldout)} held-out answers before training")
-    before = heldout_loss(model, data.heldout)
+    measuring = f"measuring {len(data.heldout)} held-out answers"
+    before = heldout_loss(model, data.heldout, lambda share: ctx.progress(4 + share, f"{measuring} before training"))
     fitted = fit(model, student, data.train, config, ctx)
-    ctx.progress(91, "measuring the held-out answers after training", heldout_loss_before=before)
-    after = heldout_loss(model, data.heldout)
+    ctx.progress(91, f"{measuring} after training", heldout_loss_before=before)
+    after = heldout_loss(model, data.heldout, lambda share: ctx.progress(91 + 4 * share, f"{measuring} after training"))
 
     numbers = {
         "dataset": dataset.ref,

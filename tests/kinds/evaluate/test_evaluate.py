@@ -22,6 +22,7 @@ from goldsmith.kinds.evaluate.run import run
 from goldsmith.kinds.evaluate.schema import EvaluateConfig, EvaluateResult
 from goldsmith.kinds.train.run import run as train
 from goldsmith.kinds.train.schema import TrainConfig
+from goldsmith.student import Told
 from tests.fakes import FakeContext
 from tests.tiny import gold, make_model, student_factory
 
@@ -56,11 +57,13 @@ class ScriptedStudent:
     def use(self, adapter: AdapterVersion | None) -> None:
         self.in_use = adapter.name if adapter else None
 
-    def generate(self, conversations: Sequence[Sequence[Mapping[str, str]]], max_new_tokens: int) -> list[str]:
+    def generate(self, conversations: Sequence[Sequence[Mapping[str, str]]], max_new_tokens: int, *, told: Told) -> list[str]:
+        told(0.5)
         assert all(turns[-1]["role"] == "user" for turns in conversations)
         return [self.scripts[self.in_use](turns[-1]["content"].split()[-1]) for turns in conversations]
 
-    def nll(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[tuple[float, int]]:
+    def nll(self, conversations: Sequence[Sequence[Mapping[str, str]]], told: Told) -> list[tuple[float, int]]:
+        told(0.5)
         assert all(turns[-1]["role"] == "assistant" for turns in conversations)
         return [(20.0 if self.in_use is None else 10.0, 10) for _ in conversations]
 
