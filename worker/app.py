@@ -21,6 +21,10 @@ from worker.supervisor import Supervisor
 log = structlog.get_logger()
 
 
+class RunFailed(Exception):
+    """So that Flower shows it; the job's row has the cause."""
+
+
 def make_app(settings: Settings, queue_name: str) -> Celery:
     """A worker's Celery app with its supervisor and rescue thread; `gpu` workers must see exactly one device."""
     gpu_id = device_id(settings.gpu_id) if queue_name == "gpu" else None
@@ -32,9 +36,10 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
     supervisor = Supervisor(database, queue, settings, worker=name, gpu_id=gpu_id)
     rescue = RescueThread(database, queue, lease_s=settings.lease_s, every_s=settings.rescue_every_s)
 
-    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    @app.task(name=TASK, throws=(RunFailed,))  # type: ignore[untyped-decorator]
     def run(job_id: str) -> None:
-        supervisor.run(UUID(job_id))
+        if supervisor.run(UUID(job_id)) == "failed":
+            raise RunFailed(f"goldsmith jobs show {job_id}")
 
     @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
     def start(**_: Any) -> None:

@@ -26,6 +26,7 @@ from goldsmith import jobs
 from goldsmith.db import Database
 from goldsmith.errors import FencedOut, GoldsmithError
 from goldsmith.gpu import DeviceLock
+from goldsmith.job import Status
 from goldsmith.jobs import Claimed, Outcome
 from goldsmith.kinds.registry import kinds, load_run, parse_config
 from goldsmith.queue import Queue
@@ -53,23 +54,23 @@ class Supervisor:
         """The worker is going: runs are asked to checkpoint and leave, and are put back uncounted."""
         self._stopping.set()
 
-    def run(self, job_id: UUID) -> None:
-        """Claim the job and see it through; returns when its end is written. A job that is not to be had is no error."""
+    def run(self, job_id: UUID) -> Status | None:
+        """Claim the job and see it through; returns the status that its end left. None: it was not to be had, or was given up."""
         if self._stopping.is_set():
-            return  # rescue tells another worker
+            return None  # rescue tells another worker
         with self._database.connection() as conn:
             job = jobs.claim(conn, job_id, worker=self._worker, gpu_id=self._gpu_id)
         if job is None:
-            return
+            return None
         structlog.contextvars.bind_contextvars(job_id=str(job.id), kind=job.kind, attempt=job.attempt)
         log.info("started")
         try:
             outcome = self._supervise(job)
         except Exception as error:
             outcome = of_exception(error, job.failures)
-        if outcome is not None:
-            self._finish(job, outcome)
+        status = self._finish(job, outcome) if outcome is not None else None
         structlog.contextvars.unbind_contextvars("job_id", "kind", "attempt")
+        return status
 
     def _supervise(self, job: Claimed) -> Outcome | None:
         if job.kind not in kinds():
@@ -191,7 +192,7 @@ class Supervisor:
                 return Outcome("failed", error=error, message=f"Error: {detail}")
         return None
 
-    def _finish(self, job: Claimed, outcome: Outcome) -> None:
+    def _finish(self, job: Claimed, outcome: Outcome) -> Status | None:
         """Write the end, however long the database is away: the work is done and only this says so."""
         while True:
             try:
@@ -203,10 +204,10 @@ class Supervisor:
                             redis.RedisError, psycopg.Error
                         ):  # what it does not hear now, rescue tells within seconds
                             tell_untold(conn, self._queue)
-                return
+                return ended.status
             except FencedOut:
                 log.warning("ended too late: the attempt had been given up")
-                return
+                return None
             except psycopg.errors.DataError as error:
                 detail = f"its result cannot be stored: {str(error).splitlines()[0]}"
                 problem: dict[str, Any] = {"type": "about:blank", "title": "Result not storable", "detail": detail}
