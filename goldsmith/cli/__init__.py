@@ -13,5 +13,7 @@ def main() -> None:
     try:
         from goldsmith.cli.app import app
     except ModuleNotFoundError as error:
-        sys.exit(f"the command line needs the server's packages ({error.name} is missing): in the checkout, pip install '.[core]', or make setup")
+        sys.exit(
+            f"the command line needs the server's packages ({error.name} is missing): in the checkout, pip install '.[core]', or make setup"
+        )
     app()
