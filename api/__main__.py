@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 
@@ -17,7 +19,16 @@ try:
     app = create_app(settings)
 except GoldsmithError as error:
     sys.exit(error.detail)
-uvicorn.run(
+
+
+class Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Streams and long-polls end first: uvicorn waits for every open answer before it closes the app."""
+        app.state.goldsmith.wakeups.release()
+        super().handle_exit(sig, frame)
+
+
+config = uvicorn.Config(
     app,
     host=settings.host,
     port=settings.port,
@@ -26,3 +37,5 @@ uvicorn.run(
     timeout_graceful_shutdown=5,
     server_header=False,
 )
+with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it is done
+    Server(config).run()

@@ -134,6 +134,7 @@ def _cancel(state: State, job_id: UUID) -> bool:
         if conn.execute(jobs.DEVSERVER_STATUS, {"id": job_id}).fetchone() is None:
             return False
         jobs.cancel(conn, job_id)
+    state.database.changed(job_id)
     return True
 
 

@@ -13,9 +13,10 @@ from pydantic import AwareDatetime, BaseModel
 
 from api.body import inline, read_json
 from api.state import State, StateDep
+from api.stream import Event, etag, matches
 from goldsmith import artifacts, jobs, live, submit
 from goldsmith.errors import InvalidInput, NotFound
-from goldsmith.job import Job, Status
+from goldsmith.job import FINAL, Job, Status
 from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.kinds.registry import kinds
 from goldsmith.references import reference_fields
@@ -31,14 +32,6 @@ class JobPage(BaseModel):
     jobs: list[Job]
     next_cursor: str | None
     """Give it as `cursor` for the next page; null on the last."""
-
-
-class Event(BaseModel):
-    seq: int
-    attempt: int
-    event: str
-    data: dict[str, Any]
-    created_at: datetime
 
 
 class EventPage(BaseModel):
@@ -133,31 +126,70 @@ def list_jobs(
     return JobPage(jobs=page[:limit], next_cursor=str(page[limit - 1].id) if len(page) > limit else None)
 
 
-@router.get("/{job_id}", responses=MISSING)
-async def get_job(job_id: UUID, state: StateDep) -> Job:
-    async with state.async_database.connection() as conn:
-        return await jobs.get_async(conn, job_id)
+@router.get(
+    "/{job_id}", responses=MISSING | {304: {"description": "Unchanged since the ETag of If-None-Match"}}, response_model=Job
+)
+async def get_job(
+    job_id: UUID,
+    response: Response,
+    state: StateDep,
+    wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the next change.")] = 0,
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
+) -> Job | Response:
+    """The job as it is; its ETag changes whenever it does (but for `heartbeat_at`).
+
+    With `wait` the answer comes at the next change: after the one that `If-None-Match` names, or from now on. It comes at
+    once when the job has ended, and after `wait` seconds in any case: a 304 when `If-None-Match` still holds.
+    """
+    job = await state.readers.next_change(job_id, if_none_match, wait)
+    headers = {"ETag": etag(job), "Cache-Control": "no-cache"}
+    if if_none_match is not None and matches(if_none_match, etag(job)):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return job
 
 
-@router.get("/{job_id}/events", responses=MISSING)
-def get_events(
+@router.get(
+    "/{job_id}/events",
+    responses=MISSING
+    | {
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "The stream has ended: the job has, and there is no event after the last one seen"},
+    },
+    response_model=EventPage,
+)
+async def get_events(
     job_id: UUID,
     state: StateDep,
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
-) -> EventPage:
-    """What happened, in order; ask again with `after` = the `next_after` of the last page."""
-    with state.database.connection() as conn:
-        job = jobs.get(conn, job_id)
-        found = [Event.model_validate(row) for row in jobs.events(conn, job_id, after=after, limit=limit)]
-    return EventPage(events=found, next_after=found[-1].seq if found else after, status=job.status)
+    accept: Annotated[str, Header()] = "",
+    last_event_id: Annotated[int | None, Header(ge=0, le=2**62, description="Of a stream: wins over `after`.")] = None,
+) -> EventPage | Response:
+    """What happened, in order; ask again with `after` = the `next_after` of the last page.
+
+    With `Accept: text/event-stream` it is a stream of server-sent events: `id` is the `seq`, `event` the name, `data` the
+    event as JSON. It ends with the job's final event and resumes after `Last-Event-ID`; the stream of a job that was
+    retried goes on. A comment every 15 seconds keeps it open.
+    """
+    streamed = "text/event-stream" in accept.lower()
+    if streamed and last_event_id is not None:
+        after = last_event_id
+    async with state.async_database.connection() as conn:
+        status, rows = await jobs.events_async(conn, job_id, after=after, limit=1 if streamed else limit)
+    if streamed:
+        return Response(status_code=204) if status in FINAL and not rows else state.readers.stream(job_id, after)
+    found = [Event.model_validate(row) for row in rows]
+    return EventPage(events=found, next_after=found[-1].seq if found else after, status=status)
 
 
 @router.post("/{job_id}/cancel", responses=MISSING | {409: PROBLEM}, status_code=202)
 def cancel_job(job_id: UUID, state: StateDep) -> Job:
     """What has not started is cancelled at once; what runs is asked to stop. Cancelling twice is a no-op."""
     with state.database.connection() as conn:
-        return jobs.cancel(conn, job_id)
+        job = jobs.cancel(conn, job_id)
+    state.database.changed(job_id)
+    return job
 
 
 @router.post("/{job_id}/retry", responses=MISSING | {409: PROBLEM}, status_code=202)
@@ -170,7 +202,9 @@ async def retry_job(job_id: UUID, state: StateDep) -> Job:
 
 def _retry(state: State, job_id: UUID) -> Job:
     with state.database.connection() as conn:
-        return jobs.retry(conn, job_id)
+        job = jobs.retry(conn, job_id)
+    state.database.changed(job_id)
+    return job
 
 
 @router.get("/{job_id}/artifacts", responses=MISSING)

@@ -13,6 +13,7 @@ import psycopg
 import structlog
 from fastapi import Depends, Request
 
+from api.stream import Readers
 from goldsmith import jobs
 from goldsmith.db import AsyncDatabase, Database
 from goldsmith.errors import Unauthorized
@@ -21,6 +22,7 @@ from goldsmith.queue import Queue
 from goldsmith.rescue import RescueThread
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
+from goldsmith.wake import Wakeups
 
 log = structlog.get_logger()
 COUNT_EVERY_S = 1.0
@@ -33,6 +35,8 @@ class State:
         self.async_database = AsyncDatabase(settings.database)
         self.queue = Queue(settings.broker)
         self.storage = Storage(settings.state_dir)
+        self.wakeups = Wakeups(settings.database)
+        self.readers = Readers(self.async_database, self.wakeups)
         self.rescue = RescueThread(self.database, self.queue, lease_s=settings.lease_s, every_s=settings.rescue_every_s)
         self._waiting = (-math.inf, 0)
         self._publishing: set[asyncio.Task[None]] = set()
@@ -40,10 +44,12 @@ class State:
     async def open(self) -> None:
         self.database.open()
         await self.async_database.open()
+        self.wakeups.open()
         self.rescue.start()
 
     async def close(self) -> None:
         self.rescue.stop()
+        await self.wakeups.close()
         try:
             await asyncio.gather(*self._publishing)
         finally:

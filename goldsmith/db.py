@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from goldsmith.wake import Notifier
 
 Connection = psycopg.Connection[dict[str, Any]]
 AsyncConnection = psycopg.AsyncConnection[dict[str, Any]]
@@ -29,13 +32,19 @@ class Database:
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url, min_size=1, max_size=size, open=False, kwargs=_OPTIONS, check=ConnectionPool.check_connection, timeout=10
         )
+        self._notifier = Notifier(self.connection)
 
     def open(self) -> Database:
         self._pool.open()
         return self
 
     def close(self) -> None:
+        self._notifier.stop()
         self._pool.close()
+
+    def changed(self, *ids: UUID) -> None:
+        """Wake the readers of these jobs soon; call it after the change has committed."""
+        self._notifier.changed(ids)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

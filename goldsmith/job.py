@@ -27,6 +27,8 @@ class Job(BaseModel):
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     """A problem document (type, title, detail, …) when failed."""
+    seq: int
+    """Rises with every change; the number of its newest event, and its ETag."""
     attempt: int
     failures: int
     max_attempts: int

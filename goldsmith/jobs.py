@@ -216,7 +216,15 @@ SELECT id, gpu_id FROM job
 """
 
 WAKE_DUE = """
-UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = NULL WHERE status = 'scheduled' AND run_at <= now() RETURNING id
+WITH job AS (
+    UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = NULL, seq = seq + 1
+    WHERE status = 'scheduled' AND run_at <= now()
+    RETURNING *
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data)
+    SELECT id, seq, attempt, 'woken', jsonb_build_object('message', message) FROM job
+)
+SELECT id FROM job
 """
 
 # Children of ended parents: all completed → go; one failed or cancelled → fail, with the parent's name.
@@ -245,7 +253,7 @@ SELECT id, status FROM job
 
 # A row waits for a device by name; it is let go, one for each device, when no row runs there.
 UNBLOCK = """
-UPDATE jobs SET blocked_by = NULL, published_at = NULL WHERE id IN (
+UPDATE jobs SET blocked_by = NULL, published_at = NULL, seq = seq + 1 WHERE id IN (
     SELECT DISTINCT ON (blocked_by) id FROM jobs waits
     WHERE status = 'queued' AND blocked_by IS NOT NULL
       AND NOT EXISTS (SELECT 1 FROM jobs runs WHERE runs.status = 'running' AND 'gpu:' || runs.gpu_id = waits.blocked_by)
@@ -270,9 +278,13 @@ WHERE (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(status)s::text IS NULL 
 ORDER BY id DESC LIMIT %(limit)s
 """
 
+# One statement, so that the state is that of just these events: a reader that has the last one knows whether more can come.
 EVENTS = """
-SELECT seq, attempt, event, data, created_at FROM job_events
-WHERE job_id = %(id)s AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
+SELECT job.status, e.seq, e.attempt, e.event, e.data, e.created_at
+FROM jobs job LEFT JOIN LATERAL (
+    SELECT * FROM job_events WHERE job_id = job.id AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
+) e ON true
+WHERE job.id = %(id)s ORDER BY e.seq
 """
 
 DEVSERVER_STATUS = """
@@ -378,9 +390,15 @@ def list_jobs(
     return [Job.model_validate(row) for row in conn.execute(LIST, values).fetchall()]
 
 
-def events(conn: Connection, job_id: UUID, *, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
-    """The job's events after `seq`, in the order in which they were committed."""
-    return conn.execute(EVENTS, {"id": job_id, "after": after, "limit": limit}).fetchall()
+async def events_async(
+    conn: AsyncConnection, job_id: UUID, *, after: int = 0, limit: int = 500
+) -> tuple[Status, list[dict[str, Any]]]:
+    """The job's state, and its events after `after` in the order in which they were committed."""
+    rows = await (await conn.execute(EVENTS, {"id": job_id, "after": after, "limit": limit})).fetchall()
+    if not rows:
+        raise NotFound(f"there is no job {job_id}")
+    status: Status = rows[0]["status"]
+    return status, [row for row in rows if row["seq"] is not None]
 
 
 def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None) -> Claimed | None:
@@ -388,7 +406,9 @@ def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None) ->
     try:
         row = conn.execute(CLAIM, {"id": job_id, "worker": worker, "gpu_id": gpu_id}).fetchone()
     except pg.UniqueViolation:
-        conn.execute("UPDATE jobs SET blocked_by = %s WHERE id = %s AND status = 'queued'", (f"gpu:{gpu_id}", job_id))
+        conn.execute(
+            "UPDATE jobs SET blocked_by = %s, seq = seq + 1 WHERE id = %s AND status = 'queued'", (f"gpu:{gpu_id}", job_id)
+        )
         return None
     return Claimed(**row) if row else None
 

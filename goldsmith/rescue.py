@@ -53,6 +53,7 @@ class RescueThread(threading.Thread):
             try:
                 with self._database.connection() as conn:
                     lost = rescue_once(conn, self._queue, lease_s=self._lease_s)
+                self._database.changed(*lost)
                 for job_id in lost:
                     log.warning("put back a lost job", job_id=str(job_id))
             except (psycopg.OperationalError, psycopg.errors.LockNotAvailable) as error:

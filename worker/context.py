@@ -65,6 +65,7 @@ class RunContext:
             self._last_event = time.monotonic()
             log.warning("progress waits for the database", job_id=str(self.job_id), error=str(error).splitlines()[0])
             return
+        self._database.changed(self.job_id)
         self._last_event, self._pending, self._metrics = time.monotonic(), None, []
         if cancel:
             raise JobCancelled("a cancel was asked for")
@@ -72,6 +73,7 @@ class RunContext:
     def log(self, message: str, **data: Any) -> None:
         with self._database.connection() as conn:
             jobs.log(conn, self.job_id, self.attempt, message, data)
+        self._database.changed(self.job_id)
 
     # -- files
 

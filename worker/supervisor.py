@@ -62,6 +62,7 @@ class Supervisor:
             job = jobs.claim(conn, job_id, worker=self._worker, gpu_id=self._gpu_id)
         if job is None:
             return None
+        self._database.changed(job.id)
         structlog.contextvars.bind_contextvars(job_id=str(job.id), kind=job.kind, attempt=job.attempt)
         log.info("started")
         try:
@@ -198,6 +199,7 @@ class Supervisor:
             try:
                 with self._database.connection() as conn:
                     ended = jobs.finish(conn, job.id, job.attempt, outcome)
+                    self._database.changed(job.id)
                     log.info("ended", status=ended.status)
                     if ended.woke:
                         with suppress(

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from api.app import create_app
+from api.state import State
 from goldsmith import jobs
 from goldsmith.db import Connection, connect
 from goldsmith.embedded.valkey import EmbeddedValkey
@@ -29,6 +30,7 @@ class Api:
     url: str
     database_url: str
     storage: Storage
+    state: State
 
     @contextmanager
     def worker(self, work: Work) -> Iterator[None]:
@@ -75,14 +77,16 @@ def running_api(database_url: str, valkey: EmbeddedValkey, state_dir: Path, **mo
     port = free_port()
     values = {"state_dir": state_dir, "database_url": database_url, "broker_url": valkey.url, "port": port, **more}
     settings = Settings(_env_file=None, **values)  # type: ignore[call-arg,arg-type]
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), host="127.0.0.1", port=port, log_config=None))
+    app = create_app(settings)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive(), "the start of the API")
         assert server.started
-        yield Api(f"http://127.0.0.1:{port}", database_url, Storage(settings.state_dir))
+        yield Api(f"http://127.0.0.1:{port}", database_url, Storage(settings.state_dir), app.state.goldsmith)
     finally:
+        app.state.goldsmith.wakeups.release()
         server.should_exit = True
         thread.join(20)
 
