@@ -9,18 +9,21 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import psycopg
 import structlog
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import catalog, devserver, errors, experiments, health, jobs
-from api.state import State, require_key
+from api import catalog, devserver, errors, experiments, health, jobs, keys
+from api.access import LOOPBACK, KeyRing, authorize, is_open_or_unknown
+from api.state import State
+from goldsmith import db
 from goldsmith.errors import GoldsmithError
+from goldsmith.keys import known
 from goldsmith.settings import Settings
 
 log = structlog.get_logger()
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 
@@ -28,12 +31,19 @@ REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 def create_app(settings: Settings) -> FastAPI:
     """The API. Refuses to listen beyond loopback without a key."""
     if settings.host not in LOOPBACK and settings.api_key is None:
-        raise GoldsmithError(f"GOLDSMITH_HOST is {settings.host}: beyond loopback a key is needed; set GOLDSMITH_API_KEY")
+        _need_a_key(settings)
     state = State(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await state.open()
+        if await is_open_or_unknown(state.keys):
+            log.warning(
+                "no API key: listening on loopback only, and whoever is on this machine may do everything",
+                host=settings.host,
+                port=settings.port,
+                advice="`goldsmith keys create`, or set GOLDSMITH_API_KEY",
+            )
         yield
         await state.close()
 
@@ -43,17 +53,31 @@ def create_app(settings: Settings) -> FastAPI:
         summary="A job queue that distils a large teacher model into small students.",
         lifespan=lifespan,
         separate_input_output_schemas=False,
+        dependencies=[Depends(authorize)],  # of the app, so that no route can be forgotten
     )
     app.state.goldsmith = state
     errors.install(app)
     app.include_router(health.router)
-    for router in (jobs.router, catalog.router, experiments.router, devserver.router):
-        app.include_router(router, dependencies=[Depends(require_key)])
+    for router in (jobs.router, catalog.router, experiments.router, devserver.router, keys.router):
+        app.include_router(router, responses=dict.fromkeys((401, 403), errors.PROBLEM))
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Observe)
-    if settings.api_key is None:  # a page in a browser must not reach it under another name (DNS rebinding)
-        app.add_middleware(LoopbackOnly)
+    app.add_middleware(LoopbackOnly, keys=state.keys)
     return app
+
+
+def _need_a_key(settings: Settings) -> None:
+    """Raises what to do, unless a key in the table is valid."""
+    refusal = (
+        f"GOLDSMITH_HOST is {settings.host}: beyond loopback a key is needed; `goldsmith keys create`, or set GOLDSMITH_API_KEY"
+    )
+    try:
+        with db.connect(settings.database) as conn:
+            found = known(conn).valid
+    except psycopg.Error as error:
+        raise GoldsmithError(f"{refusal} (the database cannot say whether there is one: {type(error).__name__})") from None
+    if not found:
+        raise GoldsmithError(refusal)
 
 
 class Observe:
@@ -85,15 +109,16 @@ class Observe:
 
 
 class LoopbackOnly:
-    """Refuses a request whose `Host` is not this machine's loopback: a page in a browser that reached it under another name."""
+    """While no key is needed, refuses a `Host` that is not this machine's loopback: a page in a browser must not reach it under
+    another name (DNS rebinding)."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+        self.app, self.keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-            if not LOOPBACK_HOST.fullmatch(host):
+            if not LOOPBACK_HOST.fullmatch(host) and await is_open_or_unknown(self.keys):
                 detail = (
                     "the Host header must be 127.0.0.1, localhost or [::1], with or without a port, while no API key is set"
                 )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.body import body_schema, read_model
 from api.jobs import MISSING, REFUSALS
-from api.state import StateDep
+from api.state import CallerDep, StateDep
 from goldsmith import adapters, datasets
 from goldsmith.adapters import AdapterVersion
 from goldsmith.datasets import DatasetVersion, Example
@@ -157,14 +157,18 @@ def get_adapter(
 
 @router.put("/adapters/{name}/aliases/{alias}", tags=["adapters"], responses=MISSING, openapi_extra=body_schema(AliasBody))
 async def set_alias(
-    name: NameParam, alias: Annotated[str, Path(pattern=f"^{adapters.ALIAS_PATTERN}$")], request: Request, state: StateDep
+    name: NameParam,
+    alias: Annotated[str, Path(pattern=f"^{adapters.ALIAS_PATTERN}$")],
+    request: Request,
+    state: StateDep,
+    caller: CallerDep,
 ) -> AdapterView:
     """Let an alias (`champion`, `challenger`, …) mean a version from now on. `champion` answers live requests."""
     body = await read_model(request, AliasBody)
 
     def move() -> AdapterVersion:
         with state.database.connection() as conn:
-            adapters.set_alias(conn, name, alias, body.version)
+            adapters.set_alias(conn, name, alias, body.version, actor=caller.name)
             return adapters.get(conn, state.storage, f"adapter:{name}@{alias}")
 
     found = await to_thread.run_sync(move)

@@ -12,18 +12,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from api.body import read_json
-from api.jobs import PROBLEM, REFUSALS, submit_job
-from api.state import State, StateDep
+from api.errors import PROBLEM
+from api.jobs import REFUSALS, submit_job
+from api.state import CallerDep, State, StateDep
 from goldsmith import jobs
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import TooManyRequests
 from goldsmith.kinds.intercept.schema import InterceptConfig
 
 router = APIRouter(tags=["devserver"])
-
-
-class TooManyWaiting(GoldsmithError):
-    status = 429
-    title = "Too many requests"
 
 
 class Started(BaseModel):
@@ -65,15 +61,15 @@ START_BODY = {
 
 @router.post("/api/job/start", status_code=202, responses=REFUSALS | {429: PROBLEM}, openapi_extra=START_BODY)
 @router.post("/api/run/start", status_code=202, responses=REFUSALS | {429: PROBLEM}, openapi_extra=START_BODY)
-async def start(request: Request, state: StateDep) -> Started:
+async def start(request: Request, state: StateDep, caller: CallerDep) -> Started:
     """Without `kind` it starts an `intercept` job from config_id, user_input and language; other keys are left aside."""
     body = await read_json(request)
     if "kind" not in body:
         body = {"kind": "intercept"} | {key: value for key, value in body.items() if key in InterceptConfig.model_fields}
     waiting = await state.waiting()
     if waiting >= state.settings.max_waiting:
-        raise TooManyWaiting(f"{waiting} jobs are waiting; try again in a few seconds", headers={"Retry-After": "5"})
-    job, _ = await submit_job(state, body)
+        raise TooManyRequests(f"{waiting} jobs are waiting; try again in a few seconds", headers={"Retry-After": "5"})
+    job, _ = await submit_job(state, caller, body)
     return Started(job_id=job.id)
 
 

@@ -17,6 +17,10 @@ from goldsmith.errors import GoldsmithError, InvalidInput
 from goldsmith.kinds.registry import shown
 
 log = structlog.get_logger()
+PROBLEM: dict[str, Any] = {
+    "description": "A problem document (RFC 9457)",
+    "content": {"application/problem+json": {}},
+}
 TITLES = {
     400: "Bad request",
     404: "Not found",

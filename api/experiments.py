@@ -11,8 +11,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from api.body import body_schema, read_model
-from api.jobs import MISSING, PROBLEM, REFUSALS
-from api.state import State, StateDep
+from api.errors import PROBLEM
+from api.jobs import MISSING, REFUSALS
+from api.state import CallerDep, State, StateDep
 from goldsmith import experiments
 from goldsmith.ab import EventBatch, Experiment, Ingested, NewExperiment
 from goldsmith.db import Connection
@@ -37,10 +38,10 @@ async def _with_connection(state: State, call: Callable[[Connection], T]) -> T:
 
 
 @router.post("", status_code=201, responses=REFUSALS | {409: PROBLEM}, openapi_extra=body_schema(NewExperiment))
-async def create(request: Request, response: Response, state: StateDep) -> Experiment:
+async def create(request: Request, response: Response, state: StateDep, caller: CallerDep) -> Experiment:
     """Write a draft: arms, weights, unit. `start` freezes it."""
     new = await read_model(request, NewExperiment)
-    made = await _with_connection(state, lambda conn: experiments.create(conn, new))
+    made = await _with_connection(state, lambda conn: experiments.create(conn, new, created_by=caller.name))
     response.headers["Location"] = f"/v1/experiments/{made.id}"
     return made
 

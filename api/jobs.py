@@ -12,18 +12,19 @@ from fastapi.responses import FileResponse
 from pydantic import AwareDatetime, BaseModel
 
 from api.body import inline, read_json
-from api.state import State, StateDep
+from api.errors import PROBLEM
+from api.state import CallerDep, State, StateDep
 from api.stream import Event, etag, matches
 from goldsmith import artifacts, jobs, live, submit
 from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.job import FINAL, Job, Status
+from goldsmith.keys import Caller
 from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.kinds.registry import kinds
 from goldsmith.references import reference_fields
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-PROBLEM = {"description": "A problem document (RFC 9457)", "content": {"application/problem+json": {}}}
 REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 413, 415, 422, 503), PROBLEM)
 MISSING: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 404, 422, 503), PROBLEM)
 
@@ -66,13 +67,15 @@ def submit_body() -> dict[str, Any]:
     }
 
 
-async def submit_job(state: State, body: dict[str, Any], *, idempotency_key: str | None = None) -> tuple[Job, bool]:
+async def submit_job(
+    state: State, caller: Caller, body: dict[str, Any], *, idempotency_key: str | None = None
+) -> tuple[Job, bool]:
     """Parse, check, write, and tell the broker soon."""
     config, options = submit.parse(body)
     if reference_fields(type(config)):
-        job, created = await _in_thread(state, _with_references, config, options, body, idempotency_key)
+        job, created = await _in_thread(state, _with_references, caller, config, options, body, idempotency_key)
     else:
-        new = submit.new_job(config, options, idempotency_key=idempotency_key, body=body)
+        new = submit.new_job(config, options, created_by=caller.name, idempotency_key=idempotency_key, body=body)
         async with state.async_database.connection() as conn:
             job, created = await jobs.submit_async(conn, new)
     if created:
@@ -80,13 +83,15 @@ async def submit_job(state: State, body: dict[str, Any], *, idempotency_key: str
     return job, created
 
 
-def _with_references(state: State, config: Any, options: Any, body: dict[str, Any], key: str | None) -> tuple[Job, bool]:
+def _with_references(
+    state: State, caller: Caller, config: Any, options: Any, body: dict[str, Any], key: str | None
+) -> tuple[Job, bool]:
     with state.database.connection() as conn:
-        if earlier := submit.replayed(conn, body, key):
+        if earlier := submit.replayed(conn, body, key, created_by=caller.name):
             return earlier, False
         if isinstance(config, InterceptConfig):
             config = live.fill_in(conn, state.storage, config, state.settings)
-        return submit.submit(conn, config, options, body=body, idempotency_key=key)
+        return submit.submit(conn, config, options, body=body, created_by=caller.name, idempotency_key=key)
 
 
 async def _in_thread(state: State, call: Any, *args: Any) -> Any:
@@ -98,10 +103,11 @@ async def submit_a_job(
     request: Request,
     response: Response,
     state: StateDep,
+    caller: CallerDep,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
 ) -> Job:
     """Put a job into the queue. The same `Idempotency-Key` with the same body returns the first job; with another body it is a 422."""
-    job, created = await submit_job(state, await read_json(request), idempotency_key=idempotency_key)
+    job, created = await submit_job(state, caller, await read_json(request), idempotency_key=idempotency_key)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     if not created:
         response.headers["Idempotent-Replayed"] = "true"

@@ -27,13 +27,14 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api import openai_format
-from api.app import LOOPBACK, BodyLimit
+from api.access import LOOPBACK
+from api.app import BodyLimit
 from api.body import read_json
 from api.openai_format import ChatRequest, Reply
 from goldsmith import adapters, logging
 from goldsmith.adapters import AdapterVersion
 from goldsmith.db import Database
-from goldsmith.errors import GoldsmithError, InvalidInput, NotFound, ReferenceNotUsable, Unauthorized
+from goldsmith.errors import InvalidInput, NotFound, ReferenceNotUsable, TooManyRequests, Unauthorized
 from goldsmith.settings import Settings, get_settings
 from goldsmith.storage import Storage
 
@@ -46,11 +47,6 @@ MAX_WAITING = 32
 """Requests in line from which on the next gets a 429. A guess: at 10 s an answer the last one waits five minutes."""
 
 DISCONNECT_EVERY_S = 0.5
-
-
-class TooManyWaiting(GoldsmithError):
-    status = 429
-    title = "Too many requests"
 
 
 class Models:
@@ -121,7 +117,7 @@ class Models:
         """The parts of the answer as they are written, at last how it ended. Closing it stops the writing."""
         if self.waiting >= MAX_WAITING:
             message = f"{self.waiting} requests are in line; try again in a few seconds"
-            raise TooManyWaiting(message, headers={"Retry-After": "5"})
+            raise TooManyRequests(message, headers={"Retry-After": "5"})
         loop = asyncio.get_running_loop()
         parts: asyncio.Queue[str | Completion | Exception] = asyncio.Queue()
         stopped = threading.Event()

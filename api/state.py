@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import math
 import time
 from collections.abc import Iterable
@@ -13,11 +12,12 @@ import psycopg
 import structlog
 from fastapi import Depends, Request
 
+from api.access import KeyRing
 from api.stream import Readers
 from goldsmith import jobs
 from goldsmith.db import AsyncDatabase, Database
-from goldsmith.errors import Unauthorized
 from goldsmith.jobs import Told
+from goldsmith.keys import Caller
 from goldsmith.queue import Queue
 from goldsmith.rescue import RescueThread
 from goldsmith.settings import Settings
@@ -38,6 +38,7 @@ class State:
         self.wakeups = Wakeups(settings.database)
         self.readers = Readers(self.async_database, self.wakeups)
         self.rescue = RescueThread(self.database, self.queue, lease_s=settings.lease_s, every_s=settings.rescue_every_s)
+        self.keys = KeyRing(settings, self.async_database)
         self._waiting = (-math.inf, 0)
         self._publishing: set[asyncio.Task[None]] = set()
 
@@ -89,16 +90,11 @@ def get_state(request: Request) -> State:
     return state
 
 
-def require_key(request: Request) -> None:
-    """With GOLDSMITH_API_KEY set, every request must carry it; without, the server is on loopback only."""
-    key = get_state(request).settings.api_key
-    if key is None:
-        return
-    given = request.headers.get("authorization", "")
-    if not hmac.compare_digest(given.encode(), f"Bearer {key.get_secret_value()}".encode()):
-        raise Unauthorized(
-            "send the header `Authorization: Bearer <GOLDSMITH_API_KEY>`", headers={"WWW-Authenticate": "Bearer"}
-        )
+def get_caller(request: Request) -> Caller:
+    """Who sent the request, once `authorize` let it in."""
+    caller: Caller = request.state.caller
+    return caller
 
 
 StateDep = Annotated[State, Depends(get_state)]
+CallerDep = Annotated[Caller, Depends(get_caller)]

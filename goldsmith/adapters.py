@@ -13,7 +13,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field
 
-from goldsmith import jobs
+from goldsmith import audit, jobs
 from goldsmith.errors import InvalidInput, NotFound, ReferenceNotUsable
 from goldsmith.kinds.base import NAME_PATTERN
 from goldsmith.storage import Storage, sha256_file
@@ -137,7 +137,7 @@ def register(conn: Connection, storage: Storage, job_id: UUID, attempt: int, new
         ).fetchone()
         assert row is not None
         if new.alias is not None:
-            _move_alias(conn, new.name, new.alias, row["version"])
+            _move_alias(conn, new.name, new.alias, row["version"], actor=f"job:{job_id}")
     return get(conn, storage, f"adapter:{new.name}@{row['version']}")
 
 
@@ -161,11 +161,11 @@ def list_adapters(conn: Connection, storage: Storage, name: str | None = None, l
     return [_version(row, storage) for row in rows]
 
 
-def set_alias(conn: Connection, name: str, alias: str, version: int) -> None:
+def set_alias(conn: Connection, name: str, alias: str, version: int, *, actor: str) -> None:
     """Let `alias` mean this version from now on; raises `NotFound` when there is no such version."""
     _check_alias(alias)
     with conn.transaction():
-        _move_alias(conn, name, alias, version)
+        _move_alias(conn, name, alias, version, actor=actor)
 
 
 def _check_alias(alias: str) -> None:
@@ -173,7 +173,7 @@ def _check_alias(alias: str) -> None:
         raise InvalidInput(f"alias: {alias!r} is no alias; allowed is {ALIAS_PATTERN}")
 
 
-def _move_alias(conn: Connection, name: str, alias: str, version: int) -> None:
+def _move_alias(conn: Connection, name: str, alias: str, version: int, *, actor: str) -> None:
     moved = conn.execute(
         """
         INSERT INTO adapter_aliases (adapter_id, alias, version_id)
@@ -185,6 +185,7 @@ def _move_alias(conn: Connection, name: str, alias: str, version: int) -> None:
     )
     if moved.rowcount == 0:
         raise NotFound(f"there is no adapter:{name}@{version}")
+    audit.record(conn, actor, "adapter.promote", f"adapter:{name}@{alias}", {"version": version})
 
 
 def _find(conn: Connection, ref: str) -> dict[str, Any]:

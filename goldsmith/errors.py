@@ -7,6 +7,8 @@
     ├── Conflict                409  the thing exists, but not in a state that allows this
     ├── PayloadTooLarge         413
     ├── Unauthorized            401
+    ├── Forbidden               403  the key is known, but may not do this
+    ├── TooManyRequests         429  a rate limit or a quota; `Retry-After` says when to come back
     ├── Unavailable             503  a service that this request needs does not answer
     ├── RetryableError          -    a run may be tried again; counts against max_attempts
     ├── FencedOut               -    this attempt was given up for dead; whoever raised it must stop
@@ -65,6 +67,16 @@ class PayloadTooLarge(GoldsmithError):
 class Unauthorized(GoldsmithError):
     status = 401
     title = "Unauthorized"
+
+
+class Forbidden(GoldsmithError):
+    status = 403
+    title = "Forbidden"
+
+
+class TooManyRequests(GoldsmithError):
+    status = 429
+    title = "Too many requests"
 
 
 class Unavailable(GoldsmithError):

@@ -13,7 +13,7 @@ from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
-from goldsmith import adapters, jobs
+from goldsmith import adapters, audit, jobs
 from goldsmith.ab import (
     BASE,
     MAX_BATCH,
@@ -356,6 +356,8 @@ def record_decision(conn: Connection, job_id: UUID, attempt: int, experiment_id:
         if decision.decision == "rollback" and found["status"] in ("running", "paused"):
             conn.execute("UPDATE experiments SET status = 'rolled_back', ended_at = now() WHERE id = %s", (experiment_id,))
             conn.execute("UPDATE arms SET weight = (name = %s)::int WHERE experiment_id = %s", (BASE, experiment_id))
+            subject, why = f"experiment:{experiment_id}", {"reason": decision.reason}
+            audit.record(conn, f"job:{job_id}", "experiment.rollback", subject, why)
 
 
 def decisions_of(conn: Connection, experiment_id: UUID, limit: int = 100) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(30, ge=2, le=600, description="A job without a heartbeat for this long is put back.")
     rescue_every_s: float = Field(5, ge=0.2, le=60, description="How often lost jobs are looked for.")
     grace_s: float = Field(20, ge=0.5, le=600, description="Time between asking a run to stop and killing it.")
-    api_key: SecretStr | None = Field(None, description="When set, every request must carry it as a bearer token.")
+    api_key: SecretStr | None = Field(None, description="One more API key, with the scope admin.")
     max_waiting: int = Field(1000, ge=1, description="Unstarted jobs from which on the devserver's contract answers 429.")
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest request body.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 STATES = ("waiting", "scheduled", "queued", "running", "completed", "failed", "cancelled")
 FINAL = ("completed", "failed", "cancelled")
 QUEUES = ("io", "cpu", "gpu")
+COUNTED = ("started", "rescued", "completed", "failed", "cancelled")  # the events that metrics add up
 
 metadata = MetaData(
     naming_convention={
@@ -135,6 +136,27 @@ job_events = Table(
     Column("event", Text, nullable=False),
     _json("data", "{}"),
     _created_at(),
+    Index("ix_job_events_counted", "created_at", postgresql_where=text(_in("event", COUNTED))),
+)
+
+# What the events since the beginning add up to, up to a moment: so the numbers only rise, whatever is deleted.
+job_totals = Table(
+    "job_totals",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("queue", Text, primary_key=True),
+    Column("event", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False, server_default="0"),
+    Column("run_seconds", Double, nullable=False, server_default="0"),
+    Column("buckets", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
+)
+
+job_totals_until = Table(
+    "job_totals_until",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    Column("until", DateTime(timezone=True), nullable=False),
+    CheckConstraint("one", name="one_row"),
 )
 
 artifacts = Table(
@@ -253,6 +275,14 @@ teacher_calls = Table(
     CheckConstraint("(settled_at IS NULL) = (status = 'reserved')", name="settled_at"),
     CheckConstraint("(cost_usd IS NOT NULL) = (status = 'settled')", name="cost_when_settled"),
     Index("ix_teacher_calls_job", "job_id", "item"),
+    Index(
+        "ix_teacher_calls_spent",
+        "provider",
+        "model",
+        "rehearsal",
+        postgresql_include=["cost_usd"],
+        postgresql_where=text("status = 'settled'"),
+    ),
     Index("ix_teacher_calls_answer", "request_sha256", postgresql_where=text("status = 'settled'")),
 )
 
@@ -412,9 +442,14 @@ api_keys = Table(
     Column("prefix", Text, nullable=False),
     Column("sha256", Text, nullable=False, unique=True),
     Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("jobs_per_hour", Integer),
+    Column("running_at_once", Integer),
+    _at("hour_started_at"),
+    Column("hour_jobs", Integer, nullable=False, server_default="0"),
     _created_at(),
     _at("last_used_at"),
     _at("revoked_at"),
+    CheckConstraint("jobs_per_hour >= 1 AND running_at_once >= 1", name="quotas"),
 )
 
 audit_log = Table(

@@ -106,7 +106,7 @@ def test_an_alias_moves_and_is_resolved(
     second = adapters.register(conn, storage, job_id, 1, new(alias="challenger"))
     assert second.aliases == ["challenger"]
 
-    adapters.set_alias(conn, "prose", "challenger", 1)
+    adapters.set_alias(conn, "prose", "challenger", 1, actor="local")
 
     assert adapters.resolve(conn, "adapter:prose@challenger") == "adapter:prose@1"
     assert adapters.get(conn, storage, "adapter:prose@2").aliases == []
@@ -125,9 +125,9 @@ def test_a_reference_to_nothing_says_what_there_is(
     with pytest.raises(ReferenceNotUsable, match="adapter:<name>@<version or alias>"):
         adapters.resolve(conn, "prose@1")
     with pytest.raises(NotFound, match="adapter:prose@7"):
-        adapters.set_alias(conn, "prose", "champion", 7)
+        adapters.set_alias(conn, "prose", "champion", 7, actor="local")
     with pytest.raises(InvalidInput, match="alias: 'Champion'"):
-        adapters.set_alias(conn, "prose", "Champion", 1)
+        adapters.set_alias(conn, "prose", "Champion", 1, actor="local")
 
 
 def test_a_flipped_byte_is_refused(

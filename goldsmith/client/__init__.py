@@ -272,3 +272,28 @@ class Client:
     def experiment_report(self, experiment_id: str) -> dict[str, Any]:
         report: dict[str, Any] = self.request("GET", f"/v1/experiments/{experiment_id}/report")
         return report
+
+    # -- keys; they need a key with the scope admin
+
+    def create_key(self, key: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a key of `name`, `scopes` and quotas. `key` of the answer is the only place where it ever stands."""
+        made: dict[str, Any] = self.request("POST", "/v1/keys", json=dict(key))
+        return made
+
+    def keys(self) -> Sequence[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.request("GET", "/v1/keys")
+        return found
+
+    def revoke_key(self, name: str) -> dict[str, Any]:
+        revoked: dict[str, Any] = self.request("POST", f"/v1/keys/{quote(name, safe='')}/revoke")
+        return revoked
+
+    def audit(self, limit: int = 100) -> Iterator[dict[str, Any]]:
+        """Who did what, newest first, page by page of `limit`."""
+        cursor = None
+        while True:
+            page = self.request("GET", "/v1/audit", params={"limit": limit} | ({"cursor": cursor} if cursor else {}))
+            yield from page["entries"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return

@@ -153,7 +153,7 @@ class TestAnswers:
         register("fox", seed=1, alias="champion")
         register("fox", seed=2)
         first = serving.ask("adapter:fox@champion").json()
-        adapters.set_alias(conn, "fox", "champion", 2)
+        adapters.set_alias(conn, "fox", "champion", 2, actor="local")
         second = serving.ask("adapter:fox@champion").json()
         assert [first["model"], second["model"]] == ["adapter:fox@1", "adapter:fox@2"]
         assert second["choices"][0]["message"]["content"] == serving.text("adapter:fox@2") != serving.text("adapter:fox@1")

@@ -1,0 +1,139 @@
+"""Who may call what: the scope that a route needs, and the key that a caller shows.
+
+The table below is by the first part of a path, so a new route under it is covered. What it does not name needs `admin`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import time
+
+import psycopg
+import psycopg_pool
+from fastapi import Request
+
+from goldsmith import keys
+from goldsmith.db import AsyncDatabase
+from goldsmith.errors import Forbidden, Unauthorized
+from goldsmith.keys import ADMIN, LOCAL, Caller, Scope
+from goldsmith.settings import Settings
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CACHE_S = 3.0
+"""For so long a process may go on with what it knows of a key: a revoked one works in the others until then."""
+CACHED = 10_000
+
+OPEN = ("/healthz", "/readyz", "/metrics")
+EVENTS = ("/v1/experiments/{experiment_id}/events", "/v1/experiments/{experiment_id}/assignments")
+BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
+    "/v1/jobs",
+    "/v1/pipelines",
+    "/v1/schedules",
+    "/v1/estimate",
+    "/v1/datasets",
+    "/v1/adapters",
+    "/v1/experiments",
+    "/api",
+)
+READ_ONLY = ("/v1/kinds",)  # its other verbs need admin
+
+
+def needed(method: str, route: str) -> Scope | None:
+    """The scope for a route's template; None: anybody. Whatever is not named here needs admin."""
+    if route in OPEN:
+        return None
+    reads = method in ("GET", "HEAD")
+    if method == "POST" and route in EVENTS:
+        return "experiments:event"
+    if _below(route, BY_METHOD):
+        return "jobs:read" if reads else "jobs:write"
+    return "jobs:read" if reads and _below(route, READ_ONLY) else "admin"
+
+
+def _below(route: str, prefixes: tuple[str, ...]) -> bool:
+    return any(route == prefix or route.startswith(f"{prefix}/") for prefix in prefixes)
+
+
+class KeyRing:
+    """The callers by the keys that they showed within the last seconds. One for a process; used on its event loop."""
+
+    def __init__(self, settings: Settings, database: AsyncDatabase) -> None:
+        self._database = database
+        self._admin_key = settings.api_key.get_secret_value().encode() if settings.api_key else None
+        self._loopback = settings.host in LOOPBACK
+        self._callers: dict[str, tuple[float, Caller]] = {}
+        self._open = (-math.inf, True)
+        self._changes = 0
+
+    def forget(self) -> None:
+        """A key was made or revoked here: it counts from the next request on, also for look-ups that are on their way."""
+        self._changes += 1
+        self._callers.clear()
+        self._open = (-math.inf, self._open[1])
+
+    async def is_open(self) -> bool:
+        """Whether requests need no key: on loopback, without GOLDSMITH_API_KEY, and while no key was ever made."""
+        looked, found = self._open
+        if self._admin_key is not None or not self._loopback or not found:
+            return False
+        if time.monotonic() - looked > CACHE_S:
+            changes = self._changes
+            async with self._database.connection() as conn:
+                found = not (await keys.known_async(conn)).made
+            if changes == self._changes:
+                self._open = (time.monotonic(), found)
+        return found
+
+    async def caller(self, authorization: str) -> Caller:
+        """Who sends this header; raises `Unauthorized`."""
+        if await self.is_open():
+            return LOCAL
+        kind, _, key = authorization.partition(" ")
+        if kind == "Bearer" and key:
+            if self._admin_key is not None and hmac.compare_digest(key.encode("utf-8", "surrogatepass"), self._admin_key):
+                return ADMIN
+            if (caller := await self._find(key)) is not None:
+                return caller
+        raise Unauthorized(
+            "send the header `Authorization: Bearer <key>` with a key that `goldsmith keys create` made, or GOLDSMITH_API_KEY",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    async def _find(self, key: str) -> Caller | None:
+        sha256 = keys.sha256_of(key)
+        looked, caller = self._callers.get(sha256, (-math.inf, LOCAL))
+        if time.monotonic() - looked < CACHE_S:
+            return caller
+        changes = self._changes
+        async with self._database.connection() as conn:
+            found = await keys.find(conn, key)
+        if found is None:
+            self._callers.pop(sha256, None)
+        elif changes == self._changes:
+            if len(self._callers) >= CACHED:
+                self._callers.clear()
+            self._callers[sha256] = (time.monotonic(), found)
+        return found
+
+
+async def authorize(request: Request) -> None:
+    """For every route: who calls is found out, and refused when the route is not his."""
+    route = request.scope["route"].path
+    scope = needed(request.method, route)
+    if scope is None:
+        return
+    ring: KeyRing = request.app.state.goldsmith.keys
+    caller = await ring.caller(request.headers.get("authorization", ""))
+    request.state.caller = caller
+    if not caller.may(scope):
+        has = ", ".join(sorted(caller.scopes))
+        raise Forbidden(f"{request.method} {route} needs the scope {scope}; the key {caller.name!r} has {has}", scope=scope)
+
+
+async def is_open_or_unknown(ring: KeyRing) -> bool:
+    """`is_open`, and True while the database that would know does not answer."""
+    try:
+        return await ring.is_open()
+    except (psycopg.OperationalError, psycopg_pool.PoolTimeout):
+        return True
