@@ -124,5 +124,6 @@ class Readers:
 
 
 def _as_sent(row: dict[str, Any]) -> str:
+    """ASCII: some readers take more characters than CR and LF for the end of a line."""
     data = Event.model_validate(row).model_dump(mode="json")
-    return f"id: {row['seq']}\nevent: {row['event']}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"id: {row['seq']}\nevent: {row['event']}\ndata: {json.dumps(data)}\n\n"

@@ -147,12 +147,13 @@ def _wait(handle: JobHandle, *, quiet: bool) -> None:
         TextColumn("{task.fields[message]}"),
     )
     with Progress(*columns, console=errors, disable=quiet) as bar:
-        task = bar.add_task(handle.job.kind, total=100, message=handle.job.status)
-
-        def look(job: Job) -> None:
-            bar.update(task, completed=job.progress, message=job.message or job.status)
-
-        handle.wait(look)
+        job = handle.job
+        task = bar.add_task(job.kind, total=100, completed=int(job.progress), message=job.message or job.status)
+        for event in handle.follow(after=job.seq):
+            data = event["data"]
+            bar.update(task, completed=data.get("progress"), message=data.get("message") or event["event"])
+        bar.update(task, completed=handle.refresh().progress)
+    handle.wait()
 
 
 def _show(job: Job, as_json: bool) -> None:

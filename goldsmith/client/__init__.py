@@ -10,6 +10,7 @@ with Client() as client:
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
@@ -53,6 +54,9 @@ __all__ = [
 ]
 
 DEFAULT_URL = "http://127.0.0.1:17804"
+LONG_POLL_S = 30.0
+HEARTBEAT_S = 15.0  # of a stream; three without one, and the connection is taken for dead
+PATIENCE_S = 60.0
 
 
 class ApiError(Exception):
@@ -76,6 +80,26 @@ class JobFailed(Exception):
         self.job = job
         detail = (job.error or {}).get("detail") or job.message
         super().__init__(f"{job.kind} job {job.id} {job.status}: {detail}")
+
+
+class _Away:
+    """Patience with a server that does not answer for a moment."""
+
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s = pause_s
+        self._since: float | None = None
+
+    def over(self) -> None:
+        self._since = None
+
+    def bear(self, error: NotReachable | ApiError) -> None:
+        """Sleep before the next try; raise `error` when it is a refusal, or has lasted for a minute."""
+        if isinstance(error, ApiError) and error.status not in (429, 503):
+            raise error
+        self._since = self._since or time.monotonic()
+        if time.monotonic() - self._since > PATIENCE_S:
+            raise error
+        time.sleep(self._pause_s)
 
 
 class JobHandle:
@@ -109,35 +133,46 @@ class JobHandle:
     ) -> Self:
         """Until the job has ended. Raises `JobFailed` when it failed or was cancelled, `TimeoutError` after `timeout` seconds.
 
-        `on_progress` gets the job after every look at it. A server that is away for a moment is asked again for a minute.
+        `on_progress` gets the job at first and after every change. The server answers when there is one, so nothing is asked
+        in between; one that is away for a moment is asked again every `poll_s` seconds for a minute.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        away_since: float | None = None
+        away = _Away(poll_s)
+        tag, wait_s = None, 0.0
         while True:
             try:
-                job = self.refresh()
-                away_since = None
+                job, tag = self._client._next_change(self.id, tag, wait_s)
             except (NotReachable, ApiError) as error:
-                if isinstance(error, ApiError) and error.status not in (429, 503):
-                    raise
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > 60:
-                    raise
-                time.sleep(poll_s)
+                away.bear(error)
                 continue
-            if on_progress is not None:
-                on_progress(job)
-            if job.status in FINAL:
-                if job.status != "completed":
-                    raise JobFailed(job)
+            away.over()
+            if job is not None:
+                self.job = job
+                if on_progress is not None:
+                    on_progress(job)
+            if self.job.status in FINAL:
+                if self.job.status != "completed":
+                    raise JobFailed(self.job)
                 return self
             if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"job {self.id} is still {job.status} after {timeout} s")
-            time.sleep(poll_s)
+                raise TimeoutError(f"job {self.id} is still {self.job.status} after {timeout} s")
+            wait_s = LONG_POLL_S if end is None else min(LONG_POLL_S, max(0.0, end - time.monotonic()))
+
+    def follow(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """See `Client.follow`."""
+        return self._client.follow(self.id, after)
 
     def cancel(self) -> Job:
         self.job = self._client.cancel(self.id)
         return self.job
+
+
+def _refusal(response: httpx.Response) -> ApiError:
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {"detail": response.text[:500]}
+    return ApiError(response.status_code, problem if isinstance(problem, dict) else {"detail": str(problem)})
 
 
 class Client:
@@ -168,16 +203,14 @@ class Client:
         try:
             response = self._http.request(method, path, **more)
         except httpx.TransportError as error:
-            raise NotReachable(
-                f"no answer from {self.url} ({str(error) or type(error).__name__}); is it up? `goldsmith up`"
-            ) from error
+            raise self._no_answer(error) from error
         if response.is_error:
-            try:
-                problem = response.json()
-            except ValueError:
-                problem = {"detail": response.text[:500]}
-            raise ApiError(response.status_code, problem if isinstance(problem, dict) else {"detail": str(problem)})
+            raise _refusal(response)
         return response
+
+    def _no_answer(self, error: httpx.TransportError) -> NotReachable:
+        said = str(error) or type(error).__name__
+        return NotReachable(f"no answer from {self.url} ({said}); is it up? `goldsmith up`")
 
     # -- jobs
 
@@ -197,6 +230,18 @@ class Client:
 
     def get(self, job_id: UUID | str) -> Job:
         return Job.model_validate(self.request("GET", f"/v1/jobs/{job_id}"))
+
+    def _next_change(self, job_id: UUID, tag: str | None, wait_s: float) -> tuple[Job | None, str]:
+        """The job and its ETag, when it is another than `tag` says; None for the job when that still holds after `wait_s`."""
+        response = self._send(
+            "GET",
+            f"/v1/jobs/{job_id}",
+            params={"wait": wait_s},
+            headers={"If-None-Match": tag} if tag else {},
+            timeout=httpx.Timeout(wait_s + 30, connect=3),
+        )
+        job = None if response.status_code == 304 else Job.model_validate(response.json())
+        return job, response.headers["ETag"]
 
     def handle(self, job_id: UUID | str) -> JobHandle:
         return JobHandle(self, self.get(job_id))
@@ -227,6 +272,36 @@ class Client:
                 return
             yield from page["events"]
             after = page["next_after"]
+
+    def follow(self, job_id: UUID | str, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Every event after `after` as it happens, to the job's final one: `seq`, `attempt`, `event`, `data`, `created_at`.
+
+        A connection that breaks is taken up again after the last event; a server that is away for a minute is `NotReachable`.
+        """
+        away = _Away(0.5)
+        url, patience = f"/v1/jobs/{job_id}/events", httpx.Timeout(3 * HEARTBEAT_S, connect=3)
+        while True:
+            headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+            try:
+                with self._http.stream("GET", url, headers=headers, timeout=patience) as response:
+                    if response.status_code == 204:
+                        return
+                    if response.is_error:
+                        response.read()
+                        raise _refusal(response)
+                    came = after
+                    for line in response.iter_lines():
+                        if line.startswith("data: "):
+                            event: dict[str, Any] = json.loads(line.removeprefix("data: "))
+                            after = event["seq"]
+                            yield event
+                            away.over()
+                    if after == came:  # a server that is about to go
+                        time.sleep(0.5)
+            except httpx.TransportError as error:
+                away.bear(self._no_answer(error))
+            except ApiError as error:
+                away.bear(error)
 
     def artifacts(self, job_id: UUID | str) -> Sequence[dict[str, Any]]:
         found: list[dict[str, Any]] = self.request("GET", f"/v1/jobs/{job_id}/artifacts")

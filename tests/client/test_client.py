@@ -237,3 +237,52 @@ def test_importing_it_needs_nothing_of_the_server() -> None:
     )
 
     assert done.stdout.strip() == "TrainConfig", done.stderr
+
+
+def test_follow_yields_events_as_they_happen_to_the_last(api: Api) -> None:
+    with Client() as client:
+        handle = client.submit({"kind": "noop"})
+        told = handle.follow()
+        assert next(told)["event"] == "submitted"
+        claimed = start_by_hand(api.database_url, handle.id)
+        assert next(told)["event"] == "started"
+        with connect(api.database_url) as conn:
+            jobs.progress(conn, handle.id, claimed.attempt, 50, "half\u2028way", [])
+            event = next(told)
+            assert (event["event"], event["data"]["message"]) == ("progress", "half\u2028way")
+            jobs.finish(conn, handle.id, claimed.attempt, Outcome("completed", result={}))
+        assert [event["event"] for event in told] == ["completed"]
+        assert [event["seq"] for event in client.follow(handle.id, after=2)] == [3, 4]
+        assert list(client.follow(handle.id, after=4)) == []
+
+
+def test_follow_goes_on_where_a_broken_connection_left_it(api: Api) -> None:
+    with Client() as client:
+        handle = client.submit({"kind": "noop"})
+        told = client.follow(handle.id)
+        assert next(told)["event"] == "submitted"
+        api.state.wakeups.release()  # the server ends every stream, as when it is restarted
+        claimed = start_by_hand(api.database_url, handle.id)
+        api.state.wakeups.closing = False
+        with connect(api.database_url) as conn:
+            jobs.finish(conn, handle.id, claimed.attempt, Outcome("completed", result={}))
+        assert [(event["seq"], event["event"]) for event in told] == [(2, "started"), (3, "completed")]
+
+
+def test_follow_of_a_job_that_is_not_there_is_a_404(api: Api) -> None:
+    with Client() as client, pytest.raises(ApiError) as caught:
+        next(client.follow(uuid4()))
+
+    assert caught.value.status == 404
+
+
+def test_waiting_asks_only_when_something_changed(api: Api) -> None:
+    with Client() as client:
+        handle = client.submit({"kind": "noop"})
+        asked: list[str] = []
+        client._http.event_hooks = {"request": [lambda request: asked.append(str(request.url))]}
+        with api.worker(completes()):
+            handle.wait()
+
+    assert all("wait=30" in url for url in asked[1:])
+    assert len(asked) <= 5, "the first look, and one for each of at most four changes"
