@@ -21,6 +21,7 @@ from uuid import UUID
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
+from goldsmith import logging
 from goldsmith.db import AsyncConnection, Connection
 from goldsmith.errors import Conflict, FencedOut, InvalidInput, NotFound
 from goldsmith.job import FINAL, Job, Status
@@ -47,6 +48,14 @@ class Claimed:
     failures: int
     max_attempts: int
     timeout: int
+    request_id: str | None = None
+    """Of the request that submitted it; None when no request did."""
+
+    @property
+    def in_log(self) -> dict[str, Any]:
+        """What every line of the log about this attempt carries."""
+        submitted_by = {"request_id": self.request_id} if self.request_id else {}
+        return {"job_id": str(self.id), "kind": self.kind, "attempt": self.attempt, **submitted_by}
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ WITH new AS (
     INSERT INTO job_dependencies (job_id, parent_id) SELECT id, unnest(%(parents)s::uuid[]) FROM new
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
-    SELECT id, 1, 0, 'submitted', jsonb_build_object('status', status) FROM new
+    SELECT id, 1, 0, 'submitted', jsonb_strip_nulls(jsonb_build_object('status', status, 'request_id', %(request_id)s::text)) FROM new
 )
 SELECT * FROM new
 """
@@ -103,7 +112,9 @@ WITH job AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
     SELECT id, seq, attempt, 'started', jsonb_build_object('worker', worker, 'gpu_id', gpu_id) FROM job
 )
-SELECT id, kind, config, attempt, failures, max_attempts, timeout FROM job
+SELECT id, kind, config, attempt, failures, max_attempts, timeout,
+    (SELECT data->>'request_id' FROM job_events WHERE job_id = job.id AND seq = 1) AS request_id
+FROM job
 """
 
 HEARTBEAT = """
@@ -155,7 +166,8 @@ WITH before AS (
     RETURNING jobs.*
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
-    SELECT id, seq, attempt, status, jsonb_build_object('message', message, 'failures', failures, 'run_at', run_at) FROM job
+    SELECT id, seq, attempt, status, jsonb_build_object('message', message, 'failures', failures, 'run_at', run_at,
+        'seconds', extract(epoch FROM now() - started_at)) FROM job
 )
 SELECT id, status, gpu_id FROM job
 """
@@ -317,6 +329,7 @@ def _submit_values(new: NewJob) -> dict[str, Any]:
         "idempotency_sha256": new.idempotency_sha256,
         "created_by": new.created_by,
         "parents": list(new.parents),
+        "request_id": logging.request_id(),
     }
 
 

@@ -54,3 +54,9 @@ def configure(level: str = "info", **bound: Any) -> None:
     logging.getLogger("uvicorn.access").setLevel("WARNING")
     logging.getLogger("httpx").setLevel("WARNING")
     structlog.contextvars.bind_contextvars(**bound)
+
+
+def request_id() -> str | None:
+    """Of the HTTP request that is being answered here; None outside of one."""
+    found: str | None = structlog.contextvars.get_contextvars().get("request_id")
+    return found

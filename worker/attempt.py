@@ -29,7 +29,7 @@ def run_attempt() -> int:
     scratch = Path(os.environ["GOLDSMITH_SCRATCH"])
     order: dict[str, Any] = json.loads((scratch / "order.json").read_text())
     settings = get_settings()
-    logging.configure(settings.log_level, process="run", job_id=order["id"], kind=order["kind"], attempt=order["attempt"])
+    logging.configure(settings.log_level, process="run", **order["log"])
     database = Database(settings.database, size=4).open()
     context = RunContext(
         database, settings, job_id=UUID(order["id"]), kind=order["kind"], attempt=order["attempt"], scratch=scratch / "work"

@@ -63,15 +63,13 @@ class Supervisor:
         if job is None:
             return None
         self._database.changed(job.id)
-        structlog.contextvars.bind_contextvars(job_id=str(job.id), kind=job.kind, attempt=job.attempt)
-        log.info("started")
-        try:
-            outcome = self._supervise(job)
-        except Exception as error:
-            outcome = of_exception(error, job.failures)
-        status = self._finish(job, outcome) if outcome is not None else None
-        structlog.contextvars.unbind_contextvars("job_id", "kind", "attempt")
-        return status
+        with structlog.contextvars.bound_contextvars(**job.in_log):
+            log.info("started")
+            try:
+                outcome = self._supervise(job)
+            except Exception as error:
+                outcome = of_exception(error, job.failures)
+            return self._finish(job, outcome) if outcome is not None else None
 
     def _supervise(self, job: Claimed) -> Outcome | None:
         if job.kind not in kinds():
@@ -128,7 +126,7 @@ class Supervisor:
                     "requeue", message=f"device {self._gpu_id} is held by a process that cannot be ended", after_s=15
                 )
         (scratch / "order.json").write_text(
-            json.dumps({"id": str(job.id), "kind": job.kind, "config": job.config, "attempt": job.attempt})
+            json.dumps({"id": str(job.id), "config": job.config, "log": job.in_log, "kind": job.kind, "attempt": job.attempt})
         )
         log_path = self._settings.logs / "jobs" / f"{job.id}.{job.attempt}.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,7 @@ class Watch:
         except FencedOut:
             return "lost"
         except psycopg.Error as error:  # the database is away; the job goes on, and rescue counts from its return
-            log.warning("heartbeat waits for the database", job_id=str(self._job.id), error=str(error).splitlines()[0])
+            log.warning("heartbeat waits for the database", **self._job.in_log, error=str(error).splitlines()[0])
             cancel = False
         if cancel:
             return "cancel"
