@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -11,12 +12,14 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.body import body_schema, read_model
+from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, StateDep
-from goldsmith import adapters, datasets
+from goldsmith import adapters, datasets, paused
 from goldsmith.adapters import AdapterVersion
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.errors import NotFound, ReferenceNotUsable
+from goldsmith.jobs import Told
 from goldsmith.kinds.base import NAME_PATTERN, JobConfig
 from goldsmith.kinds.registry import kinds
 
@@ -33,6 +36,10 @@ class KindView(BaseModel):
     isolated: bool
     timeout_s: int
     max_attempts: int
+    priority: int
+    """What a job gets that names none; 9 is first."""
+    paused_at: datetime | None
+    """Since when no job of this kind starts; null: they start."""
     config: dict[str, Any]
     """JSON Schema of what is asked."""
     result: dict[str, Any]
@@ -62,22 +69,48 @@ def _summary(config: type[JobConfig]) -> str:
     return text.strip().partition("\n")[0]
 
 
-@router.get("/kinds", tags=["kinds"])
-def list_kinds() -> list[KindView]:
-    """Every kind of job, with the JSON Schema of its config and its result."""
-    return [
-        KindView(
-            kind=name,
-            summary=_summary(kind.config),
-            queue=kind.config.queue,
-            isolated=kind.config.isolated,
-            timeout_s=kind.config.timeout_s,
-            max_attempts=kind.config.max_attempts,
-            config=kind.config.model_json_schema(),
-            result=kind.result.model_json_schema(mode="serialization"),
-        )
-        for name, kind in kinds().items()
-    ]
+def _kind(name: str, paused_at: datetime | None) -> KindView:
+    kind = kinds()[name]
+    return KindView(
+        kind=name,
+        summary=_summary(kind.config),
+        queue=kind.config.queue,
+        isolated=kind.config.isolated,
+        timeout_s=kind.config.timeout_s,
+        max_attempts=kind.config.max_attempts,
+        priority=kind.config.priority,
+        paused_at=paused_at,
+        config=kind.config.model_json_schema(),
+        result=kind.result.model_json_schema(mode="serialization"),
+    )
+
+
+@router.get("/kinds", tags=["kinds"], responses={401: PROBLEM, 503: PROBLEM})
+def list_kinds(state: StateDep) -> list[KindView]:
+    """Every kind of job, with the JSON Schema of its config and its result, and whether it is paused."""
+    with state.database.connection() as conn:
+        since = paused.paused(conn)
+    return [_kind(name, since.get(name)) for name in kinds()]
+
+
+@router.post("/kinds/{kind}/pause", tags=["kinds"], responses=MISSING)
+def pause_kind(kind: str, state: StateDep, caller: CallerDep) -> KindView:
+    """Start no more jobs of this kind: they stay queued, with `blocked_by`. What runs goes on. Twice is a no-op."""
+    with state.database.connection() as conn:
+        paused.pause(conn, kind, caller.name)
+        return _kind(kind, paused.paused(conn).get(kind))
+
+
+@router.post("/kinds/{kind}/resume", tags=["kinds"], responses=MISSING)
+async def resume_kind(kind: str, state: StateDep, caller: CallerDep) -> KindView:
+    """Let the jobs of this kind start again. Twice is a no-op."""
+
+    def resume() -> list[Told]:
+        with state.database.connection() as conn:
+            return paused.resume(conn, kind, caller.name)
+
+    state.publish_soon(await to_thread.run_sync(resume))
+    return _kind(kind, None)
 
 
 def _dataset(version: DatasetVersion) -> DatasetView:

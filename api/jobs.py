@@ -21,12 +21,14 @@ from goldsmith.job import FINAL, Job, Status
 from goldsmith.keys import Caller
 from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.kinds.registry import kinds
-from goldsmith.references import reference_fields
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 413, 415, 422, 503), PROBLEM)
 MISSING: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 404, 422, 503), PROBLEM)
+
+
+ALREADY_THERE = {"description": "The job that is there with this `unique_key`", "model": Job}
 
 
 class JobPage(BaseModel):
@@ -72,7 +74,7 @@ async def submit_job(
 ) -> tuple[Job, bool]:
     """Parse, check, write, and tell the broker soon."""
     config, options = submit.parse(body)
-    if reference_fields(type(config)):
+    if submit.needs_look_up(config, options):
         job, created = await _in_thread(state, _with_references, caller, config, options, body, idempotency_key)
     else:
         new = submit.new_job(config, options, created_by=caller.name, idempotency_key=idempotency_key, body=body)
@@ -98,7 +100,7 @@ async def _in_thread(state: State, call: Any, *args: Any) -> Any:
     return await to_thread.run_sync(call, state, *args)
 
 
-@router.post("", status_code=202, responses=REFUSALS, response_model=Job, openapi_extra=submit_body())
+@router.post("", status_code=202, responses=REFUSALS | {200: ALREADY_THERE}, response_model=Job, openapi_extra=submit_body())
 async def submit_a_job(
     request: Request,
     response: Response,
@@ -107,9 +109,12 @@ async def submit_a_job(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
 ) -> Job:
     """Put a job into the queue. The same `Idempotency-Key` with the same body returns the first job; with another body it is a 422."""
-    job, created = await submit_job(state, caller, await read_json(request), idempotency_key=idempotency_key)
+    body = await read_json(request)
+    job, created = await submit_job(state, caller, body, idempotency_key=idempotency_key)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    if not created:
+    if not created and (body.get("options") or {}).get("unique_key") is not None:
+        response.status_code = 200
+    elif not created:
         response.headers["Idempotent-Replayed"] = "true"
     return job
 

@@ -37,7 +37,7 @@ class State:
         self.storage = Storage(settings.state_dir)
         self.wakeups = Wakeups(settings.database)
         self.readers = Readers(self.async_database, self.wakeups)
-        self.rescue = RescueThread(self.database, self.queue, lease_s=settings.lease_s, every_s=settings.rescue_every_s)
+        self.rescue = RescueThread(self.database, self.queue, settings)
         self.keys = KeyRing(settings, self.async_database)
         self._waiting = (-math.inf, 0)
         self._publishing: set[asyncio.Task[None]] = set()

@@ -28,6 +28,12 @@ class JobContext(Protocol):
     scratch: Path
     """A private folder of this attempt, gone when it ends."""
 
+    def parents(self) -> dict[str, dict[str, Any] | None]:
+        """The results of the jobs that it was submitted to wait for (`depends_on`, and references that were not complete then).
+
+        By reference, `job:<id>`. None for one that failed or was cancelled, where `on_parent_failure` is `run`.
+        """
+
     # -- saying how it goes
     def progress(self, percent: float, message: str = "", **metrics: float) -> None:
         """Record progress (0-100) and metrics; raise `JobCancelled` when a cancel was asked for.

@@ -40,6 +40,12 @@ class Job(BaseModel):
     timeout: int
     """Seconds that one attempt may run."""
     cancel_requested_at: datetime | None
+    unique_key: str | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    """How many jobs with this key may run at once."""
+    on_parent_failure: Literal["fail", "run", "cancel"] = "fail"
+    pipeline_id: UUID | None = None
     created_by: str
     cost_usd: float
     created_at: datetime

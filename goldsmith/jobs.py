@@ -13,6 +13,7 @@ returns; the broker is told afterwards, and of whatever it is not told, rescue t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -25,6 +26,9 @@ from goldsmith import logging
 from goldsmith.db import AsyncConnection, Connection
 from goldsmith.errors import Conflict, FencedOut, InvalidInput, NotFound
 from goldsmith.job import FINAL, Job, Status
+
+Fate = Literal["fail", "run", "cancel"]
+"""What becomes of a job when one that it depends on failed or was cancelled."""
 
 RETELL_AFTER_S = 30  # a message told this long ago and not claimed is either behind a long queue or lost
 
@@ -71,6 +75,13 @@ class NewJob:
     idempotency_key: str | None = None
     idempotency_sha256: str | None = None
     created_by: str = "local"
+    on_parent_failure: Fate = "fail"
+    unique_key: str | None = None
+    unique_for_s: int = 0
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    pipeline_id: UUID | None = None
+    pipeline_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,14 +94,19 @@ class Ended:
 SUBMIT = """
 WITH new AS (
     INSERT INTO jobs (kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
-                      created_by, seq, status, published_at)
+                      created_by, on_parent_failure, unique_key, concurrency_key, concurrency_limit, pipeline_id, pipeline_name,
+                      seq, status, blocked_by, published_at)
     SELECT %(kind)s, %(config)s, %(queue)s, %(timeout)s, %(max_attempts)s, %(priority)s, %(run_at)s,
-           %(idempotency_key)s, %(idempotency_sha256)s, %(created_by)s, 1, first.status,
-           CASE WHEN first.status = 'queued' THEN now() END
+           %(idempotency_key)s, %(idempotency_sha256)s, %(created_by)s, %(on_parent_failure)s, %(unique_key)s,
+           %(concurrency_key)s, %(concurrency_limit)s, %(pipeline_id)s, %(pipeline_name)s,
+           1, first.status, first.blocked_by, CASE WHEN first.status = 'queued' AND first.blocked_by IS NULL THEN now() END
     FROM (SELECT CASE
-        WHEN EXISTS (SELECT 1 FROM jobs WHERE id = ANY(%(parents)s) AND status <> 'completed') THEN 'waiting'
+        WHEN EXISTS (SELECT 1 FROM jobs WHERE id = ANY(%(parents)s)
+                     AND CASE WHEN %(on_parent_failure)s = 'run' THEN completed_at IS NULL ELSE status <> 'completed' END)
+            THEN 'waiting'
         WHEN %(run_at)s::timestamptz > now() THEN 'scheduled'
-        ELSE 'queued' END AS status) AS first
+        ELSE 'queued' END AS status,
+        (SELECT 'paused:' || kind FROM paused_kinds WHERE kind = %(kind)s) AS blocked_by) AS first
     ON CONFLICT (created_by, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING *
 ), parents AS (
@@ -102,11 +118,28 @@ WITH new AS (
 SELECT * FROM new
 """
 
-CLAIM = """
+# Of two submits with one key the second waits here, and then sees the first one's row. Jobs without a key never come by.
+UNIQUE_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(kind)s || ' ' || %(unique_key)s, 0))"
+UNIQUE = """
+SELECT * FROM jobs
+WHERE kind = %(kind)s AND unique_key = %(unique_key)s AND status NOT IN ('failed', 'cancelled')
+  AND (completed_at IS NULL OR created_at > now() - %(unique_for_s)s * interval '1 second')
+ORDER BY id DESC LIMIT 1
+"""
+
+RUNNING_WITH_KEY = "(SELECT count(*) FROM jobs r WHERE r.status = 'running' AND r.concurrency_key = jobs.concurrency_key)"
+
+# The count refuses; the slot's unique index decides between two claims that counted at the same moment.
+CLAIM = f"""
 WITH job AS (
     UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = %(worker)s, gpu_id = %(gpu_id)s,
-        heartbeat_at = now(), started_at = now(), blocked_by = NULL, seq = seq + 1
+        heartbeat_at = now(), started_at = now(), blocked_by = NULL, seq = seq + 1,
+        concurrency_slot = CASE WHEN concurrency_key IS NOT NULL THEN (
+            SELECT min(slot) FROM generate_series(1, concurrency_limit) AS slot WHERE NOT EXISTS (SELECT 1 FROM jobs r
+            WHERE r.status = 'running' AND r.concurrency_key = jobs.concurrency_key AND r.concurrency_slot = slot)) END
     WHERE id = %(id)s AND status = 'queued'
+      AND NOT EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind)
+      AND CASE WHEN concurrency_key IS NULL THEN true ELSE {RUNNING_WITH_KEY} < concurrency_limit END
     RETURNING *
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
@@ -115,6 +148,14 @@ WITH job AS (
 SELECT id, kind, config, attempt, failures, max_attempts, timeout,
     (SELECT data->>'request_id' FROM job_events WHERE job_id = job.id AND seq = 1) AS request_id
 FROM job
+"""
+
+# After a claim that got nothing: why, if the row still waits. Where there is no reason any more, rescue tells it at once.
+BLOCK = f"""
+UPDATE jobs SET seq = seq + 1, published_at = NULL, blocked_by = CASE
+    WHEN EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind) THEN 'paused:' || kind
+    WHEN {RUNNING_WITH_KEY} >= concurrency_limit THEN 'concurrency:' || concurrency_key END
+WHERE id = %(id)s AND status = 'queued'
 """
 
 HEARTBEAT = """
@@ -169,7 +210,7 @@ WITH before AS (
     SELECT id, seq, attempt, status, jsonb_build_object('message', message, 'failures', failures, 'run_at', run_at,
         'seconds', extract(epoch FROM now() - started_at)) FROM job
 )
-SELECT id, status, gpu_id FROM job
+SELECT id, status, gpu_id, concurrency_key FROM job
 """
 
 CANCEL = """
@@ -193,7 +234,9 @@ WITH job AS (
         completed_at = NULL, cancel_requested_at = NULL, run_at = NULL, blocked_by = NULL, seq = seq + 1,
         published_at = CASE WHEN again.status = 'queued' THEN now() END
     FROM (SELECT CASE WHEN EXISTS (
-        SELECT 1 FROM job_dependencies d JOIN jobs p ON p.id = d.parent_id WHERE d.job_id = %(id)s AND p.status <> 'completed'
+        SELECT 1 FROM job_dependencies d JOIN jobs p ON p.id = d.parent_id JOIN jobs c ON c.id = d.job_id
+        WHERE d.job_id = %(id)s
+          AND CASE WHEN c.on_parent_failure = 'run' THEN p.completed_at IS NULL ELSE p.status <> 'completed' END
     ) THEN 'waiting' ELSE 'queued' END AS status) AS again
     WHERE id = %(id)s AND jobs.status IN ('failed', 'cancelled')
     RETURNING jobs.*
@@ -230,7 +273,7 @@ SELECT id, gpu_id FROM job
 WAKE_DUE = """
 WITH job AS (
     UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = NULL, seq = seq + 1
-    WHERE status = 'scheduled' AND run_at <= now()
+    WHERE status = 'scheduled' AND completed_at IS NULL AND run_at <= now()
     RETURNING *
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
@@ -239,44 +282,68 @@ WITH job AS (
 SELECT id FROM job
 """
 
-# Children of ended parents: all completed → go; one failed or cancelled → fail, with the parent's name.
+# Children of ended parents: when all have ended they go; when one failed or was cancelled, `on_parent_failure` decides.
 WAKE_WAITING = """
-WITH ended AS (
-    SELECT j.id, bool_and(p.status = 'completed') AS go,
+WITH parents AS (
+    SELECT j.id, j.on_parent_failure AS fate, j.run_at, bool_and(p.completed_at IS NOT NULL) AS ended,
         string_agg(p.id::text || ' (' || p.kind || ') ended ' || p.status, ', ') FILTER (WHERE p.status IN ('failed', 'cancelled')) AS bad
     FROM jobs j JOIN job_dependencies d ON d.job_id = j.id JOIN jobs p ON p.id = d.parent_id
-    WHERE j.status = 'waiting' AND (%(parent)s::uuid IS NULL OR j.id IN (SELECT job_id FROM job_dependencies WHERE parent_id = %(parent)s))
+    WHERE j.status = 'waiting' AND j.completed_at IS NULL
+      AND (%(parent)s::uuid IS NULL OR j.id IN (SELECT job_id FROM job_dependencies WHERE parent_id = %(parent)s))
     GROUP BY j.id
+), next AS (
+    SELECT id, bad, CASE
+        WHEN bad IS NOT NULL AND fate = 'fail' THEN 'failed'
+        WHEN bad IS NOT NULL AND fate = 'cancel' THEN 'cancelled'
+        WHEN ended AND run_at > now() THEN 'scheduled'
+        WHEN ended THEN 'queued' END AS status
+    FROM parents
 ), job AS (
-    UPDATE jobs SET seq = seq + 1, published_at = NULL,
-        status = CASE WHEN bad IS NOT NULL THEN 'failed' WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
-        completed_at = CASE WHEN bad IS NOT NULL THEN now() END,
-        message = CASE WHEN bad IS NOT NULL THEN 'Error: it waited for ' || bad ELSE message END,
-        error = CASE WHEN bad IS NOT NULL THEN
+    UPDATE jobs SET seq = seq + 1, published_at = NULL, status = next.status,
+        completed_at = CASE WHEN next.status IN ('failed', 'cancelled') THEN now() END,
+        message = CASE next.status WHEN 'failed' THEN 'Error: it waited for ' || bad
+                                   WHEN 'cancelled' THEN 'Cancelled: it waited for ' || bad ELSE message END,
+        error = CASE WHEN next.status = 'failed' THEN
             jsonb_build_object('type', 'about:blank', 'title', 'Parent job did not complete', 'detail', 'it waited for ' || bad) END
-    FROM ended WHERE jobs.id = ended.id AND jobs.status = 'waiting' AND (ended.go OR ended.bad IS NOT NULL)
+    FROM next WHERE jobs.id = next.id AND jobs.status = 'waiting' AND next.status IS NOT NULL
     RETURNING jobs.*
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
-    SELECT id, seq, attempt, CASE WHEN status = 'failed' THEN 'failed' ELSE 'woken' END, jsonb_build_object('message', message) FROM job
+    SELECT id, seq, attempt, CASE WHEN completed_at IS NULL THEN 'woken' ELSE status END, jsonb_build_object('message', message)
+    FROM job
 )
 SELECT id, status FROM job
 """
 
-# A row waits for a device by name; it is let go, one for each device, when no row runs there.
+# A row waits by name: for a device, or for a concurrency key. One for each name is let go, the most urgent first, when the
+# device is idle or fewer run with the key than the row allows. `names`: only these; null: all.
 UNBLOCK = """
-UPDATE jobs SET blocked_by = NULL, published_at = NULL, seq = seq + 1 WHERE id IN (
-    SELECT DISTINCT ON (blocked_by) id FROM jobs waits
-    WHERE status = 'queued' AND blocked_by IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM jobs runs WHERE runs.status = 'running' AND 'gpu:' || runs.gpu_id = waits.blocked_by)
-    ORDER BY blocked_by, priority DESC, id
+WITH names AS (
+    SELECT name, (SELECT count(*) FROM jobs r WHERE r.status = 'running' AND r.completed_at IS NULL
+                  AND name IN ('gpu:' || r.gpu_id, 'concurrency:' || r.concurrency_key)) AS running
+    FROM (SELECT DISTINCT blocked_by AS name FROM jobs WHERE status = 'queued' AND blocked_by IS NOT NULL
+          AND (%(names)s::text[] IS NULL OR blocked_by = ANY(%(names)s))) AS waited_for
+), go AS (
+    SELECT next.id FROM names, LATERAL (
+        SELECT id FROM jobs WHERE status = 'queued' AND blocked_by = name AND CASE
+            WHEN name LIKE 'gpu:%%' THEN running = 0
+            WHEN name LIKE 'concurrency:%%' THEN running < concurrency_limit END
+        ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS next
 )
+UPDATE jobs SET blocked_by = NULL, published_at = NULL, seq = seq + 1 FROM go WHERE jobs.id = go.id
+"""
+
+# All rows that wait for a kind which is not paused any more.
+UNPAUSE = """
+UPDATE jobs SET blocked_by = NULL, published_at = NULL, seq = seq + 1
+WHERE status = 'queued' AND blocked_by = 'paused:' || kind AND NOT EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind)
 """
 
 TELL = """
 UPDATE jobs SET published_at = now() WHERE id IN (
     SELECT id FROM jobs
-    WHERE status = 'queued' AND queue = %(queue)s AND blocked_by IS NULL
+    WHERE status = 'queued' AND completed_at IS NULL AND queue = %(queue)s AND blocked_by IS NULL
       AND (published_at IS NULL OR published_at < now() - %(retell_after_s)s * interval '1 second')
     ORDER BY (published_at IS NOT NULL), priority DESC, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) RETURNING id, kind, queue, priority
@@ -330,6 +397,13 @@ def _submit_values(new: NewJob) -> dict[str, Any]:
         "created_by": new.created_by,
         "parents": list(new.parents),
         "request_id": logging.request_id(),
+        "on_parent_failure": new.on_parent_failure,
+        "unique_key": new.unique_key,
+        "unique_for_s": new.unique_for_s,
+        "concurrency_key": new.concurrency_key,
+        "concurrency_limit": new.concurrency_limit,
+        "pipeline_id": new.pipeline_id,
+        "pipeline_name": new.pipeline_name,
     }
 
 
@@ -348,8 +422,18 @@ def _same_request(row: dict[str, Any] | None, new: NewJob) -> Job:
 
 
 def submit(conn: Connection, new: NewJob) -> tuple[Job, bool]:
-    """Write the row and its first event. Returns (job, created); a repeated idempotency key returns the first job."""
-    row = conn.execute(SUBMIT, _submit_values(new)).fetchone()
+    """Write the row and its first event. Returns (job, created).
+
+    A repeated idempotency key returns the first job. So does a unique key whose job has not ended, or was submitted less
+    than `unique_for_s` ago; one that failed or was cancelled is no obstacle.
+    """
+    values = _submit_values(new)
+    with conn.transaction() if new.unique_key is not None else nullcontext():
+        if new.unique_key is not None:
+            conn.execute(UNIQUE_LOCK, values)
+            if there := conn.execute(UNIQUE, values).fetchone():
+                return Job.model_validate(there), False
+        row = conn.execute(SUBMIT, values).fetchone()
     if row is not None:
         return Job.model_validate(row), True
     return _same_request(conn.execute(_BY_KEY, (new.created_by, new.idempotency_key)).fetchone(), new), False
@@ -357,7 +441,13 @@ def submit(conn: Connection, new: NewJob) -> tuple[Job, bool]:
 
 async def submit_async(conn: AsyncConnection, new: NewJob) -> tuple[Job, bool]:
     """`submit` for the event loop; the same statements."""
-    row = await (await conn.execute(SUBMIT, _submit_values(new))).fetchone()
+    values = _submit_values(new)
+    async with conn.transaction() if new.unique_key is not None else nullcontext():
+        if new.unique_key is not None:
+            await conn.execute(UNIQUE_LOCK, values)
+            if there := await (await conn.execute(UNIQUE, values)).fetchone():
+                return Job.model_validate(there), False
+        row = await (await conn.execute(SUBMIT, values)).fetchone()
     if row is not None:
         return Job.model_validate(row), True
     found = await conn.execute(_BY_KEY, (new.created_by, new.idempotency_key))
@@ -366,7 +456,9 @@ async def submit_async(conn: AsyncConnection, new: NewJob) -> tuple[Job, bool]:
 
 def told(job: Job) -> list[Told]:
     """What the broker must hear of a job that was just written."""
-    return [Told(job.id, job.kind, job.queue, job.priority)] if job.status == "queued" else []
+    if job.status != "queued" or job.blocked_by is not None:
+        return []
+    return [Told(job.id, job.kind, job.queue, job.priority)]
 
 
 def untell(conn: Connection, ids: Sequence[UUID]) -> None:
@@ -387,6 +479,15 @@ async def get_async(conn: AsyncConnection, job_id: UUID) -> Job:
     if row is None:
         raise NotFound(f"there is no job {job_id}")
     return Job.model_validate(row)
+
+
+def results_of_parents(conn: Connection, job_id: UUID) -> dict[str, dict[str, Any] | None]:
+    """What the jobs that it depends on left, by reference; None for one that left nothing."""
+    rows = conn.execute(
+        "SELECT p.id, p.result FROM job_dependencies d JOIN jobs p ON p.id = d.parent_id WHERE d.job_id = %s ORDER BY p.id",
+        (job_id,),
+    )
+    return {f"job:{row['id']}": row["result"] for row in rows}
 
 
 def list_jobs(
@@ -415,15 +516,25 @@ async def events_async(
 
 
 def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None) -> Claimed | None:
-    """Take a queued job for this worker. None: someone else has it, or its device is busy (it then waits, blocked)."""
-    try:
-        row = conn.execute(CLAIM, {"id": job_id, "worker": worker, "gpu_id": gpu_id}).fetchone()
-    except pg.UniqueViolation:
-        conn.execute(
-            "UPDATE jobs SET blocked_by = %s, seq = seq + 1 WHERE id = %s AND status = 'queued'", (f"gpu:{gpu_id}", job_id)
-        )
+    """Take a queued job for this worker.
+
+    None: someone else has it, or it must wait: its device is busy, its kind is paused, or enough run with its concurrency key.
+    Then `blocked_by` says so, and what removes the block tells the broker again.
+    """
+    while True:
+        try:
+            row = conn.execute(CLAIM, {"id": job_id, "worker": worker, "gpu_id": gpu_id}).fetchone()
+        except pg.UniqueViolation as error:
+            if error.diag.constraint_name == "ix_jobs_one_run_per_slot":
+                continue  # another claim took that slot at this very moment; it is counted now
+            conn.execute(
+                "UPDATE jobs SET blocked_by = %s, seq = seq + 1 WHERE id = %s AND status = 'queued'", (f"gpu:{gpu_id}", job_id)
+            )
+            return None
+        if row is not None:
+            return Claimed(**row)
+        conn.execute(BLOCK, {"id": job_id})
         return None
-    return Claimed(**row) if row else None
 
 
 def heartbeat(conn: Connection, job_id: UUID, attempt: int) -> bool:
@@ -483,18 +594,19 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
         if row is None:
             raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its end is refused")
         woke = row["status"] in FINAL and _wake_children(conn, job_id)
-        if row["gpu_id"]:
-            woke = conn.execute(UNBLOCK).rowcount > 0 or woke
+        freed = [f"{name}:{row[of]}" for name, of in (("gpu", "gpu_id"), ("concurrency", "concurrency_key")) if row[of]]
+        if freed:
+            woke = conn.execute(UNBLOCK, {"names": freed}).rowcount > 0 or woke
     return Ended(row["status"], woke)
 
 
 def _wake_children(conn: Connection, parent: UUID | None) -> bool:
-    """Wake or fail what waited; a child that fails here may itself have children. Returns whether there was any."""
+    """Wake or end what waited; a child that ends here may itself have children. Returns whether there was any."""
     woken = conn.execute(WAKE_WAITING, {"parent": parent}).fetchall()
     found = bool(woken)
     while parent is not None and woken:
-        failed = [row["id"] for row in woken if row["status"] == "failed"]
-        woken = [row for child in failed for row in conn.execute(WAKE_WAITING, {"parent": child}).fetchall()]
+        ended = [row["id"] for row in woken if row["status"] in FINAL]
+        woken = [row for child in ended for row in conn.execute(WAKE_WAITING, {"parent": child}).fetchall()]
     return found
 
 
@@ -531,7 +643,8 @@ def rescue(conn: Connection, *, lease_s: float) -> list[UUID]:
         lost = [row["id"] for row in conn.execute(LOST, {"lease": lease_s})]
         wake_due(conn)
         _wake_children(conn, None)
-        conn.execute(UNBLOCK)
+        conn.execute(UNBLOCK, {"names": None})
+        conn.execute(UNPAUSE)
     return lost
 
 
@@ -548,7 +661,9 @@ def tell(conn: Connection, queue: str, limit: int, *, retell_after_s: float = RE
 
 def untold(conn: Connection) -> dict[str, int]:
     """How many unblocked queued jobs each queue has: what the broker should hold."""
-    rows = conn.execute("SELECT queue, count(*) AS n FROM jobs WHERE status = 'queued' AND blocked_by IS NULL GROUP BY queue")
+    rows = conn.execute(
+        "SELECT queue, count(*) AS n FROM jobs WHERE status = 'queued' AND completed_at IS NULL AND blocked_by IS NULL GROUP BY queue"
+    )
     return {row["queue"]: row["n"] for row in rows}
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Sequence
 from uuid import UUID
 
 import psycopg
 import redis
 import structlog
 
-from goldsmith import jobs
+from goldsmith import jobs, schedules
 from goldsmith.db import Connection, Database
+from goldsmith.jobs import Told
 from goldsmith.queue import Queue
+from goldsmith.settings import Settings
 
 log = structlog.get_logger()
 
@@ -31,28 +34,32 @@ def tell_untold(conn: Connection, queue: Queue) -> int:
         missing = rows - queue.depth(name)
         if missing <= 0:
             continue
-        told = jobs.tell(conn, name, missing)
-        refused = queue.publish(told)
-        if refused:
-            jobs.untell(conn, refused)
-        published += len(told) - len(refused)
+        published += publish(conn, queue, jobs.tell(conn, name, missing))
     return published
+
+
+def publish(conn: Connection, queue: Queue, told: Sequence[Told]) -> int:
+    """Publish what was marked as told; what the broker refuses is told again later. Returns how many it took."""
+    refused = queue.publish(told)
+    if refused:
+        jobs.untell(conn, refused)
+    return len(told) - len(refused)
 
 
 class RescueThread(threading.Thread):
     """Runs rescue every few seconds until stopped; a database or broker that is down is met again next time."""
 
-    def __init__(self, database: Database, queue: Queue, *, lease_s: float, every_s: float) -> None:
+    def __init__(self, database: Database, queue: Queue, settings: Settings) -> None:
         super().__init__(name="rescue", daemon=True)
-        self._database, self._queue = database, queue
-        self._lease_s, self._every_s = lease_s, every_s
+        self._database, self._queue, self._settings = database, queue, settings
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        while not self._stopped.wait(self._every_s * random.uniform(0.8, 1.2)):  # noqa: S311  spreads the processes out
+        while not self._stopped.wait(self._settings.rescue_every_s * random.uniform(0.8, 1.2)):  # noqa: S311  spreads the processes out
             try:
                 with self._database.connection() as conn:
-                    lost = rescue_once(conn, self._queue, lease_s=self._lease_s)
+                    publish(conn, self._queue, schedules.fire(conn, self._settings))
+                    lost = rescue_once(conn, self._queue, lease_s=self._settings.lease_s)
                 self._database.changed(*lost)
                 for job_id in lost:
                     log.warning("put back a lost job", job_id=str(job_id))

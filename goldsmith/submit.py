@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from goldsmith import jobs, references
 from goldsmith.db import Connection
-from goldsmith.errors import InvalidInput
+from goldsmith.errors import InvalidInput, ReferenceNotUsable
 from goldsmith.job import Job
-from goldsmith.jobs import NewJob
+from goldsmith.jobs import Fate, NewJob
 from goldsmith.kinds.base import JobConfig
 from goldsmith.kinds.registry import field_errors, parse_config
 
@@ -22,17 +24,56 @@ from goldsmith.kinds.registry import field_errors, parse_config
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
+KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
+
+
+def _without_mark(value: Any) -> Any:
+    return value.removeprefix("job:") if isinstance(value, str) else value
+
+
+JobId = Annotated[UUID, BeforeValidator(_without_mark)]
+
+
 class JobOptions(BaseModel):
     """How the queue treats a job, whatever its kind: the key `options` of a submit."""
 
     model_config = ConfigDict(extra="forbid")
 
-    priority: int = Field(4, ge=0, le=9, description="9 is first, 0 is last.")
+    priority: int | None = Field(None, ge=0, le=9, description="9 is first, 0 is last; empty: what the kind says, mostly 4.")
     run_at: AwareDatetime | None = Field(
         None, ge=EARLIEST, lt=LATEST, description="Not before this moment (ISO 8601 with time zone)."
     )
     max_attempts: int | None = Field(None, ge=1, le=20, description="Crashes and temporary failures until it is failed.")
     timeout_s: int | None = Field(None, ge=1, le=7 * 86_400, description="Seconds that one attempt may run.")
+    depends_on: list[JobId] = Field(
+        [], max_length=100, description="Jobs that must have ended before this one starts, as `<id>` or `job:<id>`."
+    )
+    on_parent_failure: Fate = Field(
+        "fail",
+        description="When a job that it depends on failed or was cancelled: `fail` too, `run` all the same, or `cancel`.",
+    )
+    unique_key: str | None = Field(
+        None,
+        pattern=KEY_PATTERN,
+        description="While a job of this kind with this key has not ended, a submit returns that job instead of a second one.",
+    )
+    unique_for_s: int | None = Field(
+        None, ge=1, le=366 * 86_400, description="The same for so many seconds after that job's submit, when it has completed."
+    )
+    concurrency_key: str | None = Field(
+        None, pattern=KEY_PATTERN, description="Jobs with the same key share a limit of how many run at once."
+    )
+    concurrency_limit: int | None = Field(
+        None, ge=1, le=1000, description="This job starts only while fewer than so many run with its key; 1 when empty."
+    )
+
+    @model_validator(mode="after")
+    def _keys_belong_together(self) -> JobOptions:
+        if self.unique_for_s is not None and self.unique_key is None:
+            raise ValueError("unique_for_s needs a unique_key")
+        if self.concurrency_limit is not None and self.concurrency_key is None:
+            raise ValueError("concurrency_limit needs a concurrency_key")
+        return self
 
 
 def parse(body: Mapping[str, Any]) -> tuple[JobConfig, JobOptions]:
@@ -44,7 +85,7 @@ def parse(body: Mapping[str, Any]) -> tuple[JobConfig, JobOptions]:
     try:
         options = JobOptions.model_validate(given or {})
     except ValidationError as error:
-        found = [entry | {"field": f"options.{entry['field']}"} for entry in field_errors(error)]
+        found = [entry | {"field": f"options.{entry['field']}".rstrip(".")} for entry in field_errors(error)]
         raise InvalidInput("the options are not valid", errors=found) from None
     return parse_config(rest), options
 
@@ -64,12 +105,35 @@ def new_job(
         queue=config.queue,
         timeout=options.timeout_s or config.timeout_s,
         max_attempts=options.max_attempts or config.max_attempts,
-        priority=options.priority,
+        priority=config.priority if options.priority is None else options.priority,
         run_at=options.run_at,
         idempotency_key=idempotency_key,
         idempotency_sha256=_sha256(body) if idempotency_key else None,
         created_by=created_by,
+        on_parent_failure=options.on_parent_failure,
+        unique_key=options.unique_key,
+        unique_for_s=options.unique_for_s or 0,
+        concurrency_key=options.concurrency_key,
+        concurrency_limit=options.concurrency_limit or 1 if options.concurrency_key is not None else None,
     )
+
+
+def needs_look_up(config: JobConfig, options: JobOptions) -> bool:
+    """Whether `submit` must ask the database about other things before it writes the job."""
+    return bool(options.depends_on or references.reference_fields(type(config)))
+
+
+def _check_parents(conn: Connection, parents: Sequence[UUID]) -> None:
+    rows = conn.execute("SELECT id FROM jobs WHERE id = ANY(%s)", (list(parents),)).fetchall()
+    there = {row["id"] for row in rows}
+    missing = [
+        {"field": f"options.depends_on.{index}", "value": str(parent), "message": f"there is no job {parent}"}
+        for index, parent in enumerate(parents)
+        if parent not in there
+    ]
+    if missing:
+        detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in missing[:3])
+        raise ReferenceNotUsable(detail, errors=missing)
 
 
 def _sha256(body: Mapping[str, Any]) -> str:
@@ -100,5 +164,7 @@ def submit(
 ) -> tuple[Job, bool]:
     """Check the references and write the job. Returns (job, created); tell the broker of `jobs.told(job)` when created."""
     pinned, parents = references.resolve(conn, config)
+    if options.depends_on:
+        _check_parents(conn, options.depends_on)
     new = new_job(pinned, options, created_by=created_by, idempotency_key=idempotency_key, body=body)
-    return jobs.submit(conn, NewJob(**(new.__dict__ | {"parents": parents})))
+    return jobs.submit(conn, replace(new, parents=list(dict.fromkeys([*parents, *options.depends_on]))))

@@ -28,6 +28,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 STATES = ("waiting", "scheduled", "queued", "running", "completed", "failed", "cancelled")
 FINAL = ("completed", "failed", "cancelled")
+FATES = ("fail", "run", "cancel")
 QUEUES = ("io", "cpu", "gpu")
 COUNTED = ("started", "rescued", "completed", "failed", "cancelled")  # the events that metrics add up
 
@@ -91,6 +92,11 @@ jobs = Table(
     Column("idempotency_sha256", Text),
     Column("unique_key", Text),
     Column("concurrency_key", Text),
+    Column("concurrency_limit", Integer),
+    Column("concurrency_slot", Integer),  # while it runs: which of the key's slots it holds, 1 to the limit
+    Column("on_parent_failure", Text, nullable=False, server_default="fail"),
+    Column("pipeline_id", UUID, ForeignKey("pipelines.id", ondelete="SET NULL")),
+    Column("pipeline_name", Text),
     Column("created_by", Text, nullable=False, server_default="local"),
     Column("cost_usd", Numeric(14, 6), nullable=False, server_default="0"),
     _created_at(),
@@ -105,6 +111,10 @@ jobs = Table(
     CheckConstraint("status <> 'running' OR (heartbeat_at IS NOT NULL AND worker IS NOT NULL)", name="running_has_worker"),
     CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failed_has_error"),
     CheckConstraint("status <> 'scheduled' OR run_at IS NOT NULL", name="scheduled_has_run_at"),
+    CheckConstraint(_in("on_parent_failure", FATES), name="on_parent_failure"),
+    CheckConstraint(
+        "(concurrency_key IS NULL) = (concurrency_limit IS NULL) AND concurrency_limit >= 1", name="concurrency_limit"
+    ),
     Index("ix_jobs_one_run_per_gpu", "gpu_id", unique=True, postgresql_where=text("status = 'running'")),
     Index(
         "ix_jobs_idempotency",
@@ -113,9 +123,68 @@ jobs = Table(
         unique=True,
         postgresql_where=text("idempotency_key IS NOT NULL"),
     ),
+    Index(
+        "ix_jobs_one_run_per_slot",
+        "concurrency_key",
+        "concurrency_slot",
+        unique=True,
+        postgresql_where=text("status = 'running' AND concurrency_key IS NOT NULL"),
+    ),
+    Index("ix_jobs_unique", "kind", "unique_key", postgresql_where=text("unique_key IS NOT NULL")),
+    Index(
+        "ix_jobs_blocked",
+        "blocked_by",
+        text("priority DESC"),
+        "id",
+        postgresql_where=text("status = 'queued' AND blocked_by IS NOT NULL"),
+    ),
+    Index("ix_jobs_pipeline", "pipeline_id", postgresql_where=text("pipeline_id IS NOT NULL")),
     Index("ix_jobs_live", "status", "queue", "published_at", postgresql_where=text("completed_at IS NULL")),
     Index("ix_jobs_newest", "created_at", "id"),
     Index("ix_jobs_kind", "kind", "created_at"),
+)
+
+pipelines = Table(
+    "pipelines",
+    metadata,
+    _id(),
+    Column("created_by", Text, nullable=False, server_default="local"),
+    Column("idempotency_key", Text),
+    Column("idempotency_sha256", Text),
+    _created_at(),
+    Index(
+        "ix_pipelines_idempotency",
+        "created_by",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+)
+
+paused_kinds = Table(
+    "paused_kinds",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("paused_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("cron", Text, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    _json("config", "{}"),
+    _json("options", "{}"),
+    Column("enabled", Boolean, nullable=False, server_default=text("true")),
+    Column("next_at", DateTime(timezone=True), nullable=False),
+    _at("last_at"),
+    Column("last_job_id", UUID, ForeignKey("jobs.id", ondelete="SET NULL")),
+    _json("last_error"),
+    Column("created_by", Text, nullable=False, server_default="local"),
+    _created_at(),
+    Index("ix_schedules_next", "next_at", postgresql_where=text("enabled")),
 )
 
 job_dependencies = Table(

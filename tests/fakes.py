@@ -42,6 +42,7 @@ class FakeContext:
         self.scratch = tmp_path / "scratch" / f"{self.job_id}-{attempt}"
         self.scratch.mkdir(parents=True, exist_ok=True)
 
+        self.parent_results: dict[str, dict[str, Any] | None] = {}
         self.events: list[tuple[float, str, dict[str, float]]] = []
         self.logs: list[tuple[str, dict[str, Any]]] = []
         self.recorded_runs: dict[str, list[RecordedRun]] = {}
@@ -66,6 +67,9 @@ class FakeContext:
     def cancel_after(self, n: int) -> None:
         """From the n-th call of `progress` on (the first is 1), `progress` raises `JobCancelled`."""
         self._cancel_at = n
+
+    def parents(self) -> dict[str, dict[str, Any] | None]:
+        return self.parent_results
 
     def progress(self, percent: float, message: str = "", **metrics: float) -> None:
         assert 0 <= percent <= 100, f"progress is 0 to 100, not {percent}"

@@ -34,7 +34,7 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
     queue = Queue(settings.broker)
     name = f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
     supervisor = Supervisor(database, queue, settings, worker=name, gpu_id=gpu_id)
-    rescue = RescueThread(database, queue, lease_s=settings.lease_s, every_s=settings.rescue_every_s)
+    rescue = RescueThread(database, queue, settings)
 
     @app.task(name=TASK, throws=(RunFailed,))  # type: ignore[untyped-decorator]
     def run(job_id: str) -> None:

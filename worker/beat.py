@@ -1,4 +1,4 @@
-"""Beat: wakes scheduled jobs the second they are due. Rescue would do it within seconds, so nothing depends on beat."""
+"""Beat: wakes scheduled jobs and fires schedules the second they are due. Rescue does both within seconds, so nothing depends on beat."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import redis
 import structlog
 from celery.beat import Scheduler
 
-from goldsmith import jobs, logging
+from goldsmith import jobs, logging, schedules
 from goldsmith.db import Database
 from goldsmith.queue import Queue, celery_app
-from goldsmith.rescue import tell_untold
+from goldsmith.rescue import publish, tell_untold
 from goldsmith.settings import get_settings
 
 TICK_S = 1.0
@@ -23,15 +23,16 @@ class DueJobs(Scheduler):  # type: ignore[misc]
     """Celery's beat asks `tick` what is due; the answer is in Postgres."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        settings = get_settings()
-        self._database = Database(settings.database, size=2).open()
-        self._queue = Queue(settings.broker)
+        self._settings = get_settings()
+        self._database = Database(self._settings.database, size=2).open()
+        self._queue = Queue(self._settings.broker)
         super().__init__(*args, **kwargs)
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Wake what is due and tell the broker; returns the seconds until the next tick."""
+        """Fire and wake what is due and tell the broker; returns the seconds until the next tick."""
         try:
             with self._database.connection() as conn:
+                publish(conn, self._queue, schedules.fire(conn, self._settings))
                 if jobs.wake_due(conn):
                     tell_untold(conn, self._queue)
         except (psycopg.OperationalError, redis.RedisError) as error:

@@ -42,6 +42,10 @@ class RunContext:
         self._pending: tuple[float, str] | None = None
         self._metrics: list[dict[str, float]] = []
 
+    def parents(self) -> dict[str, dict[str, Any] | None]:
+        with self._database.connection() as conn:
+            return jobs.results_of_parents(conn, self.job_id)
+
     # -- saying how it goes
 
     def progress(self, percent: float, message: str = "", **metrics: float) -> None:

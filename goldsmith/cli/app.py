@@ -15,15 +15,17 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from goldsmith import logging, migrate
-from goldsmith.cli import demo, doctor, jobs, keys
+from goldsmith.cli import demo, doctor, jobs, keys, kinds, schedules
 from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.processes import NAMES, command
-from goldsmith.cli.stack import Stack, StackError, bring_down, connect, running, stack_file, urls
+from goldsmith.cli.stack import Stack, StackError, bring_down, running, stack_file, urls
 from goldsmith.settings import Settings, get_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Distil a large teacher into small students, job by job.")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(kinds.app, name="kinds")
+app.add_typer(schedules.app, name="schedules")
 
 
 @app.command()
@@ -164,17 +166,6 @@ def migrate_command(as_json: Json = False) -> None:
 def serve() -> None:
     """Run the model server alone: OpenAI-compatible, on loopback, base model or adapters by alias."""
     run("serve")
-
-
-@app.command()
-def kinds(as_json: Json = False) -> None:
-    """List the kinds of jobs; --json has their schemas."""
-    with said_plainly(as_json), connect() as client:
-        found = client.kinds()
-        if as_json:
-            print_json(found)
-        else:
-            print_table(("kind", "queue", "summary"), [(kind["kind"], kind["queue"], kind["summary"]) for kind in found])
 
 
 @app.command(name="doctor")

@@ -32,12 +32,18 @@ def submit(
 ) -> None:
     """Put a job into the queue: `goldsmith jobs submit train dataset=dataset:gold@1 name=workshop --wait`."""
     with said_plainly(as_json), connect() as client:
-        config = {**_from_file(file), **_from_values(values or []), "kind": kind}
-        _check_sendable(config)
+        config = config_of(kind, values, file)
         handle = client.submit(config, idempotency_key=key)
         if wait:
             _wait(handle, quiet=as_json)
         _show(handle.job, as_json)
+
+
+def config_of(kind: str, values: list[str] | None, file: Path | None) -> dict[str, Any]:
+    """The config that a file and key=value arguments make; leaves with an exit code where they make none."""
+    config = {**_from_file(file), **_from_values(values or []), "kind": kind}
+    _check_sendable(config)
+    return config
 
 
 def _from_file(path: Path | None) -> dict[str, Any]:

@@ -319,6 +319,15 @@ class Client:
         found: list[dict[str, Any]] = self.request("GET", "/v1/kinds")
         return found
 
+    def pause_kind(self, kind: str) -> dict[str, Any]:
+        """Start no more jobs of this kind; what runs goes on."""
+        found: dict[str, Any] = self.request("POST", f"/v1/kinds/{quote(kind)}/pause")
+        return found
+
+    def resume_kind(self, kind: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.request("POST", f"/v1/kinds/{quote(kind)}/resume")
+        return found
+
     def dataset(self, ref: str) -> dict[str, Any]:
         name, _, version = ref.removeprefix("dataset:").partition("@")
         found: dict[str, Any] = self.request("GET", f"/v1/datasets/{name}/{version}")
@@ -329,6 +338,48 @@ class Client:
         name, _, version = adapter.removeprefix("adapter:").partition("@")
         found: dict[str, Any] = self.request("PUT", f"/v1/adapters/{name}/aliases/{alias}", json={"version": int(version)})
         return found
+
+    # -- schedules
+
+    def create_schedule(
+        self,
+        name: str,
+        cron: str,
+        config: JobConfig | Mapping[str, Any],
+        *,
+        time_zone: str = "UTC",
+        options: Mapping[str, Any] | None = None,
+        enabled: bool = True,
+    ) -> dict[str, Any]:
+        """Submit this job at the times of a cron expression: `create_schedule("nightly", "0 3 * * *", RulesConfig(…))`."""
+        job = config.model_dump(mode="json", exclude_none=True) if isinstance(config, JobConfig) else dict(config)
+        body = {
+            "name": name,
+            "cron": cron,
+            "time_zone": time_zone,
+            "config": job,
+            "enabled": enabled,
+            "options": dict(options or {}),
+        }
+        made: dict[str, Any] = self.request("POST", "/v1/schedules", json=body)
+        return made
+
+    def schedules(self) -> Sequence[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.request("GET", "/v1/schedules")
+        return found
+
+    def preview_schedule(self, name: str) -> Sequence[str]:
+        """The next five times."""
+        found: list[str] = self.request("GET", f"/v1/schedules/{quote(name)}/preview")["next_times"]
+        return found
+
+    def change_schedule(self, name: str, **changes: Any) -> dict[str, Any]:
+        """Change cron, time_zone, config, options or enabled."""
+        changed: dict[str, Any] = self.request("PATCH", f"/v1/schedules/{quote(name)}", json=changes)
+        return changed
+
+    def remove_schedule(self, name: str) -> None:
+        self._send("DELETE", f"/v1/schedules/{quote(name)}")
 
     # -- experiments
 

@@ -55,6 +55,8 @@ class JobConfig(BaseModel):
     """True: `run` is a plain function in a process of its own. False: `run` is a coroutine in the worker."""
     timeout_s: ClassVar[int] = 3600
     max_attempts: ClassVar[int] = 3
+    priority: ClassVar[int] = 4
+    """9 is first. What somebody waits for stands above what may take its time."""
 
     kind: Any
 

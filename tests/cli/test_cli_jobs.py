@@ -230,3 +230,24 @@ def test_ctrl_c_while_watching_is_exit_130_and_leaves_the_job_running(api: Api, 
     assert b"interrupted" in said
     with connect(api.database_url) as conn:
         assert jobs.get(conn, job_id).status == "running"
+
+
+def test_a_kind_is_paused_and_resumed(api: Api, goldsmith: Goldsmith) -> None:
+    assert goldsmith("kinds", "pause", "noop").exit_code == OK
+    line = next(line for line in goldsmith("kinds").stdout.splitlines() if line.startswith("noop"))
+    assert "paused" in line
+    assert submitted(goldsmith)["blocked_by"] == "paused:noop"
+    assert json.loads(goldsmith("kinds", "resume", "noop", "--json").stdout)["paused_at"] is None
+    assert goldsmith("kinds", "pause", "nonsense").exit_code == WRONG_INPUT
+
+
+def test_a_schedule_is_added_listed_and_removed(api: Api, goldsmith: Goldsmith) -> None:
+    added = goldsmith("schedules", "add", "nightly", "0 3 * * *", "noop", "wait_s=1", "-z", "Europe/Berlin", "--json")
+    assert added.exit_code == OK, added.output
+    made = json.loads(added.stdout)
+    assert made["config"] == {"kind": "noop", "wait_s": 1}
+    assert len(made["next_times"]) == 5
+    assert "nightly" in goldsmith("schedules", "list").stdout
+    assert goldsmith("schedules", "add", "nightly", "0 3 * * *", "noop").exit_code == WRONG_INPUT
+    assert goldsmith("schedules", "remove", "nightly").exit_code == OK
+    assert json.loads(goldsmith("schedules", "list", "--json").stdout) == []

@@ -30,6 +30,7 @@ def _primary(value: Any) -> Any:
 class InterceptConfig(JobConfig):
     queue: ClassVar[Literal["io", "cpu", "gpu"]] = "io"
     timeout_s: ClassVar[int] = 600
+    priority: ClassVar[int] = 8
 
     kind: Literal["intercept"] = "intercept"
     config_id: Annotated[str, BeforeValidator(_nfc)] = Field(

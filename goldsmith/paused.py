@@ -1,0 +1,45 @@
+"""Paused kinds: what runs goes on, nothing new of the kind starts until it is resumed. Submitting stays possible."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from goldsmith import audit, jobs
+from goldsmith.db import Connection
+from goldsmith.errors import NotFound
+from goldsmith.jobs import Told
+from goldsmith.kinds.registry import kinds
+
+TELL_AT_ONCE = 100  # the rest is told by rescue, within seconds
+
+
+def paused(conn: Connection) -> dict[str, datetime]:
+    """Which kinds are paused, and since when."""
+    return {row["kind"]: row["paused_at"] for row in conn.execute("SELECT kind, paused_at FROM paused_kinds").fetchall()}
+
+
+def pause(conn: Connection, kind: str, actor: str) -> None:
+    """No job of this kind starts from now on; those that are queued show `blocked_by`. Twice is a no-op."""
+    _check(kind)
+    with conn.transaction():
+        conn.execute("INSERT INTO paused_kinds (kind) VALUES (%s) ON CONFLICT DO NOTHING", (kind,))
+        audit.record(conn, actor, "kind.pause", kind)
+        conn.execute(
+            "UPDATE jobs SET blocked_by = 'paused:' || kind, seq = seq + 1 WHERE kind = %s AND status = 'queued' AND completed_at IS NULL",
+            (kind,),
+        )
+
+
+def resume(conn: Connection, kind: str, actor: str) -> list[Told]:
+    """Let the kind's jobs go; returns the first of them for the broker. Twice is a no-op."""
+    _check(kind)
+    with conn.transaction():
+        conn.execute("DELETE FROM paused_kinds WHERE kind = %s", (kind,))
+        audit.record(conn, actor, "kind.resume", kind)
+        released = conn.execute(jobs.UNPAUSE).rowcount
+    return jobs.tell(conn, kinds()[kind].config.queue, TELL_AT_ONCE) if released else []
+
+
+def _check(kind: str) -> None:
+    if kind not in kinds():
+        raise NotFound(f"there is no kind {kind!r}; there are: {', '.join(kinds())}")
