@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import catalog, devserver, errors, experiments, health, jobs, keys, schedules
+from api import catalog, devserver, errors, experiments, health, jobs, keys, metrics, schedules
 from api.access import LOOPBACK, KeyRing, authorize, is_open_or_unknown
 from api.state import State
 from goldsmith import db
@@ -105,7 +105,7 @@ class Observe:
                 await self.app(scope, receive, send_with_id)
             finally:
                 route = getattr(scope.get("route"), "path", "unmatched")
-                health.observe(scope["method"], route, status, started)
+                metrics.observe(scope["method"], route, status, started)
 
 
 class LoopbackOnly:

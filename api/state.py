@@ -11,8 +11,10 @@ from typing import Annotated
 import psycopg
 import structlog
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 
 from api.access import KeyRing
+from api.metrics import QueueNumbers
 from api.stream import Readers
 from goldsmith import jobs
 from goldsmith.db import AsyncDatabase, Database
@@ -39,6 +41,8 @@ class State:
         self.readers = Readers(self.async_database, self.wakeups)
         self.rescue = RescueThread(self.database, self.queue, settings)
         self.keys = KeyRing(settings, self.async_database)
+        self.numbers = CollectorRegistry()
+        self.numbers.register(QueueNumbers(self.database))
         self._waiting = (-math.inf, 0)
         self._publishing: set[asyncio.Task[None]] = set()
 
