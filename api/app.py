@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import catalog, devserver, errors, experiments, health, jobs, keys, metrics, schedules
+from api import catalog, devserver, errors, experiments, health, jobs, keys, metrics, schedules, webhooks
 from api.access import LOOPBACK, KeyRing, authorize, is_open_or_unknown
 from api.state import State
 from goldsmith import db
@@ -58,7 +58,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.goldsmith = state
     errors.install(app)
     app.include_router(health.router)
-    for router in (jobs.router, schedules.router, catalog.router, experiments.router, devserver.router, keys.router):
+    for router in (
+        jobs.router,
+        schedules.router,
+        catalog.router,
+        experiments.router,
+        webhooks.router,
+        devserver.router,
+        keys.router,
+    ):
         app.include_router(router, responses=dict.fromkeys((401, 403), errors.PROBLEM))
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Observe)

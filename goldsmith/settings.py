@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,12 @@ class Settings(BaseSettings):
     lease_s: float = Field(30, ge=2, le=600, description="A job without a heartbeat for this long is put back.")
     rescue_every_s: float = Field(5, ge=0.2, le=60, description="How often lost jobs are looked for.")
     grace_s: float = Field(20, ge=0.5, le=600, description="Time between asking a run to stop and killing it.")
+    webhook_private: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
+        [], description="Private networks that webhooks may reach: true is all, else networks separated by commas."
+    )
+    webhook_dead_after_days: float = Field(
+        5, ge=0.01, le=365, description="A webhook that takes nothing for this long is disabled."
+    )
     api_key: SecretStr | None = Field(None, description="One more API key, with the scope admin.")
     max_waiting: int = Field(1000, ge=1, description="Unstarted jobs from which on the devserver's contract answers 429.")
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest request body.")
@@ -73,6 +80,14 @@ class Settings(BaseSettings):
     @classmethod
     def _commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("webhook_private", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        named = {"true": "0.0.0.0/0,::/0", "false": ""}.get(value.strip().lower(), value)
+        return [ip_network(part.strip()) for part in named.split(",") if part.strip()]
 
     @field_validator("state_dir", "lock_dir", "prices")
     @classmethod

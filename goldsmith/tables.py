@@ -487,8 +487,14 @@ webhooks = Table(
     Column("events", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("active", Boolean, nullable=False, server_default=text("true")),
     _created_at(),
+    Column("kinds", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("previous_secret", Text),
+    _at("previous_secret_until"),
+    _at("failing_since"),
+    Column("disabled_reason", Text),
 )
 
+# Written by a trigger on `jobs`, whoever ends the job.
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
@@ -501,6 +507,11 @@ webhook_deliveries = Table(
     _at("next_at"),
     _at("delivered_at"),
     _created_at(),
+    _at("sending_until"),
+    _json("log", "[]"),
+    Index("ix_webhook_deliveries_due", "webhook_id", "next_at", postgresql_where=text("next_at IS NOT NULL")),
+    Index("ix_webhook_deliveries_newest", "webhook_id", "id"),
+    Index("ix_webhook_deliveries_job", "job_id"),
 )
 
 api_keys = Table(

@@ -16,6 +16,7 @@ from goldsmith.gpu import device_id
 from goldsmith.queue import TASK, Queue, celery_app
 from goldsmith.rescue import RescueThread
 from goldsmith.settings import Settings, get_settings
+from goldsmith.webhooks import SenderThread
 from worker.supervisor import Supervisor
 
 log = structlog.get_logger()
@@ -34,7 +35,11 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
     queue = Queue(settings.broker)
     name = f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
     supervisor = Supervisor(database, queue, settings, worker=name, gpu_id=gpu_id)
-    rescue = RescueThread(database, queue, settings)
+    threads: list[RescueThread | SenderThread] = [RescueThread(database, queue, settings)]
+    if queue_name == "io":
+        threads.append(
+            SenderThread(database, allowed=settings.webhook_private, dead_after_days=settings.webhook_dead_after_days)
+        )
 
     @app.task(name=TASK, throws=(RunFailed,))  # type: ignore[untyped-decorator]
     def run(job_id: str) -> None:
@@ -44,7 +49,8 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
     @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
     def start(**_: Any) -> None:
         database.open()
-        rescue.start()
+        for thread in threads:
+            thread.start()
         log.info("worker started", queue=queue_name, gpu_id=gpu_id)
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -53,7 +59,10 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
 
     @signals.worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
     def close(**_: Any) -> None:
-        rescue.stop()
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            thread.join(20)  # a webhook that is being sent is noted, or it would be sent twice
         database.close()
 
     @signals.setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]

@@ -1,4 +1,7 @@
-"""Beat: wakes scheduled jobs and fires schedules the second they are due. Rescue does both within seconds, so nothing depends on beat."""
+"""Beat: wakes scheduled jobs and fires schedules the second they are due. Rescue does both within seconds, so nothing depends on beat.
+
+Webhooks are sent from here too, on a thread; every io worker has one as well.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from goldsmith.db import Database
 from goldsmith.queue import Queue, celery_app
 from goldsmith.rescue import publish, tell_untold
 from goldsmith.settings import get_settings
+from goldsmith.webhooks import SenderThread
 
 TICK_S = 1.0
 log = structlog.get_logger()
@@ -23,10 +27,18 @@ class DueJobs(Scheduler):  # type: ignore[misc]
     """Celery's beat asks `tick` what is due; the answer is in Postgres."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._settings = get_settings()
-        self._database = Database(self._settings.database, size=2).open()
-        self._queue = Queue(self._settings.broker)
+        settings = self._settings = get_settings()
+        self._database = Database(settings.database, size=4).open()
+        self._queue = Queue(settings.broker)
+        self._sender = SenderThread(
+            self._database, allowed=settings.webhook_private, dead_after_days=settings.webhook_dead_after_days
+        )
         super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Celery also makes schedulers that it only asks for their names; this one will tick."""
+        super().setup_schedule()
+        self._sender.start()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Fire and wake what is due and tell the broker; returns the seconds until the next tick."""
@@ -40,6 +52,9 @@ class DueJobs(Scheduler):  # type: ignore[misc]
         return TICK_S
 
     def close(self) -> None:
+        self._sender.stop()
+        if self._sender.is_alive():
+            self._sender.join(20)
         self._database.close()
 
 

@@ -423,3 +423,28 @@ class Client:
             cursor = page["next_cursor"]
             if cursor is None:
                 return
+
+    # -- webhooks
+
+    def webhooks(self) -> Sequence[dict[str, Any]]:
+        """Newest first, without their secrets."""
+        found: list[dict[str, Any]] = self.request("GET", "/v1/webhooks", params={"limit": 1000})
+        return found
+
+    def add_webhook(self, url: str, *, events: Sequence[str] = (), kinds: Sequence[str] = ()) -> dict[str, Any]:
+        """Tell this URL when jobs end; no events or kinds: of all. Only this answer has the `secret`."""
+        made: dict[str, Any] = self.request("POST", "/v1/webhooks", json={"url": url, "events": [*events], "kinds": [*kinds]})
+        return made
+
+    def remove_webhook(self, webhook_id: UUID | str) -> None:
+        self._send("DELETE", f"/v1/webhooks/{webhook_id}")
+
+    def webhook_deliveries(self, webhook_id: UUID | str, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Newest first, page by page; filters: status, limit (of a page)."""
+        cursor: dict[str, Any] = {}
+        while True:
+            page = self.request("GET", f"/v1/webhooks/{webhook_id}/deliveries", params=filters | cursor)
+            yield from page["deliveries"]
+            if page["next_cursor"] is None:
+                return
+            cursor = {"cursor": page["next_cursor"]}
