@@ -108,7 +108,7 @@ def new_job(
         priority=config.priority if options.priority is None else options.priority,
         run_at=options.run_at,
         idempotency_key=idempotency_key,
-        idempotency_sha256=_sha256(body) if idempotency_key else None,
+        idempotency_sha256=sha256_of(body) if idempotency_key else None,
         created_by=created_by,
         on_parent_failure=options.on_parent_failure,
         unique_key=options.unique_key,
@@ -136,7 +136,8 @@ def _check_parents(conn: Connection, parents: Sequence[UUID]) -> None:
         raise ReferenceNotUsable(detail, errors=missing)
 
 
-def _sha256(body: Mapping[str, Any]) -> str:
+def sha256_of(body: Mapping[str, Any]) -> str:
+    """What an idempotency key stands for."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
@@ -148,9 +149,26 @@ def replayed(
         return None
     row = conn.execute(
         "SELECT * FROM jobs WHERE created_by = %s AND idempotency_key = %s AND idempotency_sha256 = %s",
-        (created_by, idempotency_key, _sha256(body)),
+        (created_by, idempotency_key, sha256_of(body)),
     ).fetchone()
     return Job.model_validate(row) if row else None
+
+
+def resolved(
+    conn: Connection,
+    config: JobConfig,
+    options: JobOptions,
+    *,
+    body: Mapping[str, Any],
+    created_by: str = "local",
+    idempotency_key: str | None = None,
+) -> NewJob:
+    """The row to write, its references checked and pinned; raises `ReferenceNotUsable` that names the field."""
+    pinned, parents = references.resolve(conn, config)
+    if options.depends_on:
+        _check_parents(conn, options.depends_on)
+    new = new_job(pinned, options, created_by=created_by, idempotency_key=idempotency_key, body=body)
+    return replace(new, parents=list(dict.fromkeys([*parents, *options.depends_on])))
 
 
 def submit(
@@ -163,8 +181,5 @@ def submit(
     idempotency_key: str | None = None,
 ) -> tuple[Job, bool]:
     """Check the references and write the job. Returns (job, created); tell the broker of `jobs.told(job)` when created."""
-    pinned, parents = references.resolve(conn, config)
-    if options.depends_on:
-        _check_parents(conn, options.depends_on)
-    new = new_job(pinned, options, created_by=created_by, idempotency_key=idempotency_key, body=body)
-    return jobs.submit(conn, replace(new, parents=list(dict.fromkeys([*parents, *options.depends_on]))))
+    new = resolved(conn, config, options, created_by=created_by, idempotency_key=idempotency_key, body=body)
+    return jobs.submit(conn, new)

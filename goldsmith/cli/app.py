@@ -15,7 +15,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from goldsmith import logging, migrate
-from goldsmith.cli import demo, doctor, jobs, keys, kinds, schedules, webhooks
+from goldsmith.cli import demo, doctor, jobs, keys, kinds, pipelines, schedules, webhooks
 from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.processes import NAMES, command
 from goldsmith.cli.stack import Stack, StackError, bring_down, running, stack_file, urls
@@ -25,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Distil a lar
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(kinds.app, name="kinds")
+app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(webhooks.app, name="webhooks")
 

@@ -41,12 +41,12 @@ def submit(
 
 def config_of(kind: str, values: list[str] | None, file: Path | None) -> dict[str, Any]:
     """The config that a file and key=value arguments make; leaves with an exit code where they make none."""
-    config = {**_from_file(file), **_from_values(values or []), "kind": kind}
+    config = {**from_file(file), **_from_values(values or []), "kind": kind}
     _check_sendable(config)
     return config
 
 
-def _from_file(path: Path | None) -> dict[str, Any]:
+def from_file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:

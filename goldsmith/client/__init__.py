@@ -339,6 +339,26 @@ class Client:
         found: dict[str, Any] = self.request("PUT", f"/v1/adapters/{name}/aliases/{alias}", json={"version": int(version)})
         return found
 
+    # -- pipelines
+
+    def submit_pipeline(self, jobs: Mapping[str, Mapping[str, Any]], *, idempotency_key: str | None = None) -> dict[str, Any]:
+        """Submit jobs that depend on each other, all or none: `{name: {"kind": …, "depends_on": [names], "options": {…}}}`.
+
+        A config refers to another job of the pipeline as `job:<name>` or `job:<name>/<artifact>`.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        body = {"jobs": {name: dict(job) for name, job in jobs.items()}}
+        made: dict[str, Any] = self.request("POST", "/v1/pipelines", json=body, headers=headers)
+        return made
+
+    def pipeline(self, pipeline_id: UUID | str) -> dict[str, Any]:
+        found: dict[str, Any] = self.request("GET", f"/v1/pipelines/{pipeline_id}")
+        return found
+
+    def cancel_pipeline(self, pipeline_id: UUID | str) -> dict[str, Any]:
+        found: dict[str, Any] = self.request("POST", f"/v1/pipelines/{pipeline_id}/cancel")
+        return found
+
     # -- schedules
 
     def create_schedule(

@@ -251,3 +251,13 @@ def test_a_schedule_is_added_listed_and_removed(api: Api, goldsmith: Goldsmith) 
     assert goldsmith("schedules", "add", "nightly", "0 3 * * *", "noop").exit_code == WRONG_INPUT
     assert goldsmith("schedules", "remove", "nightly").exit_code == OK
     assert json.loads(goldsmith("schedules", "list", "--json").stdout) == []
+
+
+def test_a_pipeline_is_submitted_shown_and_cancelled(api: Api, goldsmith: Goldsmith) -> None:
+    every = {"jobs": {"first": {"kind": "noop"}, "second": {"kind": "noop", "depends_on": ["first"]}}}
+    made = goldsmith("pipelines", "submit", "-", "--json", input=json.dumps(every))
+    assert made.exit_code == OK, made.output
+    pipeline = json.loads(made.stdout)
+    assert pipeline["jobs"]["second"]["depends_on"] == ["first"]
+    assert "second" in goldsmith("pipelines", "show", pipeline["id"]).stdout
+    assert json.loads(goldsmith("pipelines", "cancel", pipeline["id"], "--json").stdout)["status"] == "cancelled"
