@@ -76,7 +76,7 @@ def end(experiment_id: UUID, state: StateDep) -> Experiment:
 @router.post("/{experiment_id}/events", responses=REFUSALS | CONFLICT, openapi_extra=body_schema(EventBatch))
 async def send_events(experiment_id: UUID, request: Request, state: StateDep) -> Ingested:
     """Up to a batch of events, idempotent by event id, in any order. An event that is wrong stops no other."""
-    batch = await read_model(request, EventBatch)
+    batch = await read_model(request, EventBatch, apart="events")
     return await _with_connection(state, lambda conn: experiments.ingest(conn, experiment_id, batch.events))
 
 

@@ -28,6 +28,7 @@ from goldsmith.kinds.base import AdapterRef, Name
 BUCKETS = 10_000
 BASE = "base"
 MAX_BATCH = 1000
+MAX_ERRORS = 10  # that are told of one event
 
 # No spaces anywhere: an event has no field that a sentence fits into.
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
@@ -110,12 +111,12 @@ class ExperimentPlan(BaseModel):
         total = sum(arm.weight for arm in self.arms)
         if abs(total - 1) > 1e-9:
             raise ValueError(f"arms: weights must sum to 1, not {total:.6g}")
-        for arm in self.arms:
+        for index, arm in enumerate(self.arms):
             if not len(bounds(self.arms)[arm.name]):
-                raise ValueError(f"arms.{arm.name}: weight {arm.weight:g} is below 1/{BUCKETS}; no unit would get it")
+                raise ValueError(f"arms.{index}.weight: {arm.weight:g} is below 1/{BUCKETS}; no unit would get it")
             if (arm.adapter is None) != (arm.name == BASE):
                 what = "has no adapter" if arm.name == BASE else "needs an adapter"
-                raise ValueError(f"arms.{arm.name}: this arm {what}")
+                raise ValueError(f"arms.{index}.adapter: the arm {arm.name} {what}")
         models = [arm.model for arm in self.arms if arm.model is not None]
         if len(set(models)) != len(models):
             raise ValueError(f"arms: `model` must tell the arms apart, not {models}")
@@ -281,7 +282,7 @@ class EventBatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    events: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_BATCH)
+    events: list[dict[Any, Any]] = Field(min_length=1, max_length=MAX_BATCH)
 
 
 class RejectedEvent(BaseModel):
@@ -301,10 +302,10 @@ def parse_event(data: Any) -> Any:
 
 
 def event_errors(error: ValidationError) -> list[dict[str, str]]:
-    """What is wrong with an event, without any value of it."""
+    """What is wrong with an event, without any value of it: the first few things."""
     found = []
-    for entry in error.errors(include_url=False, include_input=False, include_context=False):
-        steps = [str(step) for step in entry["loc"] if step not in EVENTS]
+    for entry in error.errors(include_url=False, include_input=False, include_context=False)[:MAX_ERRORS]:
+        steps = map(str, entry["loc"][1:])  # the first is the event's name, by which its model was chosen
         field = ".".join(step if step.isidentifier() and len(step) <= 64 else "…" for step in steps)
         match entry["type"]:
             case "union_tag_invalid" | "union_tag_not_found":
@@ -312,6 +313,6 @@ def event_errors(error: ValidationError) -> list[dict[str, str]]:
             case "extra_forbidden":
                 message = "unknown key"
             case _:
-                message = entry["msg"]
+                message = entry["msg"].removeprefix("Value error, ")
         found.append({"field": field, "message": message})
     return found

@@ -30,7 +30,7 @@ from goldsmith.ab import (
     event_errors,
     parse_event,
 )
-from goldsmith.errors import Conflict, InvalidInput, NotFound
+from goldsmith.errors import Conflict, InvalidInput, NotFound, ReferenceNotUsable
 
 if TYPE_CHECKING:
     from goldsmith.db import Connection
@@ -72,10 +72,7 @@ _EXPERIMENT = """
 
 def create(conn: Connection, new: NewExperiment, *, created_by: str = "local") -> Experiment:
     """Write a draft. An adapter alias is pinned to its version; raises `Conflict` when the name is taken."""
-    arms = [
-        arm if arm.adapter is None else arm.model_copy(update={"adapter": adapters.resolve(conn, arm.adapter)})
-        for arm in new.arms
-    ]
+    arms = [_pinned(conn, arm, index) for index, arm in enumerate(new.arms)]
     plan = ExperimentPlan.model_validate(
         new.model_dump(exclude={"salt", "arms"}) | {"arms": [arm.model_dump() for arm in arms]}
     )
@@ -94,6 +91,16 @@ def create(conn: Connection, new: NewExperiment, *, created_by: str = "local") -
                 [(row["id"], arm.name, arm.weight, arm.adapter) for arm in arms],
             )
     return get(conn, row["id"])
+
+
+def _pinned(conn: Connection, arm: Arm, index: int) -> Arm:
+    if arm.adapter is None:
+        return arm
+    try:
+        return arm.model_copy(update={"adapter": adapters.resolve(conn, arm.adapter)})
+    except ReferenceNotUsable as error:
+        wrong = {"field": f"arms.{index}.adapter", "value": arm.adapter, "message": error.detail}
+        raise ReferenceNotUsable(f"{wrong['field']}: {error.detail}", errors=[wrong]) from None
 
 
 def start(conn: Connection, experiment_id: UUID) -> Experiment:

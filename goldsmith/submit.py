@@ -18,7 +18,7 @@ from goldsmith.errors import InvalidInput, ReferenceNotUsable
 from goldsmith.job import Job
 from goldsmith.jobs import Fate, NewJob
 from goldsmith.kinds.base import JobConfig
-from goldsmith.kinds.registry import field_errors, parse_config
+from goldsmith.kinds.registry import field_errors, parse_config, summary
 
 # Python cannot read back what Postgres takes beyond the years 1 to 9999, whatever the zone.
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -70,9 +70,9 @@ class JobOptions(BaseModel):
     @model_validator(mode="after")
     def _keys_belong_together(self) -> JobOptions:
         if self.unique_for_s is not None and self.unique_key is None:
-            raise ValueError("unique_for_s needs a unique_key")
+            raise ValueError("unique_for_s: needs a unique_key")
         if self.concurrency_limit is not None and self.concurrency_key is None:
-            raise ValueError("concurrency_limit needs a concurrency_key")
+            raise ValueError("concurrency_limit: needs a concurrency_key")
         return self
 
 
@@ -85,8 +85,8 @@ def parse(body: Mapping[str, Any]) -> tuple[JobConfig, JobOptions]:
     try:
         options = JobOptions.model_validate(given or {})
     except ValidationError as error:
-        found = [entry | {"field": f"options.{entry['field']}".rstrip(".")} for entry in field_errors(error)]
-        raise InvalidInput("the options are not valid", errors=found) from None
+        found = [entry | {"field": f"options.{entry['field']}"} for entry in field_errors(error, JobOptions.model_fields)]
+        raise InvalidInput(f"the options are not valid: {summary(found)}", errors=found) from None
     return parse_config(rest), options
 
 

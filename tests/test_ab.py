@@ -165,6 +165,8 @@ def test_a_completed_interception_is_accepted():
         (completed() | {"event": "stage_block", "data": {"stage": 2, "method": "a_secret"}}, "data.stage"),
         (completed() | {"event": "stage_block", "data": {"stage": 3, "method": "a secret"}}, "data.method"),
         (completed() | {"event": "generation_started", "data": {}}, "data.safety_level"),
+        (completed() | {"event": "dwell_ms", "data": {"dwell_ms": -1}}, "data.dwell_ms"),
+        (completed() | {"event": "dwell_ms", "data": {}, "abandon": 1}, "abandon"),
         (completed() | {"event": "favorite_added", "data": {"user_note": "a secret"}}, "data.user_note"),
         (completed() | {"event": "error", "data": {"fallback_model": "a secret"}}, "data.fallback_model"),
     ],

@@ -91,8 +91,8 @@ def test_the_key_of_another_kind_is_another_key(conn: Connection) -> None:
 @pytest.mark.parametrize(
     ("options", "field", "says"),
     [
-        ({"unique_for_s": 5}, "options", "unique_for_s needs a unique_key"),
-        ({"concurrency_limit": 2}, "options", "concurrency_limit needs a concurrency_key"),
+        ({"unique_for_s": 5}, "options.unique_for_s", "needs a unique_key"),
+        ({"concurrency_limit": 2}, "options.concurrency_limit", "needs a concurrency_key"),
         ({"unique_key": ""}, "options.unique_key", "pattern"),
         ({"unique_key": "k", "unique_for_s": 0}, "options.unique_for_s", "greater than or equal to 1"),
         ({"concurrency_key": "k", "concurrency_limit": 0}, "options.concurrency_limit", "greater than or equal to 1"),

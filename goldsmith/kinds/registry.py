@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,7 +24,10 @@ from goldsmith.kinds.intercept.schema import InterceptConfig, InterceptResult
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
 
+SHOWN_ERRORS = 50
+SHOWN_STEP = 64  # characters of each part of a field's name
 SHOWN_VALUE = 200  # characters of a wrong value that an error repeats
+_PREFIX = re.compile(r"([a-z_][a-z0-9_]*(?:\.[a-z0-9_]+)*): (.+)", re.DOTALL)
 
 
 class Kind(NamedTuple):
@@ -62,27 +66,55 @@ def parse_config(data: Mapping[str, Any]) -> JobConfig:
         return kinds()[kind].config.model_validate(dict(data))
     except ValidationError as error:
         errors = field_errors(error, keys=kinds()[kind].config.model_fields)
-        detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors[:3])
-        raise InvalidInput(f"the config of this {kind} job is not valid: {detail}", errors=errors) from None
+        raise InvalidInput(f"the config of this {kind} job is not valid: {summary(errors)}", errors=errors) from None
 
 
 def field_errors(error: ValidationError, keys: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Pydantic's errors as `{field, value, message}`; `keys` are the known ones, for an unknown key at the top."""
+    """Pydantic's errors as `{field, value, message}`, at most `SHOWN_ERRORS` of them and one that counts the others; `keys`
+    are the known ones, for an unknown key at the top. A check over several fields names its field at the head of its message.
+    """
+    every = error.errors(include_url=False, include_context=False)
     found = []
-    for entry in error.errors(include_url=False):
-        message = entry["msg"]
+    for entry in every[:SHOWN_ERRORS]:
+        field, message = ".".join(map(shortened, entry["loc"])), entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
             message = "unknown key" + (f"; the known ones are: {', '.join(keys)}" if keys and len(entry["loc"]) == 1 else "")
-        found.append({"field": ".".join(map(str, entry["loc"])), "value": shown(entry.get("input")), "message": message})
+        elif entry["type"] == "value_error" and (named := _PREFIX.fullmatch(message)):
+            field, message = ".".join(filter(None, (field, named[1]))), named[2]
+        one = {"field": field, "value": shown(entry["input"]), "message": message}
+        if entry["type"] == "missing" or not entry["loc"]:
+            del one["value"]  # there is none, or it is the whole body
+        found.append(one)
+    if more := len(every) - len(found):
+        found.append({"field": "", "message": f"and {more} more"})
     return found
+
+
+def summary(found: Sequence[Mapping[str, Any]]) -> str:
+    """The first errors in one line."""
+    said = [": ".join(filter(None, (entry["field"], entry["message"]))) for entry in found[:3]]
+    return "; ".join(said) + ("; `errors` has the others" if len(found) > 3 else "")
+
+
+def shortened(step: str | int) -> str:
+    """A part of a field's name, printable and short."""
+    text = str(step).encode("utf-8", "replace").decode()
+    return text if len(text) <= SHOWN_STEP else text[:SHOWN_STEP] + "…"
 
 
 def shown(value: Any) -> Any:
     """A wrong value, short enough to repeat."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value is None or isinstance(value, bool | int | float):
-        return value if not isinstance(value, int) or abs(value) < 10**18 else f"{str(value)[:SHOWN_VALUE]}"
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case int() if abs(value) >= 10**18:
+            return f"an integer of {value.bit_length()} bits"
+        case None | bool() | int() | float():
+            return value
+        case dict():
+            return f"an object with {len(value)} keys"
+        case list() | tuple():
+            return f"an array of {len(value)}"
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= SHOWN_VALUE else text[:SHOWN_VALUE] + "…"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from starlette.testclient import TestClient
 
+from api import body
 from api.app import create_app
 from goldsmith.db import Connection
 from goldsmith.errors import GoldsmithError
@@ -62,7 +64,7 @@ def count(conn: Connection) -> int:
         (TRAIN | {"name": "Not A Name"}, "name", "match pattern"),
         (TRAIN | {"name": "workshop\n"}, "name", "match pattern"),
         ({"kind": "train", "name": "workshop"}, "dataset", "required"),
-        (CORPUS | {"runs": f"job:{NOBODY}", "min_words": 5, "max_words": 4}, "", "min_words 5 is above max_words 4"),
+        (CORPUS | {"runs": f"job:{NOBODY}", "min_words": 5, "max_words": 4}, "min_words", "5 is above max_words 4"),
         (NOOP | {"options": []}, "options", "object"),
         (NOOP | {"options": {"priority": 10}}, "options.priority", "less than or equal to 9"),
         (NOOP | {"options": {"priority": -1}}, "options.priority", "greater than or equal to 0"),
@@ -79,8 +81,52 @@ def test_a_wrong_field_is_named_with_what_is_allowed(
     shared: TestClient, shared_conn: Connection, body: dict[str, Any], field: str, says: str
 ) -> None:
     before = count(shared_conn)
-    problem(shared.post("/v1/jobs", json=body), 422, field, says)
+    refused = problem(shared.post("/v1/jobs", json=body), 422, field, says)
+    assert field in refused["detail"], "the detail names the field too"
+    assert "Value error" not in json.dumps(refused)
     assert count(shared_conn) == before
+
+
+def test_of_very_many_mistakes_the_first_are_told_and_the_others_counted(shared: TestClient) -> None:
+    refused = shared.post("/v1/jobs", json=NOOP | {"k" * 500 + str(number): 1 for number in range(150)})
+    errors = problem(refused, 422, says="`errors` has the others")["errors"]
+    assert (len(errors), errors[-1]) == (51, {"field": "", "message": "and 100 more"})
+    assert len(refused.content) < 30_000
+
+
+def test_a_wrong_value_is_repeated_only_in_short(shared: TestClient) -> None:
+    body = TRAIN | {"base_model": ["x" * 1000] * 50, "backend": "y" * 1000, "name": {"z": 1}, "lora_r": 10**18}
+    found = problem(shared.post("/v1/jobs", json=body), 422)["errors"]
+    assert {entry["field"]: entry["value"] for entry in found} == {
+        "base_model": "an array of 50",
+        "backend": "y" * 200 + "…",
+        "name": "an object with 1 keys",
+        "lora_r": "an integer of 60 bits",
+    }
+
+
+def test_a_missing_field_has_no_value(shared: TestClient) -> None:
+    found = problem(shared.post("/v1/jobs", json={"kind": "train", "name": "workshop"}), 422, "dataset")["errors"]
+    assert found == [{"field": "dataset", "message": "Field required"}]
+
+
+@pytest.mark.parametrize("body", [[1] * 200_001, [[]] * 200_001, [{str(n): n for n in range(1000)}] * 201])
+def test_a_body_of_too_many_values_is_refused_before_anything_looks_at_them(client: TestClient, body: list[Any]) -> None:
+    for path in ("/v1/jobs", "/v1/experiments", f"/v1/experiments/{NOBODY}/events"):
+        problem(client.post(path, json={"kind": "noop", "events": body}), 413, says="more than 200,000 values")
+
+
+def test_a_body_of_too_many_keys_is_refused(client: TestClient) -> None:
+    problem(client.post("/v1/jobs", json=NOOP | {str(number): 1 for number in range(1000)}), 413, says="more than 1,000 keys")
+
+
+def test_a_large_body_is_read_off_the_event_loop(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    parse = body._parse
+    monkeypatch.setattr(body, "_parse", lambda raw, *more: threads.append(threading.current_thread()) or parse(raw, *more))
+    for size in (10, 200_000):
+        problem(client.post("/v1/jobs", json={"kind": "noop", "x": "y" * size}), 422, "x", "unknown key")
+    assert [thread.name.startswith("AnyIO worker thread") for thread in threads] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +229,6 @@ def test_a_job_that_points_to_an_unfinished_one_waits_for_it(shared: TestClient,
         (b'{"kind": "noop", "wait_s": NaN}', "NaN is not JSON"),
         (b'{"kind": "noop", "wait_s": Infinity}', "Infinity is not JSON"),
         (b'{"kind": "noop", "wait_s": -Infinity}', "-Infinity is not JSON"),
-        (b'{"kind": "noop", "wait_s": ' + b"9" * 5000 + b"}", "is not JSON"),
         (b'\xef\xbb\xbf{"kind": "noop"}', "is not JSON"),
         (b'{"kind": "no\xff"}', "not UTF-8 (byte 12)"),
         ('{"kind": "noop"}'.encode("utf-16"), "not UTF-8"),
@@ -210,6 +255,7 @@ def test_a_body_that_is_not_json_is_a_400(shared: TestClient, body: bytes, says:
         (rb'{"kind": "noop", "\ud800": 1}', "?", "NUL or lone surrogates"),
         (b'{"kind": "noop", "wait_s": 9223372036854775808}', "wait_s", "64 bits"),
         (b'{"kind": "noop", "wait_s": -' + b"9" * 400 + b"}", "wait_s", "64 bits"),
+        (b'{"kind": "noop", "wait_s": ' + b"9" * 5000 + b"}", "wait_s", "64 bits"),
         (b'{"kind": "noop", "wait_s": 1e999}', "wait_s", "64 bits"),
         (b'{"kind": "noop", "nonsense": [-1e999]}', "nonsense.0", "64 bits"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -71,8 +72,12 @@ BASE = {"name": "base", "weight": 0.9}
             "arms.1.weight",
             "less than or equal to 1",
         ),
-        ({"arms": [BASE, {"name": "student", "weight": 0.2, "adapter": "adapter:workshop@1"}]}, "", "weights must sum to 1"),
-        ({"arms": [BASE, {"name": "student", "weight": 0.1}]}, "", "needs an adapter"),
+        (
+            {"arms": [BASE, {"name": "student", "weight": 0.2, "adapter": "adapter:workshop@1"}]},
+            "arms",
+            "weights must sum to 1",
+        ),
+        ({"arms": [BASE, {"name": "student", "weight": 0.1}]}, "arms.1.adapter", "needs an adapter"),
         ({"arms": [BASE, {"name": "student", "weight": 0.1, "adapter": "workshop"}]}, "arms.1.adapter", "match pattern"),
         ({"unit": "child"}, "unit", "'device_id' or 'run_id'"),
         ({"alpha": 0.5}, "alpha", "less than or equal to 0.2"),
@@ -89,9 +94,8 @@ def test_a_wrong_plan_is_refused(
 
 def test_an_adapter_that_is_not_there_is_refused(client: TestClient, plan: dict[str, Any]) -> None:
     plan["arms"][1]["adapter"] = "adapter:workshop@2"
-    problem(
-        client.post("/v1/experiments", json=plan), 422, says="there is no adapter:workshop@2; versions: 1; aliases: challenger"
-    )
+    says = "there is no adapter:workshop@2; versions: 1; aliases: challenger"
+    problem(client.post("/v1/experiments", json=plan), 422, "arms.1.adapter", says)
 
 
 def test_only_a_draft_starts_and_only_what_runs_ends(client: TestClient, plan: dict[str, Any], running: str) -> None:
@@ -135,6 +139,35 @@ def test_an_event_counts_once_and_a_wrong_one_stops_no_other(client: TestClient,
     assert "geheim" not in answer.text
     again = client.post(f"{running}/events", json={"events": [good, late]}).json()
     assert (again["accepted"], again["duplicates"], again["rejected"]) == (0, 2, [])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        r'"unit": "geheim\u0000"',
+        r'"unit": "geheim\ud800"',
+        r'"ge\udfffheim": 1',
+        r'"ge\u0000heim": 1',
+        '"event": "dwell_ms", "data": {"dwell_ms": ' + "9" * 5000 + "}",
+        '"event": "dwell_ms", "data": {"dwell_ms": 1e999}',
+        '"data": ' + "[" * 60 + "]" * 60,
+    ],
+)
+def test_an_event_that_cannot_be_stored_stops_no_other_and_is_not_repeated(
+    client: TestClient, running: str, wrong: str
+) -> None:
+    good = json.dumps(event())
+    content = f'{{"events": [{good}, {good[:-1]}, {wrong}}}, {json.dumps(event())}]}}'
+    answer = client.post(f"{running}/events", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["accepted"], [entry["index"] for entry in answer.json()["rejected"]]) == (2, [1])
+    assert "heim" not in answer.text
+    assert "999" not in answer.text
+
+
+def test_an_event_of_very_many_mistakes_is_told_the_first(client: TestClient, running: str) -> None:
+    answer = client.post(f"{running}/events", json={"events": [event(**{f"k{number}": 1 for number in range(5000)})]})
+    assert len(answer.json()["rejected"][0]["errors"]) == 10
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,9 @@ class CorpusConfig(JobConfig):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.min_words > self.max_words:
-            raise ValueError(f"min_words {self.min_words} is above max_words {self.max_words}")
+            raise ValueError(f"min_words: {self.min_words} is above max_words {self.max_words}")
         if self.configs is not None and len(set(self.configs)) < len(self.configs):
-            raise ValueError(f"configs names {sorted({each for each in self.configs if self.configs.count(each) > 1})} twice")
+            raise ValueError(f"configs: names {sorted({each for each in self.configs if self.configs.count(each) > 1})} twice")
         return self
 
 

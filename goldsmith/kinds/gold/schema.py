@@ -34,7 +34,7 @@ class GoldConfig(JobConfig):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.min_words > self.max_words:
-            raise ValueError(f"min_words {self.min_words} is above max_words {self.max_words}")
+            raise ValueError(f"min_words: {self.min_words} is above max_words {self.max_words}")
         return self
 
 

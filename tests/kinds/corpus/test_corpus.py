@@ -369,7 +369,7 @@ def test_progress_rises_to_100_and_a_cancel_stops_the_run_before_anything_is_sav
         ({"near_duplicate_threshold": 0.1}, "greater than or equal to 0.3"),
         ({"configs_per_prompt": 0}, "greater than or equal to 1"),
         ({"configs": ["a", "a"]}, "names .* twice"),
-        ({"min_words": 20, "max_words": 10}, "min_words 20 is above max_words 10"),
+        ({"min_words": 20, "max_words": 10}, "min_words: 20 is above max_words 10"),
         ({"runs": "018f"}, "runs"),
         ({"heldout": 0.2}, "Extra inputs are not permitted"),
     ],

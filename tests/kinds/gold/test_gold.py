@@ -272,7 +272,7 @@ def test_prompts_of_another_template_are_bought_without_the_vocabulary_rule(cont
         ({"concurrency": 65}, "less than or equal to 64"),
         ({"teacher": "oracle"}, "'anthropic' or 'rehearsal'"),
         ({"dataset": "prompts"}, "should match pattern"),
-        ({"min_words": 50}, "min_words 50 is above max_words 45"),
+        ({"min_words": 50}, "min_words: 50 is above max_words 45"),
         ({"colour": 1}, "Extra inputs"),
     ],
 )
