@@ -15,7 +15,7 @@ from api.body import inline, read_json
 from api.errors import PROBLEM
 from api.state import CallerDep, State, StateDep
 from api.stream import Event, etag, matches
-from goldsmith import artifacts, jobs, live, submit
+from goldsmith import artifacts, jobs, limits, live, submit
 from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.job import FINAL, Job, Status
 from goldsmith.keys import Caller
@@ -74,7 +74,7 @@ async def submit_job(
 ) -> tuple[Job, bool]:
     """Parse, check, write, and tell the broker soon."""
     config, options = submit.parse(body)
-    if submit.needs_look_up(config, options):
+    if submit.needs_look_up(config, options) or caller.jobs_per_hour is not None:
         job, created = await _in_thread(state, _with_references, caller, config, options, body, idempotency_key)
     else:
         new = submit.new_job(config, options, created_by=caller.name, idempotency_key=idempotency_key, body=body)
@@ -93,7 +93,11 @@ def _with_references(
             return earlier, False
         if isinstance(config, InterceptConfig):
             config = live.fill_in(conn, state.storage, config, state.settings)
-        return submit.submit(conn, config, options, body=body, created_by=caller.name, idempotency_key=key)
+        with conn.transaction():
+            job, created = submit.submit(conn, config, options, body=body, created_by=caller.name, idempotency_key=key)
+            if created:
+                limits.take_jobs(conn, caller)
+        return job, created
 
 
 async def _in_thread(state: State, call: Any, *args: Any) -> Any:

@@ -128,18 +128,24 @@ ORDER BY id DESC LIMIT 1
 """
 
 RUNNING_WITH_KEY = "(SELECT count(*) FROM jobs r WHERE r.status = 'running' AND r.concurrency_key = jobs.concurrency_key)"
+RUNNING_OF_CALLER = "(SELECT count(*) FROM jobs r WHERE r.status = 'running' AND r.created_by = jobs.created_by)"
+RUNNING_AT_ONCE = "(SELECT k.running_at_once FROM api_keys k WHERE k.name = jobs.created_by)"
 
-# The count refuses; the slot's unique index decides between two claims that counted at the same moment.
+# The counts refuse; the slots' unique indexes decide between two claims that counted at the same moment.
 CLAIM = f"""
 WITH job AS (
     UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = %(worker)s, gpu_id = %(gpu_id)s,
         heartbeat_at = now(), started_at = now(), blocked_by = NULL, seq = seq + 1,
         concurrency_slot = CASE WHEN concurrency_key IS NOT NULL THEN (
             SELECT min(slot) FROM generate_series(1, concurrency_limit) AS slot WHERE NOT EXISTS (SELECT 1 FROM jobs r
-            WHERE r.status = 'running' AND r.concurrency_key = jobs.concurrency_key AND r.concurrency_slot = slot)) END
+            WHERE r.status = 'running' AND r.concurrency_key = jobs.concurrency_key AND r.concurrency_slot = slot)) END,
+        caller_slot = (
+            SELECT min(slot) FROM generate_series(1, {RUNNING_AT_ONCE}) AS slot WHERE NOT EXISTS (SELECT 1 FROM jobs r
+            WHERE r.status = 'running' AND r.created_by = jobs.created_by AND r.caller_slot = slot))
     WHERE id = %(id)s AND status = 'queued'
       AND NOT EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind)
       AND CASE WHEN concurrency_key IS NULL THEN true ELSE {RUNNING_WITH_KEY} < concurrency_limit END
+      AND CASE WHEN {RUNNING_AT_ONCE} IS NULL THEN true ELSE {RUNNING_OF_CALLER} < {RUNNING_AT_ONCE} END
     RETURNING *
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
@@ -154,7 +160,8 @@ FROM job
 BLOCK = f"""
 UPDATE jobs SET seq = seq + 1, published_at = NULL, blocked_by = CASE
     WHEN EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind) THEN 'paused:' || kind
-    WHEN {RUNNING_WITH_KEY} >= concurrency_limit THEN 'concurrency:' || concurrency_key END
+    WHEN {RUNNING_WITH_KEY} >= concurrency_limit THEN 'concurrency:' || concurrency_key
+    WHEN {RUNNING_OF_CALLER} >= {RUNNING_AT_ONCE} THEN 'key:' || created_by END
 WHERE id = %(id)s AND status = 'queued'
 """
 
@@ -210,7 +217,7 @@ WITH before AS (
     SELECT id, seq, attempt, status, jsonb_build_object('message', message, 'failures', failures, 'run_at', run_at,
         'seconds', extract(epoch FROM now() - started_at)) FROM job
 )
-SELECT id, status, gpu_id, concurrency_key FROM job
+SELECT id, status, gpu_id, concurrency_key, CASE WHEN caller_slot IS NOT NULL THEN created_by END AS limited FROM job
 """
 
 CANCEL = """
@@ -317,17 +324,18 @@ SELECT id, status FROM job
 
 # A row waits by name: for a device, or for a concurrency key. One for each name is let go, the most urgent first, when the
 # device is idle or fewer run with the key than the row allows. `names`: only these; null: all.
-UNBLOCK = """
+UNBLOCK = f"""
 WITH names AS (
     SELECT name, (SELECT count(*) FROM jobs r WHERE r.status = 'running' AND r.completed_at IS NULL
-                  AND name IN ('gpu:' || r.gpu_id, 'concurrency:' || r.concurrency_key)) AS running
+                  AND name IN ('gpu:' || r.gpu_id, 'concurrency:' || r.concurrency_key, 'key:' || r.created_by)) AS running
     FROM (SELECT DISTINCT blocked_by AS name FROM jobs WHERE status = 'queued' AND blocked_by IS NOT NULL
           AND (%(names)s::text[] IS NULL OR blocked_by = ANY(%(names)s))) AS waited_for
 ), go AS (
     SELECT next.id FROM names, LATERAL (
         SELECT id FROM jobs WHERE status = 'queued' AND blocked_by = name AND CASE
             WHEN name LIKE 'gpu:%%' THEN running = 0
-            WHEN name LIKE 'concurrency:%%' THEN running < concurrency_limit END
+            WHEN name LIKE 'concurrency:%%' THEN running < concurrency_limit
+            WHEN name LIKE 'key:%%' THEN running < coalesce({RUNNING_AT_ONCE}, running + 1) END
         ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED
     ) AS next
 )
@@ -518,14 +526,15 @@ async def events_async(
 def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None) -> Claimed | None:
     """Take a queued job for this worker.
 
-    None: someone else has it, or it must wait: its device is busy, its kind is paused, or enough run with its concurrency key.
+    None: someone else has it, or it must wait: its device is busy, its kind is paused, or enough run with its concurrency key
+    or of its caller.
     Then `blocked_by` says so, and what removes the block tells the broker again.
     """
     while True:
         try:
             row = conn.execute(CLAIM, {"id": job_id, "worker": worker, "gpu_id": gpu_id}).fetchone()
         except pg.UniqueViolation as error:
-            if error.diag.constraint_name == "ix_jobs_one_run_per_slot":
+            if error.diag.constraint_name in ("ix_jobs_one_run_per_slot", "ix_jobs_one_run_per_caller_slot"):
                 continue  # another claim took that slot at this very moment; it is counted now
             conn.execute(
                 "UPDATE jobs SET blocked_by = %s, seq = seq + 1 WHERE id = %s AND status = 'queued'", (f"gpu:{gpu_id}", job_id)
@@ -594,7 +603,8 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
         if row is None:
             raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its end is refused")
         woke = row["status"] in FINAL and _wake_children(conn, job_id)
-        freed = [f"{name}:{row[of]}" for name, of in (("gpu", "gpu_id"), ("concurrency", "concurrency_key")) if row[of]]
+        names = (("gpu", "gpu_id"), ("concurrency", "concurrency_key"), ("key", "limited"))
+        freed = [f"{name}:{row[of]}" for name, of in names if row[of]]
         if freed:
             woke = conn.execute(UNBLOCK, {"names": freed}).rowcount > 0 or woke
     return Ended(row["status"], woke)

@@ -94,6 +94,7 @@ jobs = Table(
     Column("concurrency_key", Text),
     Column("concurrency_limit", Integer),
     Column("concurrency_slot", Integer),  # while it runs: which of the key's slots it holds, 1 to the limit
+    Column("caller_slot", Integer),  # the same among the jobs of a key with running_at_once
     Column("on_parent_failure", Text, nullable=False, server_default="fail"),
     Column("pipeline_id", UUID, ForeignKey("pipelines.id", ondelete="SET NULL")),
     Column("pipeline_name", Text),
@@ -129,6 +130,13 @@ jobs = Table(
         "concurrency_slot",
         unique=True,
         postgresql_where=text("status = 'running' AND concurrency_key IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_one_run_per_caller_slot",
+        "created_by",
+        "caller_slot",
+        unique=True,
+        postgresql_where=text("status = 'running' AND caller_slot IS NOT NULL"),
     ),
     Index("ix_jobs_unique", "kind", "unique_key", postgresql_where=text("unique_key IS NOT NULL")),
     Index(
