@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "b7d20c9e5f18"
-down_revision = "8c1f0a6d2b37"
+down_revision = "b1d6f0c2a953"
 branch_labels = None
 depends_on = None
 

@@ -334,3 +334,22 @@ def test_the_first_key_is_made_without_a_server(
         assert audit_of(conn)[0][0].startswith("cli:")
     finally:
         get_settings.cache_clear()
+
+
+# -- quotas
+
+
+def test_a_submit_over_the_quota_says_which_and_when_it_is_free(serve: Serve, conn: Connection, key: KeyFactory) -> None:
+    tablet = key("jobs:write", jobs_per_hour=2)
+    client = serve()
+    first = client.post("/v1/jobs", json=NOOP, headers=tablet | {"Idempotency-Key": "lesson-1"})
+    assert client.post("/api/job/start", json=NOOP, headers=tablet).status_code == 202
+    answer = client.post("/v1/jobs", json=NOOP, headers=tablet)
+    document = problem(answer, 429, says="quota jobs_per_hour")
+    assert (document["quota"], document["limit"], document["used"]) == ("jobs_per_hour", 2, 2)
+    assert document["free_at"] > str(first.json()["created_at"])
+    assert 3500 < int(answer.headers["retry-after"]) <= 3600
+    again = client.post("/v1/jobs", json=NOOP, headers=tablet | {"Idempotency-Key": "lesson-1"})
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    count = conn.execute("SELECT count(*) AS n FROM jobs").fetchone()
+    assert count == {"n": 2}
