@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Request, Response
 from api.body import inline, read_json
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, StateDep
-from goldsmith import pipelines
+from goldsmith import limits, pipelines
 from goldsmith.jobs import Told
 from goldsmith.kinds.registry import kinds
 from goldsmith.pipelines import Pipeline
@@ -59,8 +59,12 @@ async def create_pipeline(
     body = await read_json(request)
 
     def create() -> tuple[Pipeline, bool, list[Told]]:
-        with state.database.connection() as conn:
-            return pipelines.create(conn, body, state.settings, created_by=caller.name, idempotency_key=idempotency_key)
+        with state.database.connection() as conn, conn.transaction():
+            made = pipelines.create(conn, body, state.settings, created_by=caller.name, idempotency_key=idempotency_key)
+            pipeline, created, _ = made
+            if created:
+                limits.take_jobs(conn, caller, len(pipeline.jobs))
+        return made
 
     pipeline, created, told = await to_thread.run_sync(create)
     state.publish_soon(told)

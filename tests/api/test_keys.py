@@ -353,3 +353,18 @@ def test_a_submit_over_the_quota_says_which_and_when_it_is_free(serve: Serve, co
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
     count = conn.execute("SELECT count(*) AS n FROM jobs").fetchone()
     assert count == {"n": 2}
+
+
+def test_a_pipeline_counts_with_all_its_jobs_or_not_at_all(serve: Serve, conn: Connection, key: KeyFactory) -> None:
+    tablet = key("jobs:write", jobs_per_hour=3)
+    client = serve()
+    pair = {"jobs": {"first": NOOP, "second": NOOP | {"depends_on": ["first"]}}}
+    assert client.post("/v1/pipelines", json=pair, headers=tablet).status_code == 202
+    assert problem(client.post("/v1/pipelines", json=pair, headers=tablet), 429, says="2 more would be too many")["used"] == 2
+    assert conn.execute(
+        "SELECT (SELECT count(*) FROM jobs) AS jobs, (SELECT count(*) FROM pipelines) AS pipelines"
+    ).fetchone() == {
+        "jobs": 2,
+        "pipelines": 1,
+    }
+    assert client.post("/v1/jobs", json=NOOP, headers=tablet).status_code == 202
