@@ -8,15 +8,18 @@ from __future__ import annotations
 import hmac
 import math
 import time
+from typing import NoReturn
 
 import psycopg
 import psycopg_pool
 from fastapi import Request
 
-from goldsmith import keys
+from api import metrics
+from goldsmith import keys, limits
 from goldsmith.db import AsyncDatabase
-from goldsmith.errors import Forbidden, Unauthorized
+from goldsmith.errors import Forbidden, TooManyRequests, Unauthorized
 from goldsmith.keys import ADMIN, LOCAL, Caller, Scope
+from goldsmith.limits import Buckets, Rate, Windows
 from goldsmith.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -24,6 +27,7 @@ CACHE_S = 3.0
 """For so long a process may go on with what it knows of a key: a revoked one works in the others until then."""
 CACHED = 10_000
 
+READS = ("GET", "HEAD")
 OPEN = ("/healthz", "/readyz", "/metrics")
 EVENTS = ("/v1/experiments/{experiment_id}/events", "/v1/experiments/{experiment_id}/assignments")
 BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
@@ -43,7 +47,7 @@ def needed(method: str, route: str) -> Scope | None:
     """The scope for a route's template; None: anybody. Whatever is not named here needs admin."""
     if route in OPEN:
         return None
-    reads = method in ("GET", "HEAD")
+    reads = method in READS
     if method == "POST" and route in EVENTS:
         return "experiments:event"
     if _below(route, BY_METHOD):
@@ -117,15 +121,70 @@ class KeyRing:
         return found
 
 
+class Rates:
+    """How often a caller may come: by its key's name, or by its address where no key is needed."""
+
+    UNKNOWN_KEYS_PER_MINUTE = 600
+    """Of an address; each costs a look into the database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reads = Buckets(settings.reads_per_minute or limits.READS_PER_MINUTE)
+        self._writes = Windows(settings.writes_per_minute or limits.WRITES_PER_MINUTE, settings.broker)
+        self._unknown_keys = Buckets(self.UNKNOWN_KEYS_PER_MINUTE)
+
+    async def close(self) -> None:
+        await self._writes.close()
+
+    async def take(self, request: Request, caller: Caller) -> None:
+        """Count a request, and leave where its caller stands for the reply's headers. Raises `TooManyRequests`."""
+        reads = request.method in READS
+        wanted = self._settings.reads_per_minute if reads else self._settings.writes_per_minute
+        if wanted == 0 or (wanted is None and caller is LOCAL):
+            return
+        who = _address(request) if caller is LOCAL else f"key:{caller.name}"
+        rate = self._reads.take(who) if reads else await self._writes.take(who)
+        if rate is None:
+            metrics.LET_THROUGH.labels(metrics.PROCESS).inc()
+            return
+        request.state.rate = rate
+        if rate.left < 0:
+            limit = "reads" if reads else "writes"
+            _refuse(rate, limit, f"{rate.limit} {limit} in a minute are the limit")
+
+    def unknown_key(self, request: Request) -> None:
+        """Count a key that is none. Raises `TooManyRequests`."""
+        rate = self._unknown_keys.take(_address(request))
+        if rate.left < 0:
+            _refuse(rate, "unknown_keys", f"{rate.limit} wrong keys in a minute are the limit")
+
+
+def _refuse(rate: Rate, limit: str, why: str) -> NoReturn:
+    metrics.LIMITED.labels(metrics.PROCESS, limit).inc()
+    raise TooManyRequests(f"{why}; try again in {rate.retry_s} s", limit=limit, headers={"Retry-After": str(rate.retry_s)})
+
+
+def _address(request: Request) -> str:
+    return f"address:{request.client.host if request.client else ''}"
+
+
 async def authorize(request: Request) -> None:
-    """For every route: who calls is found out, and refused when the route is not his."""
+    """For every route: who calls is found out, counted, and refused when the route is not his."""
     route = request.scope["route"].path
     scope = needed(request.method, route)
     if scope is None:
         return
     ring: KeyRing = request.app.state.goldsmith.keys
-    caller = await ring.caller(request.headers.get("authorization", ""))
+    rates: Rates = request.app.state.goldsmith.rates
+    given = request.headers.get("authorization", "")
+    try:
+        caller = await ring.caller(given)
+    except Unauthorized:
+        if given:
+            rates.unknown_key(request)
+        raise
     request.state.caller = caller
+    await rates.take(request, caller)
     if not caller.may(scope):
         has = ", ".join(sorted(caller.scopes))
         raise Forbidden(f"{request.method} {route} needs the scope {scope}; the key {caller.name!r} has {has}", scope=scope)

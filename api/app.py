@@ -21,6 +21,7 @@ from api.state import State
 from goldsmith import db
 from goldsmith.errors import GoldsmithError
 from goldsmith.keys import known
+from goldsmith.limits import Rate
 from goldsmith.settings import Settings
 
 log = structlog.get_logger()
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         devserver.router,
         keys.router,
     ):
-        app.include_router(router, responses=dict.fromkeys((401, 403), errors.PROBLEM))
+        app.include_router(router, responses=dict.fromkeys((401, 403, 429), errors.PROBLEM))
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Observe)
     app.add_middleware(LoopbackOnly, keys=state.keys)
@@ -106,7 +107,7 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode()), *_rate(scope)]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -115,6 +116,12 @@ class Observe:
             finally:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 metrics.observe(scope["method"], route, status, started)
+
+
+def _rate(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Where the caller stands with the limit that this request counted for; nothing when it counted for none."""
+    rate: Rate | None = scope.get("state", {}).get("rate")
+    return [(name.lower().encode(), value.encode()) for name, value in rate.headers.items()] if rate else []
 
 
 class LoopbackOnly:

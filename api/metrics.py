@@ -27,6 +27,13 @@ HTTP = ["process", "method", "route"]
 REQUESTS = Counter("goldsmith_http_requests", "HTTP requests", [*HTTP, "status"], registry=REQUESTS_OF_THIS_PROCESS)
 SECONDS = Histogram("goldsmith_http_request_seconds", "Time to answer", HTTP, registry=REQUESTS_OF_THIS_PROCESS)
 
+LIMITED = Counter(
+    "goldsmith_rate_limited", "Requests over a rate limit", ["process", "limit"], registry=REQUESTS_OF_THIS_PROCESS
+)
+LET_THROUGH = Counter(
+    "goldsmith_rate_limit_let_through", "Writes not counted: Valkey was away", ["process"], registry=REQUESTS_OF_THIS_PROCESS
+)
+
 
 class QueueNumbers(Collector):
     """Read from Postgres, at most every five seconds, so that every process says the same."""

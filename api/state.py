@@ -13,7 +13,7 @@ import structlog
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
-from api.access import KeyRing
+from api.access import KeyRing, Rates
 from api.metrics import QueueNumbers
 from api.stream import Readers
 from goldsmith import jobs
@@ -41,6 +41,7 @@ class State:
         self.readers = Readers(self.async_database, self.wakeups)
         self.rescue = RescueThread(self.database, self.queue, settings)
         self.keys = KeyRing(settings, self.async_database)
+        self.rates = Rates(settings)
         self.numbers = CollectorRegistry()
         self.numbers.register(QueueNumbers(self.database))
         self._waiting = (-math.inf, 0)
@@ -58,6 +59,7 @@ class State:
         try:
             await asyncio.gather(*self._publishing)
         finally:
+            await self.rates.close()
             await self.async_database.close()
             self.database.close()
 

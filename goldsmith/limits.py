@@ -18,6 +18,9 @@ from goldsmith.db import Connection
 from goldsmith.errors import TooManyRequests
 from goldsmith.keys import Caller
 
+READS_PER_MINUTE, WRITES_PER_MINUTE = 60_000, 30_000
+"""Of a key, when the settings say nothing: far above what a polling browser or a nightly import sends. A guess."""
+
 TAKE_JOBS = """
 UPDATE api_keys SET hour_jobs = %(jobs)s + CASE WHEN hour_started_at > now() - interval '1 hour' THEN hour_jobs ELSE 0 END,
     hour_started_at = CASE WHEN hour_started_at > now() - interval '1 hour' THEN hour_started_at ELSE now() END
@@ -63,9 +66,7 @@ class Rate:
     @property
     def headers(self) -> dict[str, str]:
         found = {"RateLimit-Limit": self.limit, "RateLimit-Remaining": max(0, self.left), "RateLimit-Reset": self.reset_s}
-        return {name: str(value) for name, value in found.items()} | (
-            {"Retry-After": str(self.retry_s)} if self.left < 0 else {}
-        )
+        return {name: str(value) for name, value in found.items()}
 
 
 class Buckets:

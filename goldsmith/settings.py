@@ -59,12 +59,33 @@ class Settings(BaseSettings):
         5, ge=0.01, le=365, description="A webhook that takes nothing for this long is disabled."
     )
     api_key: SecretStr | None = Field(None, description="One more API key, with the scope admin.")
+    reads_per_minute: int | None = Field(
+        None,
+        ge=0,
+        le=10_000_000,
+        description="Reads of a key (of an address, without keys); 0: no limit; empty: 60000, or none without keys.",
+    )
+    writes_per_minute: int | None = Field(
+        None,
+        ge=0,
+        le=10_000_000,
+        description="Writes of a key (of an address, without keys); 0: no limit; empty: 30000, or none without keys.",
+    )
     max_waiting: int = Field(1000, ge=1, description="Unstarted jobs from which on the devserver's contract answers 429.")
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest request body.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
     @field_validator(
-        "database_url", "broker_url", "serve_url", "ollama_host", "api_key", "anthropic_api_key", "inference_key", mode="before"
+        "database_url",
+        "reads_per_minute",
+        "writes_per_minute",
+        "broker_url",
+        "serve_url",
+        "ollama_host",
+        "api_key",
+        "anthropic_api_key",
+        "inference_key",
+        mode="before",
     )
     @classmethod
     def _set_to_nothing(cls, value: object) -> object:
