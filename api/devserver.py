@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from api.body import read_json
 from api.errors import PROBLEM
-from api.jobs import REFUSALS, submit_job
+from api.jobs import REFUSALS, IdempotencyKey, submit_job
 from api.state import CallerDep, State, StateDep
 from goldsmith import jobs
 from goldsmith.errors import TooManyRequests
@@ -61,15 +61,18 @@ START_BODY = {
 
 @router.post("/api/job/start", status_code=202, responses=REFUSALS | {429: PROBLEM}, openapi_extra=START_BODY)
 @router.post("/api/run/start", status_code=202, responses=REFUSALS | {429: PROBLEM}, openapi_extra=START_BODY)
-async def start(request: Request, state: StateDep, caller: CallerDep) -> Started:
-    """Without `kind` it starts an `intercept` job from config_id, user_input and language; other keys are left aside."""
+async def start(request: Request, state: StateDep, caller: CallerDep, idempotency_key: IdempotencyKey = None) -> Started:
+    """Without `kind` it starts an `intercept` job from config_id, user_input and language; other keys are left aside.
+
+    The same `Idempotency-Key` again answers with the first job, so a caller whose time ran out may simply repeat the request.
+    """
     body = await read_json(request)
     if "kind" not in body:
         body = {"kind": "intercept"} | {key: value for key, value in body.items() if key in InterceptConfig.model_fields}
     waiting = await state.waiting()
     if waiting >= state.settings.max_waiting:
         raise TooManyRequests(f"{waiting} jobs are waiting; try again in a few seconds", headers={"Retry-After": "5"})
-    job, _ = await submit_job(state, caller, body)
+    job, _ = await submit_job(state, caller, body, idempotency_key=idempotency_key)
     return Started(job_id=job.id)
 
 

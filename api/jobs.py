@@ -31,6 +31,9 @@ MISSING: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 404, 422, 503), P
 ALREADY_THERE = {"description": "The job that is there with this `unique_key`", "model": Job}
 
 
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
+
+
 class JobPage(BaseModel):
     jobs: list[Job]
     next_cursor: str | None
@@ -110,7 +113,7 @@ async def submit_a_job(
     response: Response,
     state: StateDep,
     caller: CallerDep,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Job:
     """Put a job into the queue. The same `Idempotency-Key` with the same body returns the first job; with another body it is a 422."""
     body = await read_json(request)

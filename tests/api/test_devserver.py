@@ -74,6 +74,15 @@ def test_start_with_a_kind_answers_with_two_keys(client: TestClient, path: str) 
     assert client.get(f"/v1/jobs/{answer.json()['job_id']}").json()["kind"] == "noop"
 
 
+def test_a_repeated_start_makes_no_second_job(client: TestClient) -> None:
+    first, again, other = (
+        client.post("/api/job/start", json={"kind": "noop"}, headers={"Idempotency-Key": key}) for key in ("a", "a", "b")
+    )
+    assert first.json() == again.json()
+    assert first.json()["job_id"] != other.json()["job_id"]
+    assert len(client.get("/v1/jobs").json()["jobs"]) == 2
+
+
 def test_start_of_a_job_that_waits_also_says_queued(client: TestClient, job_factory: JobFactory) -> None:
     parent = job_factory(kind="import")
     answer = client.post("/api/job/start", json={"kind": "corpus", "name": "corpus", "runs": f"job:{parent}"})
