@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import catalog, devserver, errors, experiments, health, jobs, keys, metrics, pipelines, schedules, webhooks
+from api import catalog, devserver, errors, experiments, health, jobs, keys, metrics, pipelines, retention, schedules, webhooks
 from api.access import LOOPBACK, KeyRing, authorize, is_open_or_unknown
 from api.state import State
 from goldsmith import db
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         jobs.router,
         pipelines.router,
         schedules.router,
+        retention.router,
         catalog.router,
         experiments.router,
         webhooks.router,

@@ -43,7 +43,8 @@ class Call:
 class PaidAnswer:
     answer: dict[str, Any]
     cost_usd: Decimal
-    job_id: UUID
+    job_id: UUID | None
+    """None: the job that paid is no longer there."""
 
 
 def micro_usd(usd: float | Decimal) -> Decimal:
@@ -89,7 +90,7 @@ def paid_answer(conn: Connection, request_sha256: str) -> PaidAnswer | None:
         """,
         (request_sha256,),
     ).fetchone()
-    return None if row is None else PaidAnswer(row["answer"], row["cost_usd"], UUID(str(row["job_id"])))
+    return None if row is None else PaidAnswer(row["answer"], row["cost_usd"], row["job_id"])
 
 
 def reserve(conn: Connection, budget_id: UUID, job_id: UUID, attempt: int, call: Call, usd: Decimal) -> UUID | None:

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     lease_s: float = Field(30, ge=2, le=600, description="A job without a heartbeat for this long is put back.")
     rescue_every_s: float = Field(5, ge=0.2, le=60, description="How often lost jobs are looked for.")
     grace_s: float = Field(20, ge=0.5, le=600, description="Time between asking a run to stop and killing it.")
+    keep_jobs_days: int = Field(
+        0, ge=0, le=36_500, description="Jobs that ended longer ago are removed, except what is built on; 0 keeps all for ever."
+    )
     webhook_private: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
         [], description="Private networks that webhooks may reach: true is all, else networks separated by commas."
     )

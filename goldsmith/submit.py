@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
+from psycopg import errors as pg
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from goldsmith import jobs, references
@@ -182,4 +183,7 @@ def submit(
 ) -> tuple[Job, bool]:
     """Check the references and write the job. Returns (job, created); tell the broker of `jobs.told(job)` when created."""
     new = resolved(conn, config, options, created_by=created_by, idempotency_key=idempotency_key, body=body)
-    return jobs.submit(conn, new)
+    try:
+        return jobs.submit(conn, new)
+    except pg.ForeignKeyViolation:
+        raise ReferenceNotUsable("a job that it depends on was removed in this moment") from None

@@ -331,7 +331,7 @@ teacher_calls = Table(
     "teacher_calls",
     metadata,
     _id(),
-    Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False),
+    Column("job_id", UUID, ForeignKey("jobs.id")),  # null: a sweep removed the job; what it cost stays
     Column("attempt", Integer, nullable=False),
     Column("budget_id", UUID, ForeignKey("budgets.id"), nullable=False),
     Column("item", Text, nullable=False),

@@ -1,6 +1,6 @@
 """Beat: wakes scheduled jobs and fires schedules the second they are due. Rescue does both within seconds, so nothing depends on beat.
 
-Webhooks are sent from here too, on a thread; every io worker has one as well.
+Webhooks are sent from here too, on a thread; every io worker has one as well. Another sweeps old jobs once an hour.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from goldsmith import jobs, logging, schedules
 from goldsmith.db import Database
 from goldsmith.queue import Queue, celery_app
 from goldsmith.rescue import publish, tell_untold
+from goldsmith.retention import SweepThread
 from goldsmith.settings import get_settings
 from goldsmith.webhooks import SenderThread
 
@@ -33,12 +34,14 @@ class DueJobs(Scheduler):  # type: ignore[misc]
         self._sender = SenderThread(
             self._database, allowed=settings.webhook_private, dead_after_days=settings.webhook_dead_after_days
         )
+        self._sweeper = SweepThread(self._database, settings)
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
         """Celery also makes schedulers that it only asks for their names; this one will tick."""
         super().setup_schedule()
         self._sender.start()
+        self._sweeper.start()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Fire and wake what is due and tell the broker; returns the seconds until the next tick."""
@@ -52,6 +55,7 @@ class DueJobs(Scheduler):  # type: ignore[misc]
         return TICK_S
 
     def close(self) -> None:
+        self._sweeper.stop()
         self._sender.stop()
         if self._sender.is_alive():
             self._sender.join(20)

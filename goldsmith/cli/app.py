@@ -18,7 +18,7 @@ from goldsmith import logging, migrate
 from goldsmith.cli import demo, doctor, jobs, keys, kinds, pipelines, schedules, webhooks
 from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.processes import NAMES, command
-from goldsmith.cli.stack import Stack, StackError, bring_down, running, stack_file, urls
+from goldsmith.cli.stack import Stack, StackError, bring_down, connect, running, stack_file, urls
 from goldsmith.settings import Settings, get_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Distil a large teacher into small students, job by job.")
@@ -168,6 +168,29 @@ def migrate_command(as_json: Json = False) -> None:
 def serve() -> None:
     """Run the model server alone: OpenAI-compatible, on loopback, base model or adapters by alias."""
     run("serve")
+
+
+@app.command()
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="What ended more than so many days ago; else GOLDSMITH_KEEP_JOBS_DAYS.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Remove old jobs with their events and artifacts; what a dataset, an adapter or an unfinished job is built on stays."""
+    with said_plainly(as_json), connect() as client:
+        swept = client.sweep(days=days, dry_run=dry_run)
+        if as_json:
+            print_json(swept)
+        elif swept["keep_jobs_days"] == 0:
+            console.print("GOLDSMITH_KEEP_JOBS_DAYS is 0: jobs are kept for ever; --days removes older ones")
+        else:
+            console.print(
+                f"{'would remove' if dry_run else 'removed'} {swept['jobs']} jobs that ended more than {swept['keep_jobs_days']} days"
+                f" ago, with {swept['events']} events and {swept['artifacts']} artifacts"
+                f" ({swept['artifact_bytes'] / 1e6:.1f} MB)"
+            )
 
 
 @app.command(name="doctor")

@@ -401,6 +401,11 @@ class Client:
     def remove_schedule(self, name: str) -> None:
         self._send("DELETE", f"/v1/schedules/{quote(name)}")
 
+    def sweep(self, *, days: int | None = None, dry_run: bool = False) -> dict[str, Any]:
+        """Remove what ended more than `days` (else GOLDSMITH_KEEP_JOBS_DAYS) days ago, except what is built on."""
+        swept: dict[str, Any] = self.request("POST", "/v1/sweep", json={"days": days, "dry_run": dry_run})
+        return swept
+
     # -- experiments
 
     def create_experiment(self, plan: Mapping[str, Any]) -> dict[str, Any]:

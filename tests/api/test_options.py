@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
@@ -74,3 +75,16 @@ def test_what_somebody_waits_for_stands_above_batch_work(valkey: EmbeddedValkey)
 def test_an_option_overrides_the_kinds_priority(client: TestClient) -> None:
     assert client.post("/v1/jobs", json={"kind": "noop"}).json()["priority"] == 4
     assert client.post("/v1/jobs", json={"kind": "noop", "options": {"priority": 0}}).json()["priority"] == 0
+
+
+def test_a_sweep_is_asked_for(client: TestClient, job_factory: Callable[..., UUID], conn: Connection) -> None:
+    job_factory(status="completed")
+    conn.execute("UPDATE jobs SET created_at = now() - interval '9 days', completed_at = now() - interval '8 days'")
+    assert (
+        client.post("/v1/sweep", json={}).json() | {"jobs": 0, "keep_jobs_days": 0} == client.post("/v1/sweep", json={}).json()
+    )
+    assert client.post("/v1/sweep", json={"days": 7, "dry_run": True}).json()["jobs"] == 1
+    assert client.post("/v1/sweep", json={"days": 7}).json()["jobs"] == 1
+    assert client.get("/v1/jobs").json()["jobs"] == []
+    assert [entry["action"] for entry in client.get("/v1/audit").json()["entries"]] == ["sweep"] * 3
+    problem(client.post("/v1/sweep", json={"days": 0}), 422, "days", "greater than or equal to 1")

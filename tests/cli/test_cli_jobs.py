@@ -261,3 +261,9 @@ def test_a_pipeline_is_submitted_shown_and_cancelled(api: Api, goldsmith: Goldsm
     assert pipeline["jobs"]["second"]["depends_on"] == ["first"]
     assert "second" in goldsmith("pipelines", "show", pipeline["id"]).stdout
     assert json.loads(goldsmith("pipelines", "cancel", pipeline["id"], "--json").stdout)["status"] == "cancelled"
+
+
+def test_a_sweep_says_what_goes(api: Api, goldsmith: Goldsmith) -> None:
+    assert "kept for ever" in goldsmith("sweep", "--dry-run").stdout
+    assert "would remove 0 jobs" in goldsmith("sweep", "--dry-run", "--days", "7").stdout
+    assert json.loads(goldsmith("sweep", "--days", "7", "--json").stdout)["jobs"] == 0
