@@ -94,7 +94,7 @@ def post(url: str, *, headers: Mapping[str, str], body: bytes, allowed: Sequence
             return response.status
     except httpcore.TimeoutException:
         raise NoAnswer(f"no answer in time ({CONNECT_S:g} s to connect, {TOTAL_S:g} s in all)") from None
-    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+    except (httpcore.NetworkError, httpcore.ProtocolError, ValueError) as error:  # ValueError: a name that TLS cannot ask for
         raise NoAnswer(str(error) or type(error).__name__) from None
 
 

@@ -26,6 +26,7 @@ from uuid import UUID
 import psycopg
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
 
 from goldsmith import outbound
 from goldsmith.db import Connection, Database
@@ -45,6 +46,7 @@ LEASE_S = 60  # of one try, which ends within 20 s: 5 s for the name, 15 s for a
 ROTATION_H = 24  # hours for which the secret before the newest still signs
 SENDERS = 8  # webhooks that one process serves at once
 LOOK_EVERY_S = 1.0
+URL: JsonDict = {"format": "uri", "pattern": "^https?://"}  # told to readers of the schema; `outbound` says what is wrong
 
 
 class NewWebhook(BaseModel):
@@ -52,7 +54,7 @@ class NewWebhook(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: str = Field(max_length=2048, description="https:// or http://, without user name and password.")
+    url: str = Field(max_length=2048, description="https:// or http://, without user name and password.", json_schema_extra=URL)
     events: list[Event] = Field([], max_length=3, description="Which events; empty: all of them.")
     kinds: list[str] = Field([], max_length=64, description="Of which kinds of jobs; empty: of all.")
 
@@ -67,7 +69,7 @@ class WebhookChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: str | None = Field(None, max_length=2048)
+    url: str | None = Field(None, max_length=2048, json_schema_extra=URL)
     events: list[Event] | None = Field(None, max_length=3)
     kinds: list[str] | None = Field(None, max_length=64)
     active: bool | None = Field(None, description="False: no more is written or sent. True: also after it was disabled.")

@@ -180,6 +180,15 @@ def test_a_name_that_does_not_resolve_may_be_given_but_not_called(monkeypatch: p
         post("https://hooks.example/")
 
 
+def test_a_name_that_tls_cannot_ask_for_is_no_answer(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _host, *args, **more: real("127.0.0.1", *args, **more))
+    port = receiver.url.split(":")[2].split("/")[0]
+    with pytest.raises(NoAnswer):
+        post(f"https://.example:{port}/hook")
+    assert receiver.got == []
+
+
 def test_a_name_server_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(30))

@@ -286,3 +286,15 @@ def test_waiting_asks_only_when_something_changed(api: Api) -> None:
 
     assert all("wait=30" in url for url in asked[1:])
     assert len(asked) <= 5, "the first look, and one for each of at most four changes"
+
+
+def test_webhooks_are_added_looked_at_and_removed(api: Api) -> None:
+    with Client() as client:
+        hook = client.add_webhook("https://8.8.8.8/hook", events=["job.cancelled"])
+        ended = [client.submit({"kind": "noop"}).cancel().id for _ in range(3)]
+        deliveries = list(client.webhook_deliveries(hook["id"], limit=2))
+        assert [one["job_id"] for one in deliveries] == [str(job_id) for job_id in reversed(ended)]
+        assert list(client.webhook_deliveries(hook["id"], status="failed")) == []
+        assert [one["id"] for one in client.webhooks()] == [hook["id"]]
+        client.remove_webhook(hook["id"])
+        assert client.webhooks() == []
