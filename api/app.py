@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import catalog, devserver, errors, experiments, health, jobs, keys, metrics, pipelines, retention, schedules, webhooks
+from api import bulk, catalog, devserver, errors, experiments, health, jobs, keys, metrics, pipelines, retention, schedules, webhooks
 from api.access import LOOPBACK, KeyRing, authorize, is_open_or_unknown
 from api.state import State
 from goldsmith import db
@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     for router in (
         devserver.router,  # first, as routes are tried in order and its status is polled: 360 µs a read, 460 behind the others
+        bulk.router,
         jobs.router,
         pipelines.router,
         schedules.router,

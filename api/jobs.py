@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 from uuid import UUID
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import FileResponse
-from pydantic import AwareDatetime, BaseModel
+from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.body import inline, read_json
+from api.body import body_schema, inline, read_json, read_model
 from api.errors import PROBLEM
 from api.state import CallerDep, State, StateDep
 from api.stream import Event, etag, matches
 from goldsmith import artifacts, jobs, limits, live, submit
+from goldsmith.db import Connection
 from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.job import FINAL, Job, Status
+from goldsmith.jobs import NewJob
 from goldsmith.keys import Caller
+from goldsmith.kinds.base import UUID_PATTERN, JobConfig
 from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.kinds.registry import kinds
 
@@ -28,10 +34,39 @@ REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 413, 415, 4
 MISSING: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 404, 422, 503), PROBLEM)
 
 
+PART: dict[str, Any] = {"description": "The answer to a range request"}
 ALREADY_THERE = {"description": "The job that is there with this `unique_key`", "model": Job}
 
 
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
+CURSOR = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z_" + UUID_PATTERN
+
+
+class Change(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    priority: int = Field(strict=True, ge=0, le=9, description="9 is first, 0 is last.")
+
+
+class DeadJob(BaseModel):
+    id: UUID
+    kind: str
+    queue: str
+    cause: str
+    error: dict[str, Any]
+    """The whole problem document."""
+    attempt: int
+    failures: int
+    max_attempts: int
+    created_by: str
+    created_at: datetime
+    failed_at: datetime
+
+
+class DeadPage(BaseModel):
+    jobs: list[DeadJob]
+    next_cursor: str | None
+    """Give it as `cursor` for the next page; null on the last."""
 
 
 class JobPage(BaseModel):
@@ -94,13 +129,27 @@ def _with_references(
     with state.database.connection() as conn:
         if earlier := submit.replayed(conn, body, key, created_by=caller.name):
             return earlier, False
-        if isinstance(config, InterceptConfig):
-            config = live.fill_in(conn, state.storage, config, state.settings)
+        new = prepared(state, conn, caller, config, options, body, key)
         with conn.transaction():
-            job, created = submit.submit(conn, config, options, body=body, created_by=caller.name, idempotency_key=key)
+            job, created = jobs.submit(conn, new)
             if created:
                 limits.take_jobs(conn, caller)
         return job, created
+
+
+def prepared(
+    state: State,
+    conn: Connection,
+    caller: Caller,
+    config: JobConfig,
+    options: submit.JobOptions,
+    body: Mapping[str, Any] = MappingProxyType({}),
+    key: str | None = None,
+) -> NewJob:
+    """The row to write: what an `intercept` leaves open filled in, references checked and pinned."""
+    if isinstance(config, InterceptConfig):
+        config = live.fill_in(conn, state.storage, config, state.settings)
+    return submit.resolved(conn, config, options, body=body, created_by=caller.name, idempotency_key=key)
 
 
 async def _in_thread(state: State, call: Any, *args: Any) -> Any:
@@ -136,12 +185,43 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> JobPage:
     """Newest first."""
-    if kind is not None and kind not in kinds():
-        message = f"must be one of: {', '.join(kinds())}"
-        raise InvalidInput(f"kind {message}", errors=[{"field": "kind", "value": kind, "message": message}])
+    check_kind(kind)
     with state.database.connection() as conn:
         page = jobs.list_jobs(conn, kind=kind, status=status, created_after=created_after, before=cursor, limit=limit + 1)
     return JobPage(jobs=page[:limit], next_cursor=str(page[limit - 1].id) if len(page) > limit else None)
+
+
+def check_kind(kind: str | None) -> None:
+    if kind is not None and kind not in kinds():
+        message = f"must be one of: {', '.join(kinds())}"
+        raise InvalidInput(f"kind {message}", errors=[{"field": "kind", "value": kind, "message": message}])
+
+
+@router.get("/dead", responses=REFUSALS)
+def list_dead_jobs(
+    state: StateDep,
+    kind: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Annotated[str | None, Query(pattern=f"^{CURSOR}$", description="`next_cursor` of the last page.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> DeadPage:
+    """Dead letters: the jobs that failed for good, with their cause; the last to fail first. `retry` takes them back."""
+    check_kind(kind)
+    with state.database.connection() as conn:
+        rows = jobs.dead(conn, kind=kind, before=_place(cursor) if cursor else None, limit=limit + 1)
+    page = [DeadJob(**row, cause=(row["error"] or {}).get("detail", "failed")) for row in rows[:limit]]
+    last = page[-1] if len(rows) > limit else None
+    return DeadPage(
+        jobs=page, next_cursor=f"{last.failed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}_{last.id}" if last else None
+    )
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    moment, _, job_id = cursor.partition("_")
+    try:
+        return datetime.fromisoformat(moment), UUID(job_id)
+    except ValueError:
+        message = "must be the next_cursor of a page"
+        raise InvalidInput(f"cursor {message}", errors=[{"field": "cursor", "value": cursor, "message": message}]) from None
 
 
 @router.get(
@@ -199,6 +279,22 @@ async def get_events(
         return Response(status_code=204) if status in FINAL and not rows else state.readers.stream(job_id, after)
     found = [Event.model_validate(row) for row in rows]
     return EventPage(events=found, next_after=found[-1].seq if found else after, status=status)
+
+
+@router.patch("/{job_id}", responses=MISSING | REFUSALS | {409: PROBLEM}, openapi_extra=body_schema(Change))
+async def change_job(job_id: UUID, request: Request, state: StateDep) -> Job:
+    """Give a job that has not started another priority. One that is queued takes its new place at once."""
+    change = await read_model(request, Change)
+    job: Job = await _in_thread(state, _change, job_id, change)
+    state.publish_soon(jobs.told(job))
+    return job
+
+
+def _change(state: State, job_id: UUID, change: Change) -> Job:
+    with state.database.connection() as conn:
+        job = jobs.set_priority(conn, job_id, change.priority)
+    state.database.changed(job_id)
+    return job
 
 
 @router.post("/{job_id}/cancel", responses=MISSING | {409: PROBLEM}, status_code=202)
@@ -259,3 +355,38 @@ def download_artifact(job_id: UUID, name: str, state: StateDep) -> FileResponse:
     path = state.storage.existing(found.uri)
     headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
     return FileResponse(path, media_type=found.media_type, filename=found.name, headers=headers)
+
+
+@router.get(
+    "/{job_id}/log", responses=MISSING | {200: {"content": {"text/plain": {}}}, 206: PART, 416: PART}, response_class=Response
+)
+def get_log(
+    job_id: UUID,
+    request: Request,
+    state: StateDep,
+    attempt: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Empty: the last one that left a log.")] = None,
+) -> Response:
+    """What an attempt's process wrote, as far as it is; range requests are answered, so a running one can be followed.
+
+    Only kinds that run in a process of their own write one, on the machine of their worker.
+    """
+    with state.database.connection() as conn:
+        jobs.get(conn, job_id)
+    folder = state.settings.logs / "jobs"
+    there = sorted(int(path.name.split(".")[1]) for path in folder.glob(f"{job_id}.*.log"))
+    wanted = attempt or (there[-1] if there else None)
+    if wanted not in there:
+        known = ", ".join(map(str, there)) or "none"
+        raise NotFound(f"attempt {attempt or 'any'} of job {job_id} left no log here; attempts with one: {known}")
+    path, media_type = folder / f"{job_id}.{wanted}.log", "text/plain; charset=utf-8"
+    headers = {"X-Content-Type-Options": "nosniff", "Goldsmith-Attempt": str(wanted)}
+    if "range" in request.headers:
+        return FileResponse(path, media_type=media_type, headers=headers)
+    # It may grow while it is sent, so its length is not promised.
+    return StreamingResponse(_chunks(path), media_type=media_type, headers=headers | {"Accept-Ranges": "bytes"})
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 16):
+            yield chunk

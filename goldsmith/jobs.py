@@ -91,31 +91,37 @@ class Ended:
     """Whether other jobs may now be queued that the broker has not heard of."""
 
 
+# For one job or a thousand: `items` is a JSON array of rows, written, and returned, in its order.
 SUBMIT = """
-WITH new AS (
-    INSERT INTO jobs (kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
+WITH item AS MATERIALIZED (
+    SELECT uuidv7() AS id, item.* FROM ROWS FROM (jsonb_to_recordset(%(items)s) AS (
+        kind text, config jsonb, queue text, timeout int, max_attempts int, priority int, run_at timestamptz,
+        idempotency_key text, idempotency_sha256 text, created_by text, parents uuid[], on_parent_failure text, unique_key text,
+        concurrency_key text, concurrency_limit int, pipeline_id uuid, pipeline_name text)) WITH ORDINALITY AS item
+), new AS (
+    INSERT INTO jobs (id, kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
                       created_by, on_parent_failure, unique_key, concurrency_key, concurrency_limit, pipeline_id, pipeline_name,
                       seq, status, blocked_by, published_at)
-    SELECT %(kind)s, %(config)s, %(queue)s, %(timeout)s, %(max_attempts)s, %(priority)s, %(run_at)s,
-           %(idempotency_key)s, %(idempotency_sha256)s, %(created_by)s, %(on_parent_failure)s, %(unique_key)s,
-           %(concurrency_key)s, %(concurrency_limit)s, %(pipeline_id)s, %(pipeline_name)s,
+    SELECT item.id, kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
+           created_by, on_parent_failure, unique_key, concurrency_key, concurrency_limit, pipeline_id, pipeline_name,
            1, first.status, first.blocked_by, CASE WHEN first.status = 'queued' AND first.blocked_by IS NULL THEN now() END
-    FROM (SELECT CASE
-        WHEN EXISTS (SELECT 1 FROM jobs WHERE id = ANY(%(parents)s)
-                     AND CASE WHEN %(on_parent_failure)s = 'run' THEN completed_at IS NULL ELSE status <> 'completed' END)
-            THEN 'waiting'
-        WHEN %(run_at)s::timestamptz > now() THEN 'scheduled'
+    FROM item CROSS JOIN LATERAL (SELECT CASE
+        WHEN cardinality(item.parents) > 0 AND EXISTS (
+            SELECT 1 FROM unnest(item.parents) AS one JOIN jobs parent ON parent.id = one
+            WHERE CASE WHEN item.on_parent_failure = 'run' THEN completed_at IS NULL ELSE status <> 'completed' END
+        ) THEN 'waiting'
+        WHEN item.run_at > now() THEN 'scheduled'
         ELSE 'queued' END AS status,
-        (SELECT 'paused:' || kind FROM paused_kinds WHERE kind = %(kind)s) AS blocked_by) AS first
+        (SELECT 'paused:' || p.kind FROM paused_kinds p WHERE p.kind = item.kind) AS blocked_by) AS first
     ON CONFLICT (created_by, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING *
 ), parents AS (
-    INSERT INTO job_dependencies (job_id, parent_id) SELECT id, unnest(%(parents)s::uuid[]) FROM new
+    INSERT INTO job_dependencies (job_id, parent_id) SELECT new.id, unnest(parents) FROM new JOIN item ON item.id = new.id
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
     SELECT id, 1, 0, 'submitted', jsonb_strip_nulls(jsonb_build_object('status', status, 'request_id', %(request_id)s::text)) FROM new
 )
-SELECT * FROM new
+SELECT new.* FROM new JOIN item ON item.id = new.id ORDER BY item.ordinality
 """
 
 # Of two submits with one key the second waits here, and then sees the first one's row. Jobs without a key never come by.
@@ -226,7 +232,7 @@ WITH job AS (
         status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
         message = CASE WHEN status = 'running' THEN message ELSE 'Cancelled' END,
         completed_at = CASE WHEN status = 'running' THEN NULL ELSE now() END
-    WHERE id = %(id)s AND status IN ('waiting', 'scheduled', 'queued', 'running') AND cancel_requested_at IS NULL
+    WHERE id = ANY(%(ids)s) AND status IN ('waiting', 'scheduled', 'queued', 'running') AND cancel_requested_at IS NULL
     RETURNING *
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
@@ -240,16 +246,29 @@ WITH job AS (
     UPDATE jobs SET status = again.status, failures = 0, error = NULL, result = NULL, progress = 0, message = '',
         completed_at = NULL, cancel_requested_at = NULL, run_at = NULL, blocked_by = NULL, seq = seq + 1,
         published_at = CASE WHEN again.status = 'queued' THEN now() END
-    FROM (SELECT CASE WHEN EXISTS (
-        SELECT 1 FROM job_dependencies d JOIN jobs p ON p.id = d.parent_id JOIN jobs c ON c.id = d.job_id
-        WHERE d.job_id = %(id)s
+    FROM (SELECT c.id, CASE WHEN EXISTS (
+        SELECT 1 FROM job_dependencies d JOIN jobs p ON p.id = d.parent_id
+        WHERE d.job_id = c.id
           AND CASE WHEN c.on_parent_failure = 'run' THEN p.completed_at IS NULL ELSE p.status <> 'completed' END
-    ) THEN 'waiting' ELSE 'queued' END AS status) AS again
-    WHERE id = %(id)s AND jobs.status IN ('failed', 'cancelled')
+    ) THEN 'waiting' ELSE 'queued' END AS status FROM jobs c WHERE c.id = ANY(%(ids)s)) AS again
+    WHERE jobs.id = again.id AND jobs.status IN ('failed', 'cancelled')
     RETURNING jobs.*
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
     SELECT id, seq, attempt, 'retried', jsonb_build_object('status', status) FROM job
+)
+SELECT * FROM job
+"""
+
+SET_PRIORITY = """
+WITH job AS (
+    UPDATE jobs SET priority = %(priority)s, seq = seq + 1,
+        published_at = CASE WHEN status = 'queued' AND blocked_by IS NULL THEN now() ELSE published_at END
+    WHERE id = %(id)s AND status IN ('waiting', 'scheduled', 'queued')
+    RETURNING *
+), event AS (
+    INSERT INTO job_events (job_id, seq, attempt, event, data)
+    SELECT id, seq, attempt, 'priority', jsonb_build_object('priority', priority) FROM job
 )
 SELECT * FROM job
 """
@@ -365,6 +384,13 @@ WHERE (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(status)s::text IS NULL 
 ORDER BY id DESC LIMIT %(limit)s
 """
 
+DEAD = """
+SELECT id, kind, queue, error, attempt, failures, max_attempts, created_by, created_at, completed_at AS failed_at FROM jobs
+WHERE status = 'failed' AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(before_at)s::timestamptz IS NULL OR (completed_at, id) < (%(before_at)s, %(before_id)s::uuid))
+ORDER BY completed_at DESC, id DESC LIMIT %(limit)s
+"""
+
 # One statement, so that the state is that of just these events: a reader that has the last one knows whether more can come.
 EVENTS = """
 SELECT job.status, e.seq, e.attempt, e.event, e.data, e.created_at
@@ -391,28 +417,34 @@ def fence(conn: Connection, job_id: UUID, attempt: int) -> None:
         raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its writes are refused")
 
 
-def _submit_values(new: NewJob) -> dict[str, Any]:
-    return {
-        "kind": new.kind,
-        "config": Jsonb(dict(new.config)),
-        "queue": new.queue,
-        "timeout": new.timeout,
-        "max_attempts": new.max_attempts,
-        "priority": new.priority,
-        "run_at": new.run_at,
-        "idempotency_key": new.idempotency_key,
-        "idempotency_sha256": new.idempotency_sha256,
-        "created_by": new.created_by,
-        "parents": list(new.parents),
-        "request_id": logging.request_id(),
-        "on_parent_failure": new.on_parent_failure,
-        "unique_key": new.unique_key,
-        "unique_for_s": new.unique_for_s,
-        "concurrency_key": new.concurrency_key,
-        "concurrency_limit": new.concurrency_limit,
-        "pipeline_id": new.pipeline_id,
-        "pipeline_name": new.pipeline_name,
-    }
+def _items(news: Sequence[NewJob]) -> dict[str, Any]:
+    rows = [
+        {
+            "kind": new.kind,
+            "config": dict(new.config),
+            "queue": new.queue,
+            "timeout": new.timeout,
+            "max_attempts": new.max_attempts,
+            "priority": new.priority,
+            "run_at": new.run_at and new.run_at.isoformat(),
+            "idempotency_key": new.idempotency_key,
+            "idempotency_sha256": new.idempotency_sha256,
+            "created_by": new.created_by,
+            "parents": [str(parent) for parent in new.parents],
+            "on_parent_failure": new.on_parent_failure,
+            "unique_key": new.unique_key,
+            "concurrency_key": new.concurrency_key,
+            "concurrency_limit": new.concurrency_limit,
+            "pipeline_id": new.pipeline_id and str(new.pipeline_id),
+            "pipeline_name": new.pipeline_name,
+        }
+        for new in news
+    ]
+    return {"items": Jsonb(rows), "request_id": logging.request_id()}
+
+
+def _unique(new: NewJob) -> dict[str, Any]:
+    return {"kind": new.kind, "unique_key": new.unique_key, "unique_for_s": new.unique_for_s}
 
 
 _BY_KEY = "SELECT * FROM jobs WHERE created_by = %s AND idempotency_key = %s"
@@ -435,13 +467,12 @@ def submit(conn: Connection, new: NewJob) -> tuple[Job, bool]:
     A repeated idempotency key returns the first job. So does a unique key whose job has not ended, or was submitted less
     than `unique_for_s` ago; one that failed or was cancelled is no obstacle.
     """
-    values = _submit_values(new)
     with conn.transaction() if new.unique_key is not None else nullcontext():
         if new.unique_key is not None:
-            conn.execute(UNIQUE_LOCK, values)
-            if there := conn.execute(UNIQUE, values).fetchone():
+            conn.execute(UNIQUE_LOCK, _unique(new))
+            if there := conn.execute(UNIQUE, _unique(new)).fetchone():
                 return Job.model_validate(there), False
-        row = conn.execute(SUBMIT, values).fetchone()
+        row = conn.execute(SUBMIT, _items([new])).fetchone()
     if row is not None:
         return Job.model_validate(row), True
     return _same_request(conn.execute(_BY_KEY, (new.created_by, new.idempotency_key)).fetchone(), new), False
@@ -449,17 +480,29 @@ def submit(conn: Connection, new: NewJob) -> tuple[Job, bool]:
 
 async def submit_async(conn: AsyncConnection, new: NewJob) -> tuple[Job, bool]:
     """`submit` for the event loop; the same statements."""
-    values = _submit_values(new)
     async with conn.transaction() if new.unique_key is not None else nullcontext():
         if new.unique_key is not None:
-            await conn.execute(UNIQUE_LOCK, values)
-            if there := await (await conn.execute(UNIQUE, values)).fetchone():
+            await conn.execute(UNIQUE_LOCK, _unique(new))
+            if there := await (await conn.execute(UNIQUE, _unique(new))).fetchone():
                 return Job.model_validate(there), False
-        row = await (await conn.execute(SUBMIT, values)).fetchone()
+        row = await (await conn.execute(SUBMIT, _items([new]))).fetchone()
     if row is not None:
         return Job.model_validate(row), True
     found = await conn.execute(_BY_KEY, (new.created_by, new.idempotency_key))
     return _same_request(await found.fetchone(), new), False
+
+
+def submit_many(conn: Connection, news: Sequence[NewJob]) -> list[tuple[Job, bool]]:
+    """`submit` for many, none of which has an idempotency key: all rows and their first events, or none. In the order of `news`."""
+    made: dict[int, tuple[Job, bool]] = {}
+    with conn.transaction():
+        unique = [index for index, new in enumerate(news) if new.unique_key is not None]
+        for index in sorted(unique, key=lambda index: (news[index].kind, news[index].unique_key)):
+            made[index] = submit(conn, news[index])  # always in this order, so that two batches never wait for each other
+        plain = [index for index in range(len(news)) if index not in made]
+        rows = conn.execute(SUBMIT, _items([news[index] for index in plain])).fetchall()
+        made |= {index: (Job.model_validate(row), True) for index, row in zip(plain, rows, strict=True)}
+    return [made[index] for index in range(len(news))]
 
 
 def told(job: Job) -> list[Told]:
@@ -623,7 +666,7 @@ def _wake_children(conn: Connection, parent: UUID | None) -> bool:
 def cancel(conn: Connection, job_id: UUID) -> Job:
     """Ask for a cancel: what has not started is cancelled at once; what runs is asked. Twice is a no-op."""
     with conn.transaction():
-        row = conn.execute(CANCEL, {"id": job_id}).fetchone()
+        row = conn.execute(CANCEL, {"ids": [job_id]}).fetchone()
         if row is not None and row["status"] == "cancelled":
             _wake_children(conn, job_id)
         job = get(conn, job_id)
@@ -634,11 +677,42 @@ def cancel(conn: Connection, job_id: UUID) -> Job:
 
 def retry(conn: Connection, job_id: UUID) -> Job:
     """Put a failed or cancelled job back, its failures counted anew; it waits while a parent has not completed."""
-    row = conn.execute(RETRY, {"id": job_id}).fetchone()
+    row = conn.execute(RETRY, {"ids": [job_id]}).fetchone()
     if row is None:
         job = get(conn, job_id)
         raise Conflict(f"job {job_id} is {job.status}; only failed and cancelled jobs can be retried", job_status=job.status)
     return Job.model_validate(row)
+
+
+def cancel_many(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
+    """`cancel` for all of these that have not ended and were not asked yet; returns which."""
+    with conn.transaction():
+        asked = [row["id"] for row in conn.execute(CANCEL, {"ids": list(ids)})]
+        while _wake_children(conn, None):  # a child that ends with its parent may have children of its own
+            pass
+    return asked
+
+
+def retry_many(conn: Connection, ids: Sequence[UUID]) -> list[Job]:
+    """`retry` for all of these that failed or were cancelled; returns them."""
+    return [Job.model_validate(row) for row in conn.execute(RETRY, {"ids": list(ids)})]
+
+
+def set_priority(conn: Connection, job_id: UUID, priority: int) -> Job:
+    """Change what has not started. Tell the broker again afterwards: it holds ids in lists by priority."""
+    row = conn.execute(SET_PRIORITY, {"id": job_id, "priority": priority}).fetchone()
+    if row is None:
+        job = get(conn, job_id)
+        raise Conflict(f"job {job_id} is {job.status}; only what has not started has a priority", job_status=job.status)
+    return Job.model_validate(row)
+
+
+def dead(
+    conn: Connection, *, kind: str | None = None, before: tuple[datetime, UUID] | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    """What failed for good, the last to fail first; `before` is `failed_at` and `id` of the last one of the page before."""
+    at, job_id = before or (None, None)
+    return conn.execute(DEAD, {"kind": kind, "before_at": at, "before_id": job_id, "limit": limit}).fetchall()
 
 
 def rescue(conn: Connection, *, lease_s: float) -> list[UUID]:

@@ -75,6 +75,7 @@ class Queue:
         self._errors: tuple[type[Exception], ...] = (
             *self._app.connection_for_write().connection_errors,
             kombu.exceptions.OperationalError,
+            kombu.exceptions.BatchPublishError,
             redis.RedisError,
             OSError,
         )
@@ -82,14 +83,16 @@ class Queue:
         self._lock = threading.Lock()
 
     def publish(self, told: Iterable[Told]) -> list[UUID]:
-        """Send ids; returns those that the broker did not take, which the caller marks with `jobs.untell`."""
-        refused: list[UUID] = []
-        for job in told:
-            if time.monotonic() < self._paused_until:
-                refused.append(job.id)
-                continue
-            try:
-                with self._lock:
+        """Send ids, many in one round trip; returns those that the broker did not take, which the caller marks with `jobs.untell`.
+
+        When it fails in the middle it may have taken some of those that are returned: a second message does no harm.
+        """
+        waiting = list(told)
+        if not waiting or time.monotonic() < self._paused_until:
+            return [job.id for job in waiting]
+        try:
+            with self._lock, self._app.producer_pool.acquire(block=True) as producer, producer.batch():
+                for job in waiting:
                     self._app.send_task(
                         TASK,
                         args=[str(job.id)],
@@ -97,11 +100,12 @@ class Queue:
                         priority=_celery_priority(job.priority),
                         shadow=f"{TASK}[{job.kind}]",
                         retry=False,
+                        producer=producer,
                     )
-            except self._errors:
-                self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
-                refused.append(job.id)
-        return refused
+        except self._errors:
+            self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
+            return [job.id for job in waiting]
+        return []
 
     def depth(self, queue: str) -> int:
         """Messages that the broker holds for a queue, over its priority lists. Raises `redis.RedisError` when it is away."""

@@ -149,6 +149,7 @@ jobs = Table(
     Index("ix_jobs_pipeline", "pipeline_id", postgresql_where=text("pipeline_id IS NOT NULL")),
     Index("ix_jobs_live", "status", "queue", "published_at", postgresql_where=text("completed_at IS NULL")),
     Index("ix_jobs_newest", "created_at", "id"),
+    Index("ix_jobs_dead", "completed_at", "id", postgresql_where=text("status = 'failed'")),
     Index("ix_jobs_kind", "kind", "created_at"),
 )
 
@@ -193,6 +194,16 @@ schedules = Table(
     Column("created_by", Text, nullable=False, server_default="local"),
     _created_at(),
     Index("ix_schedules_next", "next_at", postgresql_where=text("enabled")),
+)
+
+batches = Table(  # submits of many jobs with an idempotency key, and what they answered
+    "batches",
+    metadata,
+    Column("created_by", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("idempotency_sha256", Text, nullable=False),
+    Column("job_ids", ARRAY(UUID), nullable=False, server_default=text("'{}'")),
+    _created_at(),
 )
 
 job_dependencies = Table(
