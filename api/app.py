@@ -15,7 +15,21 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import bulk, catalog, devserver, errors, experiments, health, jobs, keys, metrics, pipelines, retention, schedules, webhooks
+from api import (
+    bulk,
+    catalog,
+    devserver,
+    errors,
+    experiments,
+    health,
+    jobs,
+    keys,
+    metrics,
+    pipelines,
+    retention,
+    schedules,
+    webhooks,
+)
 from api.access import LOOPBACK, KeyRing, authorize, is_open_or_unknown
 from api.state import State
 from goldsmith import db

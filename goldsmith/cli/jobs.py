@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -14,9 +17,15 @@ from goldsmith.cli.output import WRONG_INPUT, Json, console, errors, print_json,
 from goldsmith.cli.stack import connect
 from goldsmith.client import Job, JobHandle
 
-app = typer.Typer(no_args_is_help=True, help="Submit, list, show, watch and cancel jobs.")
+app = typer.Typer(no_args_is_help=True, help="Submit, list, show, watch, cancel and retry jobs.")
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
+OneOrFilter = Annotated[str | None, typer.Argument(help="One job's id; without, the options say which jobs.")]
+KindFilter = Annotated[str | None, typer.Option("--kind", help="Only this kind.")]
+StatusFilter = Annotated[str | None, typer.Option("--status", help="Only this status.")]
+Before = Annotated[datetime | None, typer.Option(help="Only what was submitted before this moment (local time).")]
+After = Annotated[datetime | None, typer.Option(help="Only what was submitted after this moment (local time).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which jobs it would be.")]
 
 
 @app.command()
@@ -134,14 +143,82 @@ def watch(job_id: JobId, as_json: Json = False) -> None:
 
 
 @app.command()
-def cancel(job_id: JobId, as_json: Json = False) -> None:
-    """Cancel a job; a running one is asked to stop."""
+def cancel(
+    job_id: OneOrFilter = None,
+    kind: KindFilter = None,
+    status: StatusFilter = None,
+    before: Before = None,
+    after: After = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Cancel a job, or all that fit a filter; a running one is asked to stop."""
     with said_plainly(as_json), connect() as client:
+        if job_id is None:
+            filters = _filters(kind, status, before, after)
+            _show_many(client.cancel_many(dry_run=dry_run, **filters), "cancelled", dry_run, as_json)
+            return
+        _no_filter(kind, status, before, after, dry_run)
         job = client.cancel(job_id)
         if as_json:
             print_json(job.model_dump(mode="json"))
         else:
             console.print("cancelled" if job.status == "cancelled" else "asked to stop; `goldsmith jobs watch` shows its end")
+
+
+@app.command()
+def retry(
+    job_id: OneOrFilter = None,
+    kind: KindFilter = None,
+    status: StatusFilter = None,
+    before: Before = None,
+    after: After = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Queue a failed or cancelled job again, or all that fit a filter."""
+    with said_plainly(as_json), connect() as client:
+        if job_id is None:
+            filters = _filters(kind, status, before, after)
+            _show_many(client.retry_many(dry_run=dry_run, **filters), "queued again", dry_run, as_json)
+            return
+        _no_filter(kind, status, before, after, dry_run)
+        job = client.retry(job_id).job
+        if as_json:
+            print_json(job.model_dump(mode="json"))
+        else:
+            console.print(f"{job.status} again")
+
+
+def _filters(kind: str | None, status: str | None, before: datetime | None, after: datetime | None) -> dict[str, Any]:
+    moments = {"created_before": before, "created_after": after}
+    zoned = {name: moment.astimezone() for name, moment in moments.items() if moment is not None}
+    return {"kind": kind, "status": status, **zoned}
+
+
+def _no_filter(*given: Any) -> None:
+    if any(given):
+        errors.print("give a job's id or filters, not both", style="red", markup=False)
+        raise typer.Exit(WRONG_INPUT)
+
+
+def _show_many(ids: Sequence[UUID], done: str, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"count": len(ids), "ids": [str(one) for one in ids], "dry_run": dry_run})
+        return
+    for one in ids:
+        console.print(str(one))
+    console.print(f"{len(ids)} jobs {'would be ' if dry_run else ''}{done}")
+
+
+@app.command()
+def logs(
+    job_id: JobId, attempt: Annotated[int | None, typer.Option(min=1, help="Which attempt's; empty: the last one's.")] = None
+) -> None:
+    """Print what a job's process wrote. Kinds that run inside the worker write to the worker's log."""
+    with said_plainly(), connect() as client:
+        for line in client.log(job_id, attempt):
+            typer.echo(line)
 
 
 def _wait(handle: JobHandle, *, quiet: bool) -> None:

@@ -15,6 +15,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -167,6 +168,17 @@ class JobHandle:
         return self.job
 
 
+def _as_body(config: JobConfig | Mapping[str, Any]) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude_none=True) if isinstance(config, JobConfig) else dict(config)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return [str(one) for one in value] if isinstance(value, list | tuple | set) else value
+
+
 def _refusal(response: httpx.Response) -> ApiError:
     try:
         problem = response.json()
@@ -222,11 +234,23 @@ class Client:
         options: Mapping[str, Any] | None = None,
     ) -> JobHandle:
         """Put a job into the queue. The same `idempotency_key` and config again return the first job instead of a second one."""
-        body = config.model_dump(mode="json", exclude_none=True) if isinstance(config, JobConfig) else dict(config)
+        body = _as_body(config)
         if options:
             body["options"] = dict(options)
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return JobHandle(self, Job.model_validate(self.request("POST", "/v1/jobs", json=body, headers=headers)))
+
+    def submit_batch(
+        self, configs: Sequence[JobConfig | Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> Sequence[UUID]:
+        """Put up to 1,000 jobs into the queue, all or none; returns their ids in order. A mapping may have `options`.
+
+        A wrong one is an `ApiError` whose fields begin with `jobs.` and its index.
+        """
+        body = {"jobs": [_as_body(config) for config in configs]}
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        answer = self.request("POST", "/v1/jobs/batch", json=body, headers=headers, timeout=60)
+        return [UUID(one) for one in answer["ids"]]
 
     def get(self, job_id: UUID | str) -> Job:
         return Job.model_validate(self.request("GET", f"/v1/jobs/{job_id}"))
@@ -263,6 +287,45 @@ class Client:
 
     def retry(self, job_id: UUID | str) -> JobHandle:
         return JobHandle(self, Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/retry")))
+
+    def cancel_many(self, *, dry_run: bool = False, **filters: Any) -> Sequence[UUID]:
+        """Cancel every job that fits; filters: kind, status, created_before, created_after, ids. Returns which."""
+        return self._many("cancel", dry_run, filters)
+
+    def retry_many(self, *, dry_run: bool = False, **filters: Any) -> Sequence[UUID]:
+        """Queue every failed or cancelled job that fits again; filters as in `cancel_many`. Returns which."""
+        return self._many("retry", dry_run, filters)
+
+    def _many(self, verb: str, dry_run: bool, filters: Mapping[str, Any]) -> Sequence[UUID]:
+        body = {name: _plain(value) for name, value in filters.items() if value is not None} | {"dry_run": dry_run}
+        return [UUID(one) for one in self.request("POST", f"/v1/jobs/{verb}", json=body, timeout=60)["ids"]]
+
+    def set_priority(self, job_id: UUID | str, priority: int) -> Job:
+        """Give a job that has not started another priority, 9 (first) to 0."""
+        return Job.model_validate(self.request("PATCH", f"/v1/jobs/{job_id}", json={"priority": priority}))
+
+    def dead(self, *, kind: str | None = None) -> Iterator[dict[str, Any]]:
+        """What failed for good, with its cause; the last to fail first."""
+        cursor = None
+        while True:
+            wanted = {name: value for name, value in {"kind": kind, "cursor": cursor}.items() if value is not None}
+            page = self.request("GET", "/v1/jobs/dead", params=wanted)
+            yield from page["jobs"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def log(self, job_id: UUID | str, attempt: int | None = None) -> Iterator[str]:
+        """What an attempt's process wrote, line by line; without a number the last attempt's."""
+        params = {} if attempt is None else {"attempt": attempt}
+        try:
+            with self._http.stream("GET", f"/v1/jobs/{job_id}/log", params=params) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                yield from response.iter_lines()
+        except httpx.TransportError as error:
+            raise self._no_answer(error) from error
 
     def events(self, job_id: UUID | str, after: int = 0) -> Iterator[dict[str, Any]]:
         """All events after `after` that there are now."""

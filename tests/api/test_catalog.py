@@ -131,6 +131,17 @@ def test_a_file_of_a_dataset_is_what_its_manifest_says(client: TestClient, gold:
     assert [json.loads(line)["source"] for line in lines] == ["run-4", "run-9"]
 
 
+def test_a_part_of_a_dataset_can_be_asked_for(client: TestClient, gold: list[str]) -> None:
+    url = "/v1/datasets/gold/1/files/train.jsonl"
+    whole = client.get(url)
+    assert whole.headers["accept-ranges"] == "bytes"
+    part = client.get(url, headers={"Range": "bytes=2-9", "If-Range": whole.headers["etag"]})
+    assert (part.status_code, part.content) == (206, whole.content[2:10])
+    assert part.headers["content-range"] == f"bytes 2-9/{len(whole.content)}"
+    assert client.get(url, headers={"Range": "bytes=2-9", "If-Range": '"another"'}).content == whole.content
+    assert client.get(url, headers={"Range": f"bytes={len(whole.content)}-"}).status_code == 416
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [

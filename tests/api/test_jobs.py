@@ -343,3 +343,45 @@ def test_importing_loads_no_more_than_needed(module: str, forbidden: tuple[str, 
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & set({forbidden!r})), sep=',', end='')"
     found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == ""
+
+
+# -- logs
+
+
+@pytest.fixture
+def logged(client: TestClient, tmp_path: Path) -> str:
+    """The URL of a job's log; attempts 1 and 2 left one."""
+    job_id = client.post("/v1/jobs", json=NOOP).json()["id"]
+    folder = tmp_path / "logs" / "jobs"
+    folder.mkdir(parents=True)
+    for attempt in (1, 2):
+        (folder / f"{job_id}.{attempt}.log").write_text(f"of attempt {attempt} <b>\n" * 10_000)
+    return f"/v1/jobs/{job_id}/log"
+
+
+def test_a_log_is_that_of_the_last_attempt_or_of_the_one_that_is_named(client: TestClient, logged: str) -> None:
+    last, first = client.get(logged), client.get(logged, params={"attempt": 1})
+    assert (last.status_code, last.text) == (200, "of attempt 2 <b>\n" * 10_000)
+    assert (first.headers["goldsmith-attempt"], first.text) == ("1", "of attempt 1 <b>\n" * 10_000)
+    assert last.headers["content-type"] == "text/plain; charset=utf-8"
+    assert last.headers["x-content-type-options"] == "nosniff"
+    problem(client.get(logged, params={"attempt": 3}), 404, says="attempts with one: 1, 2")
+    problem(client.get(logged, params={"attempt": 0}), 422, "attempt")
+
+
+def test_a_part_of_a_log_can_be_asked_for(client: TestClient, logged: str, tmp_path: Path) -> None:
+    assert client.get(logged).headers["accept-ranges"] == "bytes"
+    whole = client.get(logged).content
+    part = client.get(logged, headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, whole[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(whole)}"
+    assert client.get(logged, headers={"Range": f"bytes={len(whole)}-"}).status_code == 416
+    with next(tmp_path.rglob("*.2.log")).open("a") as file:
+        file.write("more")
+    assert client.get(logged, headers={"Range": f"bytes={len(whole)}-"}).content == b"more"
+
+
+def test_a_job_without_a_log_says_so(client: TestClient) -> None:
+    job_id = client.post("/v1/jobs", json=NOOP).json()["id"]
+    problem(client.get(f"/v1/jobs/{job_id}/log"), 404, says="attempts with one: none")
+    problem(client.get(f"/v1/jobs/{uuid4()}/log"), 404, says="there is no job")

@@ -267,3 +267,39 @@ def test_a_sweep_says_what_goes(api: Api, goldsmith: Goldsmith) -> None:
     assert "kept for ever" in goldsmith("sweep", "--dry-run").stdout
     assert "would remove 0 jobs" in goldsmith("sweep", "--dry-run", "--days", "7").stdout
     assert json.loads(goldsmith("sweep", "--days", "7", "--json").stdout)["jobs"] == 0
+
+
+def test_cancel_and_retry_take_filters_and_say_first_which_they_would(api: Api, goldsmith: Goldsmith) -> None:
+    ids = sorted(str(submitted(goldsmith)["id"]) for _ in range(3))
+
+    would = goldsmith("jobs", "cancel", "--kind", "noop", "--status", "queued", "--dry-run")
+    assert "3 jobs would be cancelled" in would.stdout
+    assert all(one in would.stdout for one in ids)
+    real = json.loads(goldsmith("jobs", "cancel", "--kind", "noop", "--after", "2020-01-01", "--json").stdout)
+    assert (real["count"], sorted(real["ids"]), real["dry_run"]) == (3, ids, False)
+
+    assert "1 jobs" not in goldsmith("jobs", "retry", "--before", "2020-01-01").stdout
+    assert "queued again" in goldsmith("jobs", "retry", ids[0]).stdout
+    assert "2 jobs queued again" in goldsmith("jobs", "retry", "--status", "cancelled").stdout
+
+
+@pytest.mark.parametrize("arguments", [("cancel",), ("retry",), ("cancel", "x", "--kind", "noop"), ("retry", "x", "--dry-run")])
+def test_neither_all_nor_a_mixture_is_taken(api: Api, goldsmith: Goldsmith, arguments: tuple[str, ...]) -> None:
+    result = goldsmith("jobs", *arguments)
+
+    assert result.exit_code == WRONG_INPUT
+    assert result.stderr
+
+
+def test_logs_prints_what_an_attempt_wrote(api: Api, goldsmith: Goldsmith) -> None:
+    job_id = submitted(goldsmith)["id"]
+    folder = api.state.settings.logs / "jobs"
+    folder.mkdir(parents=True)
+    for attempt in (1, 2, 10):
+        (folder / f"{job_id}.{attempt}.log").write_text(f"attempt {attempt}\nlöss 0.5\n")
+
+    assert goldsmith("jobs", "logs", str(job_id)).stdout == "attempt 10\nlöss 0.5\n"
+    assert goldsmith("jobs", "logs", str(job_id), "--attempt", "2").stdout.startswith("attempt 2\n")
+    missing = goldsmith("jobs", "logs", str(job_id), "--attempt", "3")
+    assert missing.exit_code == WRONG_INPUT
+    assert "1, 2, 10" in missing.stderr

@@ -298,3 +298,30 @@ def test_webhooks_are_added_looked_at_and_removed(api: Api) -> None:
         assert [one["id"] for one in client.webhooks()] == [hook["id"]]
         client.remove_webhook(hook["id"])
         assert client.webhooks() == []
+
+
+def test_a_batch_returns_its_ids_in_order_and_names_what_is_wrong(api: Api) -> None:
+    with Client() as client:
+        ids = client.submit_batch([ImportConfig(folder="examples/workshop"), {"kind": "noop", "options": {"priority": 9}}])
+        assert [client.get(one).kind for one in ids] == ["import", "noop"]
+        assert client.get(ids[1]).priority == 9
+        assert client.submit_batch([{"kind": "noop"}], idempotency_key="b") == client.submit_batch(
+            [{"kind": "noop"}], idempotency_key="b"
+        )
+        with pytest.raises(ApiError, match=r"jobs\.1\.wait_s"):
+            client.submit_batch([{"kind": "noop"}, {"kind": "noop", "wait_s": "x"}])
+
+
+def test_many_are_cancelled_and_retried_by_filter(api: Api) -> None:
+    with Client() as client:
+        ids = client.submit_batch([{"kind": "noop"}] * 3)
+        before = client.get(ids[2]).created_at
+        assert sorted(client.cancel_many(ids=ids[:2], kind="noop", dry_run=True)) == sorted(ids[:2])
+        assert sorted(client.cancel_many(kind="noop", created_before=before, ids=ids)) == []
+        assert sorted(client.cancel_many(kind="noop")) == sorted(ids)
+        assert sorted(client.retry_many(ids=ids[:1])) == sorted(ids[:1])
+        assert [client.get(one).status for one in ids] == ["queued", "cancelled", "cancelled"]
+        assert client.set_priority(ids[0], 8).priority == 8
+        with api.worker(fails), pytest.raises(JobFailed):
+            client.handle(ids[0]).wait()
+        assert [(one["id"], one["cause"]) for one in client.dead()] == [(str(ids[0]), "the clay was too dry")]
