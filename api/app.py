@@ -87,8 +87,8 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(router, responses=dict.fromkeys((401, 403, 429), errors.PROBLEM))
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    app.add_middleware(Observe)
     app.add_middleware(LoopbackOnly, keys=state.keys)
+    app.add_middleware(Observe)  # the last is the outermost: what the others refuse has its id and is counted
     return app
 
 
@@ -117,6 +117,7 @@ class Observe:
             return await self.app(scope, receive, send)
         given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
         request_id = given if REQUEST_ID.match(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id  # for what is answered outside of here: a request that broke
         started, status = time.perf_counter(), 500
 
         async def send_with_id(message: Message) -> None:

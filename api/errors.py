@@ -90,8 +90,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> JSONResponse:
         trace_id = secrets.token_hex(6)
-        log.error("request broke", trace_id=trace_id, path=request.url.path, exc_info=error)
-        return problem(request, 500, "Internal error", f"see the server's log for traceback {trace_id}", traceback_id=trace_id)
+        request_id = request.state.request_id
+        log.error("request broke", trace_id=trace_id, request_id=request_id, path=request.url.path, exc_info=error)
+        detail = f"see the server's log for traceback {trace_id}"
+        headers = {"X-Request-ID": request_id}
+        return problem(request, 500, "Internal error", detail, headers=headers, traceback_id=trace_id)
 
 
 def _allowed(app: FastAPI, request: Request) -> str:

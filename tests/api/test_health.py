@@ -11,6 +11,8 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import structlog
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -212,9 +214,28 @@ def test_a_request_id_comes_back_and_a_bad_one_is_replaced(client: TestClient) -
     assert client.get("/healthz", headers={"X-Request-ID": "tablet-3.17"}).headers["x-request-id"] == "tablet-3.17"
     for bad in ("", "two words", "x" * 129, "a;b"):
         assert re.fullmatch("[0-9a-f]{32}", client.get("/healthz", headers={"X-Request-ID": bad}).headers["x-request-id"])
+    refused = client.get("/v1/jobs", headers={"X-Request-ID": "tablet-3.19", "Host": "evil.example"})
+    assert (refused.status_code, refused.headers["x-request-id"]) == (400, "tablet-3.19")
     problem_id = client.get("/v1/nothing", headers={"X-Request-ID": "tablet-3.18"})
     problem(problem_id, 404)
     assert problem_id.headers["x-request-id"] == "tablet-3.18"
+
+
+def test_a_request_that_broke_is_found_by_its_id(client: TestClient) -> None:
+    assert isinstance(client.app, FastAPI)
+
+    @client.app.get("/v1/kinds/broken")
+    def broken() -> None:
+        raise RuntimeError("on purpose")
+
+    with structlog.testing.capture_logs() as said:
+        answer = client.get("/v1/kinds/broken", headers={"X-Request-ID": "tablet-3.20"})
+    trace_id = problem(answer, 500)["traceback_id"]
+    assert answer.headers["x-request-id"] == "tablet-3.20"
+    assert [(line["event"], line["request_id"], line["trace_id"]) for line in said] == [
+        ("request broke", "tablet-3.20", trace_id)
+    ]
+    assert "on purpose" not in answer.text
 
 
 def test_a_database_that_is_away_is_a_503_that_tells_nothing_of_it(
