@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import structlog
@@ -86,10 +87,24 @@ def create_app(settings: Settings) -> FastAPI:
         keys.router,
     ):
         app.include_router(router, responses=dict.fromkeys((401, 403, 429), errors.PROBLEM))
+    _describe_keys(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(LoopbackOnly, keys=state.keys)
     app.add_middleware(Observe)  # the last is the outermost: what the others refuse has its id and is counted
     return app
+
+
+def _describe_keys(app: FastAPI) -> None:
+    """`/docs` asks for a key; the description leaves it open, as a server without any key needs none."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{}, {"key": []}]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _need_a_key(settings: Settings) -> None:

@@ -253,6 +253,15 @@ def test_the_description_of_a_submit_has_every_kind_and_an_example_that_parses(c
     assert "application/problem+json" in post["responses"]["422"]["content"]
 
 
+def test_the_description_lets_docs_ask_for_a_key_and_every_route_may_refuse_one(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["security"] == [{}, {"key": []}]
+    assert document["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
+    for path, verbs in document["paths"].items():
+        for verb in verbs.values():
+            assert path in ("/healthz", "/readyz", "/metrics") or {"401", "403", "429"} <= verb["responses"].keys(), path
+
+
 def test_the_views_promise_their_own_keys(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     assert set(schemas["DatasetView"]["required"]) == {"dataset", "ref", "files"}
