@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+
+import psycopg
 
 from goldsmith.db import Connection
 from goldsmith.tables import COUNTED
@@ -52,7 +55,6 @@ SELECT queue, kind, status, count(*) AS n,
 FROM jobs WHERE completed_at IS NULL GROUP BY queue, kind, status
 """
 
-_SINCE = "(SELECT until FROM job_totals_until)"
 _UNTIL = "now() - interval '1 minute'"
 
 
@@ -70,11 +72,13 @@ GROUP BY j.queue, j.kind, e.event
 
 _ADD_UP = f"""
 INSERT INTO job_totals (queue, kind, event, count, run_seconds, buckets)
-{_sums(f"created_at >= {_SINCE} AND created_at < {_UNTIL}")}
+{_sums(f"created_at >= %(since)s AND created_at < {_UNTIL}")}
 ON CONFLICT (kind, queue, event) DO UPDATE SET count = job_totals.count + excluded.count,
     run_seconds = job_totals.run_seconds + excluded.run_seconds,
     buckets = (SELECT array_agg(a + b ORDER BY i) FROM unnest(job_totals.buckets, excluded.buckets) WITH ORDINALITY AS u (a, b, i))
 """
+
+_LATEST = _sums("created_at >= %(since)s")
 
 _SPENT = """
 SELECT provider, model, rehearsal, sum(cost_usd) AS usd FROM teacher_calls WHERE status = 'settled'
@@ -86,11 +90,12 @@ def read(conn: Connection) -> Numbers:
     """All numbers as they are now; adds up what is older than a minute on the way."""
     happened: dict[tuple[str, str, str], Happened] = {}
     with conn.transaction():
-        conn.execute("INSERT INTO job_totals_until (until) VALUES ('-infinity') ON CONFLICT DO NOTHING")
-        conn.execute("SELECT FROM job_totals_until FOR UPDATE")  # the next one sees what we added, and goes on from there
-        conn.execute(_ADD_UP)
-        conn.execute(f"UPDATE job_totals_until SET until = greatest(until, {_UNTIL})")
-        for rows in (conn.execute("SELECT * FROM job_totals"), conn.execute(_sums(f"created_at >= {_SINCE}"))):
+        conn.execute("INSERT INTO job_totals_until (until) VALUES ('epoch') ON CONFLICT DO NOTHING")
+        # the next one waits here, sees what we added, and goes on from there
+        since = _moment(conn.execute("SELECT until FROM job_totals_until FOR UPDATE"))
+        conn.execute(_ADD_UP, {"since": since})
+        until = _moment(conn.execute(f"UPDATE job_totals_until SET until = greatest(until, {_UNTIL}) RETURNING until"))
+        for rows in (conn.execute("SELECT * FROM job_totals"), conn.execute(_LATEST, {"since": until})):
             _add(happened, rows)
     unfinished = conn.execute(_UNFINISHED).fetchall()
     return Numbers(
@@ -99,6 +104,13 @@ def read(conn: Connection) -> Numbers:
         happened,
         {(row["provider"], row["model"], row["rehearsal"]): float(row["usd"]) for row in conn.execute(_SPENT)},
     )
+
+
+def _moment(found: psycopg.Cursor[dict[str, Any]]) -> datetime:
+    row = found.fetchone()
+    assert row is not None
+    moment: datetime = row["until"]
+    return moment
 
 
 def _add(happened: dict[tuple[str, str, str], Happened], rows: Iterable[Mapping[str, Any]]) -> None:
