@@ -55,6 +55,15 @@ def device_id(configured: str | None) -> str:
     return devices[0]
 
 
+def free_bytes(gpu_id: str) -> int | None:
+    """Memory of the device that nobody uses, whoever the others are; None where there is no such device to ask."""
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(gpu_id)).free)
+    except pynvml.NVMLError:
+        return None
+
+
 class DeviceLock:
     """The lock file of a device. `acquire`, hand `fileno()` to the run, `name_holder`, then `release` our own copy."""
 

@@ -46,6 +46,8 @@ class Job(BaseModel):
     """How many jobs with this key may run at once."""
     on_parent_failure: Literal["fail", "run", "cancel"] = "fail"
     pipeline_id: UUID | None = None
+    outside_workshops: bool = False
+    """It does not start while a workshop runs."""
     created_by: str
     cost_usd: float
     created_at: datetime

@@ -82,6 +82,7 @@ class NewJob:
     concurrency_limit: int | None = None
     pipeline_id: UUID | None = None
     pipeline_name: str | None = None
+    outside_workshops: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,14 @@ WITH item AS MATERIALIZED (
     SELECT uuidv7() AS id, item.* FROM ROWS FROM (jsonb_to_recordset(%(items)s) AS (
         kind text, config jsonb, queue text, timeout int, max_attempts int, priority int, run_at timestamptz,
         idempotency_key text, idempotency_sha256 text, created_by text, parents uuid[], on_parent_failure text, unique_key text,
-        concurrency_key text, concurrency_limit int, pipeline_id uuid, pipeline_name text)) WITH ORDINALITY AS item
+        concurrency_key text, concurrency_limit int, pipeline_id uuid, pipeline_name text, outside_workshops bool)) WITH ORDINALITY AS item
 ), new AS (
     INSERT INTO jobs (id, kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
                       created_by, on_parent_failure, unique_key, concurrency_key, concurrency_limit, pipeline_id, pipeline_name,
-                      seq, status, blocked_by, published_at)
+                      outside_workshops, seq, status, blocked_by, published_at)
     SELECT item.id, kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
            created_by, on_parent_failure, unique_key, concurrency_key, concurrency_limit, pipeline_id, pipeline_name,
-           1, first.status, first.blocked_by, CASE WHEN first.status = 'queued' AND first.blocked_by IS NULL THEN now() END
+           outside_workshops, 1, first.status, first.blocked_by, CASE WHEN first.status = 'queued' AND first.blocked_by IS NULL THEN now() END
     FROM item CROSS JOIN LATERAL (SELECT CASE
         WHEN cardinality(item.parents) > 0 AND EXISTS (
             SELECT 1 FROM unnest(item.parents) AS one JOIN jobs parent ON parent.id = one
@@ -437,6 +438,7 @@ def _items(news: Sequence[NewJob]) -> dict[str, Any]:
             "concurrency_limit": new.concurrency_limit,
             "pipeline_id": new.pipeline_id and str(new.pipeline_id),
             "pipeline_name": new.pipeline_name,
+            "outside_workshops": new.outside_workshops,
         }
         for new in news
     ]

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from goldsmith.hours import parse_hours
+
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GOLDSMITH_", env_file=".env", extra="ignore")
@@ -52,6 +54,17 @@ class Settings(BaseSettings):
     lease_s: float = Field(30, ge=2, le=600, description="A job without a heartbeat for this long is put back.")
     rescue_every_s: float = Field(5, ge=0.2, le=60, description="How often lost jobs are looked for.")
     grace_s: float = Field(20, ge=0.5, le=600, description="Time between asking a run to stop and killing it.")
+    workshop_hours: str | None = Field(
+        None, description="When quiet jobs must not start: `Mon-Fri 08:00-14:00 Europe/Berlin`, several separated by commas."
+    )
+    devserver_exports: Path | None = Field(
+        None, description="The devserver's export folder (exports/json): while it is written, quiet jobs wait."
+    )
+    devserver_idle_min: float = Field(15, ge=1, le=1440, description="Minutes without a new file until the devserver is idle.")
+    devserver_url: str | None = Field(None, description="The devserver: while its queue holds requests, quiet jobs wait.")
+    gpu_free_gb: float = Field(
+        0, ge=0, le=1000, description="Quiet jobs wait until so much GPU memory is free; 0: any will do."
+    )
     keep_jobs_days: int = Field(
         0, ge=0, le=36_500, description="Jobs that ended longer ago are removed, except what is built on; 0 keeps all for ever."
     )
@@ -88,12 +101,21 @@ class Settings(BaseSettings):
         "api_key",
         "anthropic_api_key",
         "inference_key",
+        "workshop_hours",
+        "devserver_exports",
+        "devserver_url",
         mode="before",
     )
     @classmethod
     def _set_to_nothing(cls, value: object) -> object:
         """`NAME=` in an environment file means unset: an empty key would be one that nobody can send."""
         return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("workshop_hours")
+    @classmethod
+    def _hours(cls, value: str | None) -> str | None:
+        parse_hours(value or "")
+        return value
 
     @field_validator("import_roots", mode="before")
     @classmethod

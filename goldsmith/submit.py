@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from psycopg import errors as pg
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from goldsmith import jobs, references
+from goldsmith import audit, jobs, references
 from goldsmith.db import Connection
 from goldsmith.errors import InvalidInput, ReferenceNotUsable
 from goldsmith.job import Job
@@ -68,6 +69,11 @@ class JobOptions(BaseModel):
         None, ge=1, le=1000, description="This job starts only while fewer than so many run with its key; 1 when empty."
     )
 
+    window: Literal["any", "outside_workshops"] | None = Field(
+        None, description="Whether it may start while a workshop runs; empty: what the kind says (train and evaluate wait)."
+    )
+    force: bool = Field(False, description="Start all the same, whatever the window; it is written into the audit log.")
+
     @model_validator(mode="after")
     def _keys_belong_together(self) -> JobOptions:
         if self.unique_for_s is not None and self.unique_key is None:
@@ -116,12 +122,17 @@ def new_job(
         unique_for_s=options.unique_for_s or 0,
         concurrency_key=options.concurrency_key,
         concurrency_limit=options.concurrency_limit or 1 if options.concurrency_key is not None else None,
+        outside_workshops=_waits_for_quiet(config, options) and not options.force,
     )
 
 
+def _waits_for_quiet(config: JobConfig, options: JobOptions) -> bool:
+    return config.outside_workshops if options.window is None else options.window == "outside_workshops"
+
+
 def needs_look_up(config: JobConfig, options: JobOptions) -> bool:
-    """Whether `submit` must ask the database about other things before it writes the job."""
-    return bool(options.depends_on or references.reference_fields(type(config)))
+    """Whether the database must be asked about other things, or told more, than the job's row."""
+    return bool(options.depends_on or options.force or references.reference_fields(type(config)))
 
 
 def _check_parents(conn: Connection, parents: Sequence[UUID]) -> None:
@@ -183,7 +194,16 @@ def submit(
 ) -> tuple[Job, bool]:
     """Check the references and write the job. Returns (job, created); tell the broker of `jobs.told(job)` when created."""
     new = resolved(conn, config, options, created_by=created_by, idempotency_key=idempotency_key, body=body)
+    return write(conn, new, forced=options.force)
+
+
+def write(conn: Connection, new: NewJob, *, forced: bool) -> tuple[Job, bool]:
+    """`jobs.submit`, and an audit entry in the same transaction for a job that no window holds back."""
     try:
-        return jobs.submit(conn, new)
+        with conn.transaction() if forced else nullcontext():
+            job, created = jobs.submit(conn, new)
+            if forced and created:
+                audit.record(conn, new.created_by, "job.force", f"job:{job.id}", {"kind": job.kind})
+            return job, created
     except pg.ForeignKeyViolation:
         raise ReferenceNotUsable("a job that it depends on was removed in this moment") from None

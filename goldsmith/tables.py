@@ -98,6 +98,7 @@ jobs = Table(
     Column("on_parent_failure", Text, nullable=False, server_default="fail"),
     Column("pipeline_id", UUID, ForeignKey("pipelines.id", ondelete="SET NULL")),
     Column("pipeline_name", Text),
+    Column("outside_workshops", Boolean, nullable=False, server_default=text("false")),
     Column("created_by", Text, nullable=False, server_default="local"),
     Column("cost_usd", Numeric(14, 6), nullable=False, server_default="0"),
     _created_at(),

@@ -22,7 +22,7 @@ import psycopg
 import redis
 import structlog
 
-from goldsmith import jobs
+from goldsmith import jobs, windows
 from goldsmith.db import Database
 from goldsmith.errors import FencedOut, GoldsmithError
 from goldsmith.gpu import DeviceLock
@@ -59,6 +59,9 @@ class Supervisor:
         if self._stopping.is_set():
             return None  # rescue tells another worker
         with self._database.connection() as conn:
+            if windows.defer(conn, job_id, self._settings, self._gpu_id):
+                self._database.changed(job_id)
+                return None
             job = jobs.claim(conn, job_id, worker=self._worker, gpu_id=self._gpu_id)
         if job is None:
             return None

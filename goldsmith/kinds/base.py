@@ -58,6 +58,9 @@ class JobConfig(BaseModel):
     priority: ClassVar[int] = 4
     """9 is first. What somebody waits for stands above what may take its time."""
 
+    outside_workshops: ClassVar[bool] = False
+    """True: it does not start while a workshop works with the same machine, unless it is forced."""
+
     kind: Any
 
 

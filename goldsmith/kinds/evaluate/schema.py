@@ -13,6 +13,7 @@ class EvaluateConfig(JobConfig):
     queue: ClassVar[Literal["io", "cpu", "gpu"]] = "gpu"
     isolated: ClassVar[bool] = True
     timeout_s: ClassVar[int] = 2 * 3600
+    outside_workshops: ClassVar[bool] = True
 
     kind: Literal["evaluate"] = "evaluate"
     dataset: DatasetRef = Field(description="Gold whose held-out split is answered.")

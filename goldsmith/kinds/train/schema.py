@@ -18,6 +18,7 @@ class TrainConfig(JobConfig):
     queue: ClassVar[Literal["io", "cpu", "gpu"]] = "gpu"
     isolated: ClassVar[bool] = True
     timeout_s: ClassVar[int] = 6 * 3600
+    outside_workshops: ClassVar[bool] = True
 
     kind: Literal["train"] = "train"
     dataset: DatasetRef = Field(description="Gold: conversations that end with the assistant's answer, with a held-out split.")
