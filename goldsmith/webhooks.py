@@ -45,6 +45,7 @@ RETRY_AFTER_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 23_095)
 LEASE_S = 60  # of one try, which ends within 20 s: 5 s for the name, 15 s for all else
 ROTATION_H = 24  # hours for which the secret before the newest still signs
 SENDERS = 8  # webhooks that one process serves at once
+TURN = 50  # deliveries of one webhook before the others come first
 LOOK_EVERY_S = 1.0
 URL: JsonDict = {"format": "uri", "pattern": "^https?://"}  # told to readers of the schema; `outbound` says what is wrong
 
@@ -422,9 +423,11 @@ class SenderThread(threading.Thread):
         pool.shutdown(cancel_futures=True)
 
     def _send_due(self, webhook_id: UUID) -> None:
-        """One delivery after another, until none is due or one fails: then the other webhooks come first."""
+        """One delivery after another, until none is due, one fails, or its turn is over: then the other webhooks come first."""
         try:
-            while not self._stopped.is_set():
+            for _ in range(TURN):
+                if self._stopped.is_set():
+                    return
                 with self._database.connection() as conn:
                     claimed = claim(conn, webhook_id)
                 if claimed is None:

@@ -501,6 +501,17 @@ def test_a_receiver_that_hangs_holds_up_no_other(conn: Connection, receiver: Rec
         wait_until(lambda: len(slow.got) == 3, "the slow one's deliveries")
 
 
+def test_with_more_webhooks_than_threads_each_gets_its_turn(
+    conn: Connection, receiver: Receiver, sender: SenderThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "TURN", 2)
+    hooks = [add(conn, f"{receiver.url}/{number}") for number in range(webhooks.SENDERS + 2)]
+    for _ in range(3):
+        end_one(conn)
+    wait_until(lambda: all(one.status == "delivered" for hook in hooks for one in written(conn, hook)), "every delivery")
+    assert len(receiver.got) == 3 * len(hooks)
+
+
 def test_stopping_waits_for_what_is_being_sent(conn: Connection, receiver: Receiver, sender: SenderThread) -> None:
     """A redeploy notes the answer; otherwise it would be sent twice."""
     begun, let_go = threading.Event(), threading.Event()
