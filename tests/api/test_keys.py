@@ -13,12 +13,10 @@ import pytest
 import structlog
 from fastapi import FastAPI
 from starlette.testclient import TestClient
-from typer.testing import CliRunner
 
 from api import access
 from api.app import create_app
 from goldsmith import keys
-from goldsmith.cli.app import app as cli
 from goldsmith.db import Connection
 from goldsmith.errors import GoldsmithError
 from goldsmith.settings import Settings
@@ -299,41 +297,6 @@ def test_an_act_without_its_entry_is_not_done(conn: Connection) -> None:
     with pytest.raises(psycopg.errors.CheckViolation):
         keys.create(conn, keys.NewKey(name="tablet", scopes=["admin"]), actor="test")
     assert keys.list_keys(conn) == []
-
-
-# -- the command line, straight to the database
-
-
-def test_the_first_key_is_made_without_a_server(
-    database_url: str, serve: Serve, monkeypatch: pytest.MonkeyPatch, conn: Connection
-) -> None:
-    monkeypatch.setenv("GOLDSMITH_DATABASE_URL", database_url)
-    monkeypatch.delenv("GOLDSMITH_URL", raising=False)
-    from goldsmith.settings import get_settings
-
-    get_settings.cache_clear()
-    try:
-        run = CliRunner()
-        made = run.invoke(cli, ["keys", "create", "tablet", "--scope", "jobs:read", "--json"])
-        assert made.exit_code == 0, made.output
-        key = json.loads(made.output)["key"]
-        client = serve()
-        assert client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code == 200
-        listed = run.invoke(cli, ["keys", "list"])
-        assert key not in listed.output
-        assert "tablet" in listed.output
-        wrong = run.invoke(cli, ["keys", "create", "x", "--scope", "root"])
-        assert (wrong.exit_code, "jobs:read" in wrong.output) == (2, True)
-        assert run.invoke(cli, ["keys", "revoke", "tablet"]).exit_code == 0
-        client.app.state.goldsmith.keys.forget()  # type: ignore[attr-defined]
-        problem(client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}), 401)
-        assert [(action, subject) for _, action, subject in audit_of(conn)] == [
-            ("key.create", "tablet"),
-            ("key.revoke", "tablet"),
-        ]
-        assert audit_of(conn)[0][0].startswith("cli:")
-    finally:
-        get_settings.cache_clear()
 
 
 # -- quotas
