@@ -149,7 +149,7 @@ WITH job AS (
         caller_slot = (
             SELECT min(slot) FROM generate_series(1, {RUNNING_AT_ONCE}) AS slot WHERE NOT EXISTS (SELECT 1 FROM jobs r
             WHERE r.status = 'running' AND r.created_by = jobs.created_by AND r.caller_slot = slot))
-    WHERE id = %(id)s AND status = 'queued'
+    WHERE id = %(id)s AND status = 'queued' AND priority = coalesce(%(priority)s::int, priority)
       AND NOT EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind)
       AND CASE WHEN concurrency_key IS NULL THEN true ELSE {RUNNING_WITH_KEY} < concurrency_limit END
       AND CASE WHEN {RUNNING_AT_ONCE} IS NULL THEN true ELSE {RUNNING_OF_CALLER} < {RUNNING_AT_ONCE} END
@@ -169,7 +169,7 @@ UPDATE jobs SET seq = seq + 1, published_at = NULL, blocked_by = CASE
     WHEN EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind) THEN 'paused:' || kind
     WHEN {RUNNING_WITH_KEY} >= concurrency_limit THEN 'concurrency:' || concurrency_key
     WHEN {RUNNING_OF_CALLER} >= {RUNNING_AT_ONCE} THEN 'key:' || created_by END
-WHERE id = %(id)s AND status = 'queued'
+WHERE id = %(id)s AND status = 'queued' AND priority = coalesce(%(priority)s::int, priority)
 """
 
 HEARTBEAT = """
@@ -568,8 +568,8 @@ async def events_async(
     return status, [row for row in rows if row["seq"] is not None]
 
 
-def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None) -> Claimed | None:
-    """Take a queued job for this worker.
+def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None, priority: int | None = None) -> Claimed | None:
+    """Take a queued job for this worker. `priority` is that of the message: one from before a change of it does not count.
 
     None: someone else has it, or it must wait: its device is busy, its kind is paused, or enough run with its concurrency key
     or of its caller.
@@ -577,7 +577,8 @@ def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None) ->
     """
     while True:
         try:
-            row = conn.execute(CLAIM, {"id": job_id, "worker": worker, "gpu_id": gpu_id}).fetchone()
+            values = {"id": job_id, "worker": worker, "gpu_id": gpu_id, "priority": priority}
+            row = conn.execute(CLAIM, values).fetchone()
         except pg.UniqueViolation as error:
             if error.diag.constraint_name in ("ix_jobs_one_run_per_slot", "ix_jobs_one_run_per_caller_slot"):
                 continue  # another claim took that slot at this very moment; it is counted now
@@ -587,7 +588,7 @@ def claim(conn: Connection, job_id: UUID, *, worker: str, gpu_id: str | None) ->
             return None
         if row is not None:
             return Claimed(**row)
-        conn.execute(BLOCK, {"id": job_id})
+        conn.execute(BLOCK, {"id": job_id, "priority": priority})
         return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +56,12 @@ def celery_app(broker_url: str) -> Celery:
 def _celery_priority(priority: int) -> int:
     """Ours: 9 is first. Kombu's Redis transport: 0 is first."""
     return 9 - priority
+
+
+def priority_of(delivery_info: Mapping[str, Any]) -> int | None:
+    """Ours, of a message that a worker got."""
+    given = delivery_info.get("priority")
+    return None if given is None else 9 - int(given)
 
 
 class Queue:

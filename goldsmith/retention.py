@@ -118,6 +118,11 @@ def sweep(conn: Connection, settings: Settings, *, days: int | None = None, dry_
         " AND NOT EXISTS (SELECT 1 FROM jobs WHERE pipeline_id = p.id)",
         (days,),
     )
+    conn.execute(
+        "DELETE FROM batches b WHERE created_at < now() - %s * interval '1 day'"
+        " AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = ANY(b.job_ids))",
+        (days,),
+    )
     return swept
 
 

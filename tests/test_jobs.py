@@ -189,3 +189,12 @@ def test_a_long_queue_is_not_told_twice(conn: Connection) -> None:
     jobs.untell(conn, made[:2])
     assert {told.id for told in jobs.tell(conn, "io", 10)} == set(made[:2])
     assert jobs.untold(conn) == {"io": 5}
+
+
+def test_a_message_from_before_a_change_of_priority_claims_nothing(conn: Connection) -> None:
+    job, _ = jobs.submit(conn, new(priority=9))
+    assert jobs.set_priority(conn, job.id, 1).priority == 1
+    before = conn.execute("SELECT published_at, seq FROM jobs").fetchone()
+    assert jobs.claim(conn, job.id, worker="a", gpu_id=None, priority=9) is None
+    assert conn.execute("SELECT published_at, seq FROM jobs").fetchone() == before
+    assert jobs.claim(conn, job.id, worker="a", gpu_id=None, priority=1)

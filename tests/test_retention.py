@@ -212,3 +212,16 @@ def test_who_comes_to_depend_on_a_job_that_is_just_removed_is_told(
     monkeypatch.setattr(jobs, "submit", removed_after_the_check)
     with pytest.raises(ReferenceNotUsable):
         submit.submit(conn, config, options, body={})
+
+
+def test_a_batch_is_forgotten_with_the_last_of_its_jobs(conn: Connection, old: JobFactory, settings: Settings) -> None:
+    gone, young = old(), old()
+    for key, ids in (("gone", [gone]), ("half", [gone, young])):
+        conn.execute(
+            "INSERT INTO batches (created_by, idempotency_key, idempotency_sha256, job_ids, created_at)"
+            " VALUES ('local', %s, 'x', %s, now() - %s * interval '1 day')",
+            (key, ids, DAYS + 1),
+        )
+    conn.execute("UPDATE jobs SET completed_at = now() WHERE id = %s", (young,))
+    retention.sweep(conn, settings)
+    assert [row["idempotency_key"] for row in conn.execute("SELECT idempotency_key FROM batches")] == ["half"]

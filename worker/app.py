@@ -8,12 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from celery import Celery, signals
+from celery import Celery, Task, signals
 
 from goldsmith import logging
 from goldsmith.db import Database
 from goldsmith.gpu import device_id
-from goldsmith.queue import TASK, Queue, celery_app
+from goldsmith.queue import TASK, Queue, celery_app, priority_of
 from goldsmith.rescue import RescueThread
 from goldsmith.settings import Settings, get_settings
 from goldsmith.webhooks import SenderThread
@@ -41,9 +41,9 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
             SenderThread(database, allowed=settings.webhook_private, dead_after_days=settings.webhook_dead_after_days)
         )
 
-    @app.task(name=TASK, throws=(RunFailed,))  # type: ignore[untyped-decorator]
-    def run(job_id: str) -> None:
-        if supervisor.run(UUID(job_id)) == "failed":
+    @app.task(name=TASK, throws=(RunFailed,), bind=True)  # type: ignore[untyped-decorator]
+    def run(task: Task, job_id: str) -> None:
+        if supervisor.run(UUID(job_id), priority=priority_of(task.request.delivery_info or {})) == "failed":
             raise RunFailed(f"goldsmith jobs show {job_id}")
 
     @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]

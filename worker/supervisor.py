@@ -54,15 +54,18 @@ class Supervisor:
         """The worker is going: runs are asked to checkpoint and leave, and are put back uncounted."""
         self._stopping.set()
 
-    def run(self, job_id: UUID) -> Status | None:
-        """Claim the job and see it through; returns the status that its end left. None: it was not to be had, or was given up."""
+    def run(self, job_id: UUID, *, priority: int | None = None) -> Status | None:
+        """Claim the job and see it through; returns the status that its end left. None: it was not to be had, or was given up.
+
+        `priority` is that of the message that brought it, as in `jobs.claim`.
+        """
         if self._stopping.is_set():
             return None  # rescue tells another worker
         with self._database.connection() as conn:
             if windows.defer(conn, job_id, self._settings, self._gpu_id):
                 self._database.changed(job_id)
                 return None
-            job = jobs.claim(conn, job_id, worker=self._worker, gpu_id=self._gpu_id)
+            job = jobs.claim(conn, job_id, worker=self._worker, gpu_id=self._gpu_id, priority=priority)
         if job is None:
             return None
         self._database.changed(job.id)
