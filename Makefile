@@ -1,7 +1,7 @@
 # Goldsmith: one command each. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint bench migrate clean
+.PHONY: help setup demo up down test chaos lint bench migrate clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 # Another build of torch: make setup TORCH_PIP_ARGS="--index-url <the index of your CUDA version>"
@@ -28,6 +28,9 @@ down:  ## Stop everything; no process is left
 
 test: setup  ## Run the whole test suite
 	@$(BIN)/python -m pytest
+
+chaos: setup  ## Twelve minutes of kill -9 and worse under load, then counted (SEED=… repeats one)
+	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## ruff, mypy, import contracts, one migration head, container files
 	@$(BIN)/ruff check .

@@ -103,8 +103,8 @@ def register(conn: Connection, storage: Storage, job_id: UUID, attempt: int, new
         raise InvalidInput(f"folder: {new.folder} holds no file")
     name, first = next(iter(stored.items()))
     uri = first.uri.removesuffix(f"/{name}")
+    files = {name: file.sha256 for name, file in stored.items()}
     with conn.transaction():
-        jobs.fence(conn, job_id, attempt)
         adapter = conn.execute(
             # the update changes nothing but locks the row, so that versions are given one after the other
             "INSERT INTO adapters (name) VALUES (%s) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id",
@@ -112,7 +112,13 @@ def register(conn: Connection, storage: Storage, job_id: UUID, attempt: int, new
         ).fetchone()
         assert adapter is not None
         row = conn.execute(
-            """
+            "SELECT version FROM adapter_versions WHERE adapter_id = %s AND job_id = %s AND files = %s",
+            (adapter["id"], job_id, Jsonb(files)),
+        ).fetchone()  # an earlier attempt registered the same files and died before its job ended
+        row = (
+            row
+            or conn.execute(
+                """
             INSERT INTO adapter_versions (adapter_id, version, job_id, base_model, base_sha256, tokenizer_sha256,
                 template_sha256, dataset, method, metrics, files, uri, rehearsal)
             SELECT %(adapter)s, coalesce(max(version), 0) + 1, %(job)s, %(base_model)s, %(base)s, %(tokenizer)s, %(template)s,
@@ -120,24 +126,26 @@ def register(conn: Connection, storage: Storage, job_id: UUID, attempt: int, new
             FROM adapter_versions WHERE adapter_id = %(adapter)s
             RETURNING version
             """,
-            {
-                "adapter": adapter["id"],
-                "job": job_id,
-                "base_model": new.base_model,
-                "base": new.base_sha256,
-                "tokenizer": new.tokenizer_sha256,
-                "template": new.template_sha256,
-                "dataset": new.dataset,
-                "method": Jsonb(new.method),
-                "metrics": Jsonb(new.metrics),
-                "files": Jsonb({name: file.sha256 for name, file in stored.items()}),
-                "uri": uri,
-                "rehearsal": new.rehearsal,
-            },
-        ).fetchone()
+                {
+                    "adapter": adapter["id"],
+                    "job": job_id,
+                    "base_model": new.base_model,
+                    "base": new.base_sha256,
+                    "tokenizer": new.tokenizer_sha256,
+                    "template": new.template_sha256,
+                    "dataset": new.dataset,
+                    "method": Jsonb(new.method),
+                    "metrics": Jsonb(new.metrics),
+                    "files": Jsonb(files),
+                    "uri": uri,
+                    "rehearsal": new.rehearsal,
+                },
+            ).fetchone()
+        )
         assert row is not None
         if new.alias is not None:
             _move_alias(conn, new.name, new.alias, row["version"], actor=f"job:{job_id}")
+        jobs.fence(conn, job_id, attempt)
     return get(conn, storage, f"adapter:{new.name}@{row['version']}")
 
 

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from goldsmith import jobs
 from goldsmith.db import Connection
@@ -42,15 +42,19 @@ def save(
     """Store a file for this attempt; returns its reference. Raises `FencedOut` when the attempt was given up."""
     if not NAME.fullmatch(name):
         raise InvalidInput(f"{name!r} is no artifact name: letters, digits, dot, dash, underscore; at most 128")
-    stored = storage.put(f"artifacts/{job_id}/{attempt}/{name}", content)
+    # A path of its own for every save: what an attempt that was given up still writes is nobody's file.
+    stored = storage.put(f"artifacts/{job_id}/{attempt}/{uuid4().hex[:12]}-{name}", content)
     with conn.transaction():
-        jobs.fence(conn, job_id, attempt)
+        former = conn.execute("SELECT uri FROM artifacts WHERE job_id = %s AND name = %s", (job_id, name)).fetchone()
         conn.execute(
             "INSERT INTO artifacts (job_id, name, attempt, uri, sha256, bytes, media_type) VALUES (%s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (job_id, name) DO UPDATE SET attempt = excluded.attempt, uri = excluded.uri, sha256 = excluded.sha256,"
             " bytes = excluded.bytes, media_type = excluded.media_type, created_at = now()",
             (job_id, name, attempt, stored.uri, stored.sha256, stored.bytes, media_type),
         )
+        jobs.fence(conn, job_id, attempt)
+    if former is not None:
+        storage.path(former["uri"]).unlink(missing_ok=True)
     return f"job:{job_id}/{name}"
 
 
@@ -84,16 +88,24 @@ def _checkpoints(storage: Storage, job_id: UUID) -> list[Path]:
     return sorted(storage.path(f"checkpoints/{job_id}").glob("[0-9]*-[0-9]*"), key=_order)
 
 
-def keep_checkpoint(storage: Storage, job_id: UUID, attempt: int, folder: Path) -> None:
-    """Copy `folder` as the job's newest checkpoint and drop the older ones. Call it fenced."""
-    kept = _checkpoints(storage, job_id)
-    name = f"{attempt}-{_order(kept[-1])[1] + 1 if kept else 1}"
-    building = storage.path(f"checkpoints/{job_id}/.new")
-    shutil.rmtree(building, ignore_errors=True)  # of an attempt that died in the middle
-    storage.put_folder(f"checkpoints/{job_id}/.new", folder)
-    building.rename(building.with_name(name))
-    for older in kept:
-        shutil.rmtree(older)
+def keep_checkpoint(conn: Connection, storage: Storage, job_id: UUID, attempt: int, folder: Path) -> None:
+    """Copy `folder` as the job's newest checkpoint and drop the older ones. Raises `FencedOut` when the attempt was given up."""
+    new = f"checkpoints/{job_id}/.new-{attempt}-{uuid4().hex[:12]}"
+    storage.put_folder(new, folder)
+    with conn.transaction():
+        jobs.fence(conn, job_id, attempt)
+        kept = _checkpoints(storage, job_id)
+        storage.path(new).rename(storage.path(f"checkpoints/{job_id}/{attempt}-{_order(kept[-1])[1] + 1 if kept else 1}"))
+    half_made = [
+        path for path in storage.path(f"checkpoints/{job_id}").glob(".new-*") if int(path.name.split("-")[1]) < attempt
+    ]
+    for older in (*kept, *half_made):
+        shutil.rmtree(older, ignore_errors=True)  # an attempt that was given up may still be writing there
+
+
+def drop_checkpoints(storage: Storage, job_id: UUID) -> None:
+    """Of a job that is completed: nobody goes on from there."""
+    shutil.rmtree(storage.path(f"checkpoints/{job_id}"), ignore_errors=True)
 
 
 def newest_checkpoint(storage: Storage, job_id: UUID) -> Path | None:

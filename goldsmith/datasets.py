@@ -168,7 +168,6 @@ def save_version(
     files = _write_files(storage, f"datasets/{name}/{job_id}-{attempt}/{sha256[:12]}", rows, about)
 
     with conn.transaction():
-        jobs.fence(conn, job_id, attempt)
         # DO UPDATE, not DO NOTHING: it locks the row, so that two savers count one after the other
         dataset = conn.execute(
             "INSERT INTO datasets (name) VALUES (%s) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id",
@@ -198,6 +197,7 @@ def save_version(
             copy.set_types(["uuid", "int4", "text", "jsonb"])
             for ordinal, example in enumerate(rows):
                 copy.write_row((row["id"], ordinal, example.split, Jsonb(example.model_dump(mode="json", exclude={"split"}))))
+        jobs.fence(conn, job_id, attempt)
     return get(conn, name, row["version"])
 
 

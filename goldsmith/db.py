@@ -57,7 +57,13 @@ class AsyncDatabase:
 
     def __init__(self, url: str, *, size: int = 10) -> None:
         self._pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
-            url, min_size=1, max_size=size, open=False, kwargs=_OPTIONS, timeout=10
+            url,
+            min_size=1,
+            max_size=size,
+            open=False,
+            kwargs=_OPTIONS,
+            check=AsyncConnectionPool.check_connection,
+            timeout=10,
         )
 
     async def open(self) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,15 +44,15 @@ def visible_devices() -> list[str]:
 
 def device_id(configured: str | None) -> str:
     """The NVML (or MIG) UUID of the one visible device, or the configured name. Raises when there are none or two."""
-    if configured:
-        return configured
     devices = visible_devices()
-    if not devices:
-        raise GoldsmithError("no GPU found; name the device with GOLDSMITH_GPU_ID to run gpu jobs on the CPU")
     if len(devices) > 1:
         raise GoldsmithError(
             f"a gpu worker serves exactly one device and sees {len(devices)}; start one for each, with CUDA_VISIBLE_DEVICES"
         )
+    if configured:
+        return configured
+    if not devices:
+        raise GoldsmithError("no GPU found; name the device with GOLDSMITH_GPU_ID to run gpu jobs on the CPU")
     return devices[0]
 
 
@@ -106,9 +107,14 @@ class DeviceLock:
         self._file.seek(0)
         try:
             holder: dict[str, Any] = json.loads(self._file.read())
-            process = psutil.Process(holder["pid"])
-            if abs(process.create_time() - holder["started"]) > 0.01:
-                return
-            os.killpg(holder["pid"], signal.SIGKILL)
-        except (ValueError, KeyError, psutil.NoSuchProcess, ProcessLookupError):
-            return  # the holder is just starting or just gone; the caller tries again
+            group, started = holder["pid"], holder["started"]
+        except (ValueError, KeyError):
+            return  # the holder is just starting; the caller tries again
+        with suppress(psutil.NoSuchProcess):
+            if abs(psutil.Process(group).create_time() - started) > 0.01:
+                return  # the number was given anew: the holder is gone, and the next is just starting
+        # Its leader may be gone while a child of it still computes: a group's number is not given anew as long as one is left.
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError, PermissionError):
+                if os.getpgid(process.pid) == group and process.create_time() > started - 0.01:
+                    os.kill(process.pid, signal.SIGKILL)

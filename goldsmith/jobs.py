@@ -30,6 +30,7 @@ from goldsmith.job import FINAL, Job, Status
 Fate = Literal["fail", "run", "cancel"]
 """What becomes of a job when one that it depends on failed or was cancelled."""
 
+LATE_S = 60  # a run over its time limit has its worker's grace to go; then rescue writes the end
 RETELL_AFTER_S = 30  # a message told this long ago and not claimed is either behind a long queue or lost
 
 
@@ -92,8 +93,11 @@ class Ended:
     """Whether other jobs may now be queued that the broker has not heard of."""
 
 
+# Named, not `*`: a migration that adds a column must not change what a prepared statement returns.
+COLUMNS = ", ".join(Job.model_fields)
+
 # For one job or a thousand: `items` is a JSON array of rows, written, and returned, in its order.
-SUBMIT = """
+SUBMIT = f"""
 WITH item AS MATERIALIZED (
     SELECT uuidv7() AS id, item.* FROM ROWS FROM (jsonb_to_recordset(%(items)s) AS (
         kind text, config jsonb, queue text, timeout int, max_attempts int, priority int, run_at timestamptz,
@@ -122,13 +126,13 @@ WITH item AS MATERIALIZED (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
     SELECT id, 1, 0, 'submitted', jsonb_strip_nulls(jsonb_build_object('status', status, 'request_id', %(request_id)s::text)) FROM new
 )
-SELECT new.* FROM new JOIN item ON item.id = new.id ORDER BY item.ordinality
+SELECT {", ".join(f"new.{name}" for name in Job.model_fields)} FROM new JOIN item ON item.id = new.id ORDER BY item.ordinality
 """
 
 # Of two submits with one key the second waits here, and then sees the first one's row. Jobs without a key never come by.
 UNIQUE_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(kind)s || ' ' || %(unique_key)s, 0))"
-UNIQUE = """
-SELECT * FROM jobs
+UNIQUE = f"""
+SELECT {COLUMNS} FROM jobs
 WHERE kind = %(kind)s AND unique_key = %(unique_key)s AND status NOT IN ('failed', 'cancelled')
   AND (completed_at IS NULL OR created_at > now() - %(unique_for_s)s * interval '1 second')
 ORDER BY id DESC LIMIT 1
@@ -242,7 +246,7 @@ WITH job AS (
 SELECT id, status FROM job
 """
 
-RETRY = """
+RETRY = f"""
 WITH job AS (
     UPDATE jobs SET status = again.status, failures = 0, error = NULL, result = NULL, progress = 0, message = '',
         completed_at = NULL, cancel_requested_at = NULL, run_at = NULL, blocked_by = NULL, seq = seq + 1,
@@ -258,10 +262,10 @@ WITH job AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
     SELECT id, seq, attempt, 'retried', jsonb_build_object('status', status) FROM job
 )
-SELECT * FROM job
+SELECT {COLUMNS} FROM job
 """
 
-SET_PRIORITY = """
+SET_PRIORITY = f"""
 WITH job AS (
     UPDATE jobs SET priority = %(priority)s, seq = seq + 1,
         published_at = CASE WHEN status = 'queued' AND blocked_by IS NULL THEN now() ELSE published_at END
@@ -271,16 +275,21 @@ WITH job AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
     SELECT id, seq, attempt, 'priority', jsonb_build_object('priority', priority) FROM job
 )
-SELECT * FROM job
+SELECT {COLUMNS} FROM job
 """
 
-LOST = """
+LOST = f"""
 WITH lost AS (
     SELECT id, CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                    WHEN now() - started_at > (timeout + %(lease)s + {LATE_S}) * interval '1 second' THEN 'failed'
                     WHEN failures + 1 >= max_attempts THEN 'failed' ELSE 'queued' END AS status,
-        format('worker %%s gave no sign of life for more than %%s s', worker, %(lease)s::float) AS cause
+        CASE WHEN now() - started_at > (timeout + %(lease)s + {LATE_S}) * interval '1 second'
+             THEN format('it ran longer than its time limit of %%s s and worker %%s could not end it', timeout, worker)
+             ELSE format('worker %%s gave no sign of life for more than %%s s', worker, %(lease)s::float) END AS cause
     FROM jobs
-    WHERE status = 'running' AND now() - greatest(heartbeat_at, pg_postmaster_start_time()) > %(lease)s * interval '1 second'
+    WHERE completed_at IS NULL AND status = 'running' AND (
+        now() - greatest(heartbeat_at, pg_postmaster_start_time(), %(since)s::timestamptz) > %(lease)s * interval '1 second'
+        OR now() - started_at > (timeout + %(lease)s + {LATE_S}) * interval '1 second')
     FOR UPDATE SKIP LOCKED
 ), job AS (
     UPDATE jobs SET status = lost.status, failures = failures + 1, seq = seq + 1, published_at = NULL, message =
@@ -297,6 +306,7 @@ WITH lost AS (
 SELECT id, gpu_id FROM job
 """
 
+# Here and below, `completed_at IS NULL` lets the planner use the index of live jobs: 0.3 ms instead of 429 beside 300,000 ended ones.
 WAKE_DUE = """
 WITH job AS (
     UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = NULL, seq = seq + 1
@@ -348,11 +358,11 @@ UNBLOCK = f"""
 WITH names AS (
     SELECT name, (SELECT count(*) FROM jobs r WHERE r.status = 'running' AND r.completed_at IS NULL
                   AND name IN ('gpu:' || r.gpu_id, 'concurrency:' || r.concurrency_key, 'key:' || r.created_by)) AS running
-    FROM (SELECT DISTINCT blocked_by AS name FROM jobs WHERE status = 'queued' AND blocked_by IS NOT NULL
+    FROM (SELECT DISTINCT blocked_by AS name FROM jobs WHERE completed_at IS NULL AND status = 'queued' AND blocked_by IS NOT NULL
           AND (%(names)s::text[] IS NULL OR blocked_by = ANY(%(names)s))) AS waited_for
 ), go AS (
     SELECT next.id FROM names, LATERAL (
-        SELECT id FROM jobs WHERE status = 'queued' AND blocked_by = name AND CASE
+        SELECT id FROM jobs WHERE completed_at IS NULL AND status = 'queued' AND blocked_by = name AND CASE
             WHEN name LIKE 'gpu:%%' THEN running = 0
             WHEN name LIKE 'concurrency:%%' THEN running < concurrency_limit
             WHEN name LIKE 'key:%%' THEN running < coalesce({RUNNING_AT_ONCE}, running + 1) END
@@ -365,7 +375,7 @@ UPDATE jobs SET blocked_by = NULL, published_at = NULL, seq = seq + 1 FROM go WH
 # All rows that wait for a kind which is not paused any more.
 UNPAUSE = """
 UPDATE jobs SET blocked_by = NULL, published_at = NULL, seq = seq + 1
-WHERE status = 'queued' AND blocked_by = 'paused:' || kind AND NOT EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind)
+WHERE completed_at IS NULL AND status = 'queued' AND blocked_by = 'paused:' || kind AND NOT EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind)
 """
 
 TELL = """
@@ -377,8 +387,8 @@ UPDATE jobs SET published_at = now() WHERE id IN (
 ) RETURNING id, kind, queue, priority
 """
 
-LIST = """
-SELECT * FROM jobs
+LIST = f"""
+SELECT {COLUMNS} FROM jobs
 WHERE (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
   AND (%(before)s::uuid IS NULL OR id < %(before)s)
@@ -396,7 +406,7 @@ ORDER BY completed_at DESC, id DESC LIMIT %(limit)s
 EVENTS = """
 SELECT job.status, e.seq, e.attempt, e.event, e.data, e.created_at
 FROM jobs job LEFT JOIN LATERAL (
-    SELECT * FROM job_events WHERE job_id = job.id AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
+    SELECT seq, attempt, event, data, created_at FROM job_events WHERE job_id = job.id AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
 ) e ON true
 WHERE job.id = %(id)s ORDER BY e.seq
 """
@@ -406,11 +416,14 @@ SELECT id, status, progress, message, result, error, created_at, started_at, com
 WHERE id = %(id)s AND (completed_at IS NULL OR completed_at > now() - interval '24 hours')
 """
 
-GET = "SELECT * FROM jobs WHERE id = %(id)s"
+GET = f"SELECT {COLUMNS} FROM jobs WHERE id = %(id)s"
 
 
 def fence(conn: Connection, job_id: UUID, attempt: int) -> None:
-    """Inside a transaction: hold the job's row, or raise `FencedOut` when this attempt is no longer the one that runs."""
+    """The last statement of a transaction: raise `FencedOut` when this attempt is no longer the one that runs.
+
+    It locks the job's row until the commit, against which the heartbeat waits: what takes long comes before it.
+    """
     row = conn.execute(
         "SELECT 1 FROM jobs WHERE id = %s AND attempt = %s AND status = 'running' FOR NO KEY UPDATE", (job_id, attempt)
     ).fetchone()
@@ -449,7 +462,7 @@ def _unique(new: NewJob) -> dict[str, Any]:
     return {"kind": new.kind, "unique_key": new.unique_key, "unique_for_s": new.unique_for_s}
 
 
-_BY_KEY = "SELECT * FROM jobs WHERE created_by = %s AND idempotency_key = %s"
+_BY_KEY = f"SELECT {COLUMNS}, idempotency_sha256 FROM jobs WHERE created_by = %s AND idempotency_key = %s"
 
 
 def _same_request(row: dict[str, Any] | None, new: NewJob) -> Job:
@@ -718,16 +731,17 @@ def dead(
     return conn.execute(DEAD, {"kind": kind, "before_at": at, "before_id": job_id, "limit": limit}).fetchall()
 
 
-def rescue(conn: Connection, *, lease_s: float) -> list[UUID]:
+def rescue(conn: Connection, *, lease_s: float, since: datetime | None = None) -> list[UUID]:
     """Put back what was lost, wake what is due, fail or wake what waited for ended parents, free what a device blocked.
 
+    Silence counts from `since` at the earliest: before it the caller could not have heard anybody's heartbeat.
     One process at a time does it (advisory lock); the others return at once with nothing. Returns the lost jobs.
     """
     with conn.transaction():
         held = conn.execute("SELECT pg_try_advisory_xact_lock(hashtext('goldsmith.rescue')) AS held").fetchone()
         if not held or not held["held"]:
             return []
-        lost = [row["id"] for row in conn.execute(LOST, {"lease": lease_s})]
+        lost = [row["id"] for row in conn.execute(LOST, {"lease": lease_s, "since": since})]
         wake_due(conn)
         _wake_children(conn, None)
         conn.execute(UNBLOCK, {"names": None})

@@ -67,7 +67,6 @@ def save_runs(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: i
     Raises `FencedOut` when the attempt was given up for dead.
     """
     with conn.transaction():
-        jobs.fence(conn, job_id, attempt)
         for run in runs:
             row = conn.execute(
                 """
@@ -100,6 +99,7 @@ def save_runs(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: i
                     "INSERT INTO feedback (run_id, signal, data, recorded_at) VALUES (%s, %s, %s, %s)",
                     [(row["id"], each.signal, Jsonb(each.data), each.recorded_at) for each in run.feedback],
                 )
+        jobs.fence(conn, job_id, attempt)
 
 
 def runs_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Iterator[RecordedRun]:

@@ -56,7 +56,6 @@ class Cluster:
 def save_rules(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: int, rules: Sequence[Rule]) -> None:
     """Replace all rules of the job, so that a second attempt leaves no doubles."""
     with conn.transaction():
-        jobs.fence(conn, job_id, attempt)
         conn.execute("DELETE FROM rules WHERE job_id = %s", (job_id,))
         with conn.cursor() as cursor:
             cursor.executemany(
@@ -67,6 +66,7 @@ def save_rules(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: 
                     for r in rules
                 ],
             )
+        jobs.fence(conn, job_id, attempt)
 
 
 def rules_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Iterator[Rule]:
@@ -81,13 +81,13 @@ def rules_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Iterator
 def save_clusters(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: int, clusters: Sequence[Cluster]) -> None:
     """Replace all clusters of the job."""
     with conn.transaction():
-        jobs.fence(conn, job_id, attempt)
         conn.execute("DELETE FROM clusters WHERE job_id = %s", (job_id,))
         with conn.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO clusters (job_id, label, size, status, members, summary) VALUES (%s, %s, %s, %s, %s, %s)",
                 [(job_id, c.label, c.size, c.status, c.members, Jsonb(c.summary)) for c in clusters],
             )
+        jobs.fence(conn, job_id, attempt)
 
 
 def clusters_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Iterator[Cluster]:

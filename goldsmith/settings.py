@@ -6,6 +6,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -156,7 +157,10 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The database's URL. The embedded one's password stays in its file."""
         passfile = self.state_dir / "postgres" / "pgpass"
-        return self.database_url or f"postgresql://goldsmith@127.0.0.1:{self.postgres_port}/goldsmith?passfile={passfile}"
+        return (
+            self.database_url
+            or f"postgresql://goldsmith@127.0.0.1:{self.postgres_port}/goldsmith?passfile={quote(str(passfile))}"
+        )
 
     @property
     def broker(self) -> str:

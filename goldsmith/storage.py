@@ -28,6 +28,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _make_folder(folder: Path) -> None:
+    """With its parents, each synced into the one above it: a power cut leaves no row whose file has no folder."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        _sync_folder(each.parent)
+
+
 def sha256_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -54,7 +62,7 @@ class Storage:
 
     def put(self, relative: str, source: bytes | Path) -> Stored:
         target = self.path(relative)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".put-")
         try:
             with os.fdopen(handle, "wb") as out:

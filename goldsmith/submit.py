@@ -160,7 +160,7 @@ def replayed(
     if idempotency_key is None:
         return None
     row = conn.execute(
-        "SELECT * FROM jobs WHERE created_by = %s AND idempotency_key = %s AND idempotency_sha256 = %s",
+        f"SELECT {jobs.COLUMNS} FROM jobs WHERE created_by = %s AND idempotency_key = %s AND idempotency_sha256 = %s",
         (created_by, idempotency_key, sha256_of(body)),
     ).fetchone()
     return Job.model_validate(row) if row else None

@@ -94,9 +94,8 @@ class RunContext:
         return allowed_folder(path, self._settings.import_roots)
 
     def checkpoint(self, folder: Path) -> None:
-        with self._database.connection() as conn, conn.transaction():
-            jobs.fence(conn, self.job_id, self.attempt)
-            artifacts.keep_checkpoint(self._storage, self.job_id, self.attempt, folder)
+        with self._database.connection() as conn:
+            artifacts.keep_checkpoint(conn, self._storage, self.job_id, self.attempt, folder)
 
     def restore(self) -> Path | None:
         return artifacts.newest_checkpoint(self._storage, self.job_id)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import secrets
+from typing import Any
 
+import psycopg
 import structlog
 
 from goldsmith.errors import GoldsmithError, JobCancelled, Requeue, RetryableError
@@ -20,6 +23,12 @@ def backoff_s(failures: int) -> float:
     return ceiling * random.uniform(0.5, 1.0)  # noqa: S311  spreads retries out
 
 
+def _again(title: str, detail: str, failures: int, **more: Any) -> Outcome:
+    log.warning("the run failed for now", error=detail)
+    problem = {"type": "about:blank", "title": title, "detail": detail, **more}
+    return Outcome("retry", error=problem, message=f"Error: {detail}", after_s=backoff_s(failures))
+
+
 def of_exception(error: Exception, failures: int = 0) -> Outcome:
     """Named outcomes for the errors of `goldsmith.errors`; anything else is a failure whose traceback stays in the log."""
     match error:
@@ -28,9 +37,11 @@ def of_exception(error: Exception, failures: int = 0) -> Outcome:
         case Requeue():
             return Outcome("requeue", message=error.reason, after_s=error.after_s, run_at=error.at)
         case RetryableError():
-            log.warning("the run failed for now", error=error.detail)
-            problem = {"type": "about:blank", "title": error.title, "detail": error.detail, **error.extra}
-            return Outcome("retry", error=problem, message=f"Error: {error.detail}", after_s=backoff_s(failures))
+            return _again(error.title, error.detail, failures, **error.extra)
+        case psycopg.OperationalError():  # the database went away under a run that was all right
+            return _again("Database away", str(error).partition("\n")[0], failures)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return _again("Disk full", f"no space left on the disk ({error.filename or 'of the state folder'})", failures)
         case GoldsmithError():
             log.warning("the run failed", error=error.detail)
             problem = {"type": "about:blank", "title": error.title, "detail": error.detail, **error.extra}

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 
@@ -50,7 +51,7 @@ class EmbeddedPostgres:
                 self.user = NOBODY
 
     def url(self, database: str = "goldsmith") -> str:
-        return f"postgresql://goldsmith@127.0.0.1:{self.port}/{database}?passfile={self.passfile}"
+        return f"postgresql://goldsmith@127.0.0.1:{self.port}/{database}?passfile={quote(str(self.passfile))}"
 
     def initialise(self) -> None:
         """Make the cluster if there is none; a half-made one is thrown away."""

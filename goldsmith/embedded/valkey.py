@@ -5,6 +5,7 @@ It only carries job ids; what it loses when it stops, rescue publishes again.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from pathlib import Path
@@ -32,7 +33,7 @@ class EmbeddedValkey:
             "bind 127.0.0.1",
             'save ""',
             "appendonly no",
-            f"dir {self.folder}",
+            f"dir {json.dumps(str(self.folder), ensure_ascii=False)}",
         ]
         config.write_text("\n".join(lines) + "\n")
 

@@ -48,7 +48,7 @@ def put(conn: Connection, **config: Any) -> UUID:
 
 @contextmanager
 def in_background(supervisor: Supervisor, job_id: UUID) -> Iterator[threading.Thread]:
-    thread = threading.Thread(target=supervisor.run, args=(job_id,))
+    thread = threading.Thread(target=supervisor.run, args=(job_id,), daemon=True)
     thread.start()
     yield thread
     thread.join(30)
