@@ -98,7 +98,7 @@ def register(conn: Connection, storage: Storage, job_id: UUID, attempt: int, new
         raise InvalidInput(f"name: {new.name!r} is no adapter name; allowed is {NAME_PATTERN}")
     if new.alias is not None:
         _check_alias(new.alias)
-    stored = storage.put_folder(f"{job_id}/{attempt}/adapter-{new.name}-{uuid.uuid4().hex[:12]}", new.folder)
+    stored = storage.put_folder(f"adapters/{job_id}/{attempt}/{new.name}-{uuid.uuid4().hex[:12]}", new.folder)
     if not stored:
         raise InvalidInput(f"folder: {new.folder} holds no file")
     name, first = next(iter(stored.items()))
@@ -112,8 +112,8 @@ def register(conn: Connection, storage: Storage, job_id: UUID, attempt: int, new
         ).fetchone()
         assert adapter is not None
         row = conn.execute(
-            "SELECT version FROM adapter_versions WHERE adapter_id = %s AND job_id = %s AND files = %s",
-            (adapter["id"], job_id, Jsonb(files)),
+            "SELECT version FROM adapter_versions WHERE adapter_id = %s AND job_id = %s AND files = %s AND uri NOT LIKE %s",
+            (adapter["id"], job_id, Jsonb(files), f"adapters/{job_id}/{attempt}/%"),
         ).fetchone()  # an earlier attempt registered the same files and died before its job ended
         row = (
             row

@@ -104,3 +104,8 @@ class Requeue(Exception):
         self.after_s = after_s
         self.reason = reason
         self.at = at
+
+
+def storable(text: str) -> str:
+    """Without what Postgres refuses in a text: NUL, and half characters of a foreign encoding, which become `?`."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

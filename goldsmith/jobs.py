@@ -614,7 +614,7 @@ def heartbeat(conn: Connection, job_id: UUID, attempt: int) -> bool:
 
 
 def progress(
-    conn: Connection, job_id: UUID, attempt: int, percent: float, message: str, metrics: Sequence[Mapping[str, float]]
+    conn: Connection, job_id: UUID, attempt: int, percent: float, message: str, metrics: Sequence[Mapping[str, float | None]]
 ) -> bool:
     """Record one event with the metrics gathered since the last. Returns whether a cancel was asked for."""
     data = Jsonb({"progress": percent, "message": message, "metrics": list(metrics)})
@@ -747,6 +747,12 @@ def rescue(conn: Connection, *, lease_s: float, since: datetime | None = None) -
         conn.execute(UNBLOCK, {"names": None})
         conn.execute(UNPAUSE)
     return lost
+
+
+def running_attempts(conn: Connection) -> set[str]:
+    """`<id>-<attempt>` of each running job."""
+    rows = conn.execute("SELECT id, attempt FROM jobs WHERE completed_at IS NULL AND status = 'running'")
+    return {f"{row['id']}-{row['attempt']}" for row in rows}
 
 
 def wake_due(conn: Connection) -> int:

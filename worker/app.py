@@ -51,6 +51,7 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
         database.open()
         for thread in threads:
             thread.start()
+        supervisor.sweep()
         log.info("worker started", queue=queue_name, gpu_id=gpu_id)
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]

@@ -51,7 +51,7 @@ class DueJobs(Scheduler):  # type: ignore[misc]
                 if jobs.wake_due(conn):
                     tell_untold(conn, self._queue)
         except (psycopg.OperationalError, redis.RedisError) as error:
-            log.warning("beat waits", error=str(error).splitlines()[0])
+            log.warning("beat waits", error=str(error).partition("\n")[0])
         return TICK_S
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from goldsmith import adapters, artifacts, datasets, experiments, jobs, recordin
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
-from goldsmith.errors import InvalidInput, JobCancelled, Requeue
+from goldsmith.errors import InvalidInput, JobCancelled, Requeue, storable
 from goldsmith.experiments import Decision, ExperimentData
 from goldsmith.recordings import RecordedRun
 from goldsmith.rules import Cluster, Rule
@@ -36,11 +37,13 @@ class RunContext:
         self.job_id, self.kind, self.attempt, self.scratch = job_id, kind, attempt, scratch
         self.stopping = False
         """Set when the worker must go: the next `progress` puts the job back, uncounted."""
+        self.given_up = False
+        """Set when nobody waits for the result any more: the next `progress` ends the run."""
         self._database, self._settings = database, settings
         self._storage = Storage(settings.state_dir)
         self._last_event = 0.0
         self._pending: tuple[float, str] | None = None
-        self._metrics: list[dict[str, float]] = []
+        self._metrics: list[dict[str, float | None]] = []
 
     def parents(self) -> dict[str, dict[str, Any] | None]:
         with self._database.connection() as conn:
@@ -51,9 +54,11 @@ class RunContext:
     def progress(self, percent: float, message: str = "", **metrics: float) -> None:
         if self.stopping:
             raise Requeue(0, "the worker is being stopped")
-        self._pending = (min(100.0, max(0.0, float(percent))), message.replace("\0", "")[:500])
-        if metrics:
-            self._metrics.append({name: float(value) for name, value in metrics.items()})
+        if self.given_up:
+            raise JobCancelled("nobody waits for this attempt any more")
+        self._pending = (min(100.0, max(0.0, float(percent))), storable(message)[:500])
+        if metrics:  # JSON has no NaN: a loss that diverged is null
+            self._metrics.append({name: float(value) if isfinite(value) else None for name, value in metrics.items()})
         if time.monotonic() - self._last_event >= EVENT_EVERY_S:
             self.flush()
 
@@ -67,7 +72,7 @@ class RunContext:
                 cancel = jobs.progress(conn, self.job_id, self.attempt, percent, message, self._metrics)
         except psycopg.OperationalError as error:
             self._last_event = time.monotonic()
-            log.warning("progress waits for the database", job_id=str(self.job_id), error=str(error).splitlines()[0])
+            log.warning("progress waits for the database", job_id=str(self.job_id), error=str(error).partition("\n")[0])
             return
         self._database.changed(self.job_id)
         self._last_event, self._pending, self._metrics = time.monotonic(), None, []
@@ -76,7 +81,7 @@ class RunContext:
 
     def log(self, message: str, **data: Any) -> None:
         with self._database.connection() as conn:
-            jobs.log(conn, self.job_id, self.attempt, message, data)
+            jobs.log(conn, self.job_id, self.attempt, storable(message), data)
         self._database.changed(self.job_id)
 
     # -- files

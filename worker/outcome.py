@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from goldsmith.errors import GoldsmithError, JobCancelled, Requeue, RetryableError
+from goldsmith.errors import GoldsmithError, JobCancelled, Requeue, RetryableError, storable
 from goldsmith.jobs import Outcome
 
 log = structlog.get_logger()
@@ -24,6 +24,7 @@ def backoff_s(failures: int) -> float:
 
 
 def _again(title: str, detail: str, failures: int, **more: Any) -> Outcome:
+    detail = storable(detail)
     log.warning("the run failed for now", error=detail)
     problem = {"type": "about:blank", "title": title, "detail": detail, **more}
     return Outcome("retry", error=problem, message=f"Error: {detail}", after_s=backoff_s(failures))
@@ -44,13 +45,15 @@ def of_exception(error: Exception, failures: int = 0) -> Outcome:
             return _again("Disk full", f"no space left on the disk ({error.filename or 'of the state folder'})", failures)
         case GoldsmithError():
             log.warning("the run failed", error=error.detail)
-            problem = {"type": "about:blank", "title": error.title, "detail": error.detail, **error.extra}
+            detail = storable(error.detail)
+            problem = {"type": "about:blank", "title": error.title, "detail": detail, **error.extra}
             if errors := getattr(error, "errors", None):
                 problem["errors"] = errors
-            return Outcome("failed", error=problem, message=f"Error: {error.detail}")
+            return Outcome("failed", error=problem, message=f"Error: {detail}")
     trace_id = secrets.token_hex(6)
     log.error("the run broke", trace_id=trace_id, exc_info=error)
-    detail = f"{type(error).__name__}: {error}"[:1000].replace("\0", "")
+    # What the database says may quote statements and rows; they stay in the log.
+    detail = type(error).__name__ if isinstance(error, psycopg.Error) else storable(f"{type(error).__name__}: {error}")[:1000]
     return Outcome(
         "failed",
         error={"type": "about:blank", "title": "The run broke", "detail": detail, "traceback_id": trace_id},

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -22,9 +21,9 @@ import psycopg
 import redis
 import structlog
 
-from goldsmith import jobs, windows
+from goldsmith import artifacts, jobs, windows
 from goldsmith.db import Database
-from goldsmith.errors import FencedOut, GoldsmithError
+from goldsmith.errors import FencedOut, GoldsmithError, RetryableError, storable
 from goldsmith.gpu import DeviceLock
 from goldsmith.job import Status
 from goldsmith.jobs import Claimed, Outcome
@@ -32,6 +31,7 @@ from goldsmith.kinds.registry import kinds, load_run, parse_config
 from goldsmith.queue import Queue
 from goldsmith.rescue import tell_untold
 from goldsmith.settings import Settings
+from goldsmith.storage import Storage
 from worker.attempt import read_outcome
 from worker.context import RunContext
 from worker.outcome import backoff_s, of_exception
@@ -48,6 +48,7 @@ class Supervisor:
     def __init__(self, database: Database, queue: Queue, settings: Settings, *, worker: str, gpu_id: str | None) -> None:
         self._database, self._queue, self._settings = database, queue, settings
         self._worker, self._gpu_id = worker, gpu_id
+        self._scratch = settings.state_dir / "scratch"
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -69,60 +70,74 @@ class Supervisor:
         if job is None:
             return None
         self._database.changed(job.id)
+        scratch = self._scratch / f"{job.id}-{job.attempt}"
         with structlog.contextvars.bound_contextvars(**job.in_log):
             log.info("started")
             try:
-                outcome = self._supervise(job)
-            except Exception as error:
-                outcome = of_exception(error, job.failures)
-            return self._finish(job, outcome) if outcome is not None else None
+                with Watch(self._database, job, self._stopping) as watch:
+                    try:
+                        scratch.mkdir(parents=True)
+                        outcome = self._supervise(job, scratch, watch)
+                    except Exception as error:
+                        outcome = of_exception(error, job.failures)
+                    return self._finish(job, outcome) if outcome is not None else None
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
 
-    def _supervise(self, job: Claimed) -> Outcome | None:
+    def sweep(self) -> None:
+        """Remove the scratch folders of attempts that no worker runs any more: a kill -9 leaves them."""
+        folders = list(self._scratch.glob("*-*"))
+        try:
+            with self._database.connection() as conn:
+                alive = jobs.running_attempts(conn)
+        except psycopg.OperationalError:
+            return  # the worker may be there before its database; the next start sweeps
+        for folder in folders:
+            if folder.name not in alive:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _supervise(self, job: Claimed, scratch: Path, watch: Watch) -> Outcome | None:
         if job.kind not in kinds():
             raise GoldsmithError(f"this worker does not know the kind {job.kind!r}; it is older or newer than the API")
-        scratch = Path(tempfile.mkdtemp(prefix=f"goldsmith-{job.kind}-"))
-        try:
-            if kinds()[job.kind].config.isolated:
-                return self._run_isolated(job, scratch)
-            return self._run_inline(job, scratch)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        if kinds()[job.kind].config.isolated:
+            return self._run_isolated(job, scratch, watch)
+        return self._run_inline(job, scratch, watch)
 
     # -- in this process: I/O kinds, each with its own event loop
 
-    def _run_inline(self, job: Claimed, scratch: Path) -> Outcome | None:
+    def _run_inline(self, job: Claimed, scratch: Path, watch: Watch) -> Outcome | None:
         context = RunContext(
             self._database, self._settings, job_id=job.id, kind=job.kind, attempt=job.attempt, scratch=scratch / "work"
         )
         context.scratch.mkdir()
         loop = asyncio.new_event_loop()
-        try:
-            task = loop.create_task(load_run(job.kind)(parse_config(job.config), context))
+        task = loop.create_task(load_run(job.kind)(parse_config(job.config), context))
 
-            def stop(reason: Reason) -> None:
-                if reason == "stopping":
-                    context.stopping = True
+        def stop(reason: Reason) -> None:
+            context.stopping = reason == "stopping"
+            context.given_up = reason != "stopping"
+            with suppress(RuntimeError):  # the loop has just ended by itself
                 loop.call_soon_threadsafe(task.cancel)
 
-            with Watch(self._database, job, self._stopping, stop) as watch:
-                try:
-                    result = loop.run_until_complete(task)
-                    context.flush()
-                except asyncio.CancelledError:
-                    return self._stopped(job, watch.reason)
-                except FencedOut:
-                    return None
-                except Exception as error:
-                    return of_exception(error, job.failures)
-            return Outcome("completed", result=result.model_dump(mode="json"))
-        finally:
+        watch.listen(stop)
+        try:
+            result = loop.run_until_complete(task)
+            context.flush()
+        except asyncio.CancelledError:
+            return self._stopped(job, watch.reason)
+        except FencedOut:
+            return None
+        except Exception as error:
+            return self._stopped(job, "timeout") if watch.reason == "timeout" else of_exception(error, job.failures)
+        finally:  # a thread of the run may still work: until it is gone the attempt lives, and its heart beats
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
+        return Outcome("completed", result=result.model_dump(mode="json"))
 
     # -- in a process group of its own: kinds that compute
 
-    def _run_isolated(self, job: Claimed, scratch: Path) -> Outcome | None:
+    def _run_isolated(self, job: Claimed, scratch: Path, watch: Watch) -> Outcome | None:
         lock = None
         if self._gpu_id is not None:
             lock = DeviceLock(self._settings.locks, self._gpu_id)
@@ -145,20 +160,25 @@ class Supervisor:
                 stderr=log_file,
                 start_new_session=True,
                 pass_fds=(lock.fileno(),) if lock else (),
-                env=os.environ | {"GOLDSMITH_SCRATCH": str(scratch), "PYTHONUNBUFFERED": "1"},
+                # Devices are named by NVML, which counts by PCI bus; CUDA would count the fastest first.
+                env={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+                | os.environ
+                | {"GOLDSMITH_SCRATCH": str(scratch), "PYTHONUNBUFFERED": "1"},
             )
         if lock:
             with suppress(psutil.NoSuchProcess):  # it is already gone: then there is nothing to name
                 lock.name_holder(process.pid)
             lock.release()
         asked = threading.Event()
-        with Watch(self._database, job, self._stopping, lambda _: asked.set()) as watch:
-            self._wait(process, watch, asked)
+        watch.listen(lambda _: asked.set())
+        self._wait(process, watch, asked)
         _kill_group(process)
         process.stdin and process.stdin.close()
         if watch.reason == "lost":
             return None
         left = read_outcome(scratch)
+        if watch.reason == "timeout" and (left is None or left.outcome != "completed"):
+            return self._stopped(job, "timeout")
         if left is not None:
             return left if left.outcome != "retry" else _with_backoff(left, job.failures)
         if watch.reason is not None:
@@ -195,7 +215,9 @@ class Supervisor:
                 detail = f"it ran longer than its time limit of {job.timeout} s"
                 error = {"type": "about:blank", "title": "Time limit", "detail": detail}
                 return Outcome("failed", error=error, message=f"Error: {detail}")
-        return None
+            case "lost":
+                return None
+        return of_exception(RetryableError("the run cancelled itself"), job.failures)
 
     def _finish(self, job: Claimed, outcome: Outcome) -> Status | None:
         """Write the end, however long the database is away: the work is done and only this says so."""
@@ -205,6 +227,8 @@ class Supervisor:
                     ended = jobs.finish(conn, job.id, job.attempt, outcome)
                     self._database.changed(job.id)
                     log.info("ended", status=ended.status)
+                    if ended.status == "completed":
+                        artifacts.drop_checkpoints(Storage(self._settings.state_dir), job.id)
                     if ended.woke:
                         with suppress(
                             redis.RedisError, psycopg.Error
@@ -214,12 +238,12 @@ class Supervisor:
             except FencedOut:
                 log.warning("ended too late: the attempt had been given up")
                 return None
-            except psycopg.errors.DataError as error:
-                detail = f"its result cannot be stored: {str(error).splitlines()[0]}"
+            except (psycopg.errors.DataError, UnicodeError) as error:
+                detail = f"its result cannot be stored: {storable(str(error)).partition(chr(10))[0]}"
                 problem: dict[str, Any] = {"type": "about:blank", "title": "Result not storable", "detail": detail}
                 outcome = Outcome("failed", error=problem, message=f"Error: {detail}")
             except psycopg.Error as error:
-                log.warning("the end waits for the database", error=str(error).splitlines()[0])
+                log.warning("the end waits for the database", error=str(error).partition("\n")[0])
                 time.sleep(1)
 
 

@@ -21,12 +21,14 @@ log = structlog.get_logger()
 
 
 class Watch:
-    """`with Watch(...) as watch:` around a run. `reason` is set once, the first time something says stop."""
+    """`with Watch(...) as watch:` from the claim to the end that is written. `reason` is set the first time something says stop."""
 
-    def __init__(self, database: Database, job: Claimed, stopping: threading.Event, on_stop: Callable[[Reason], None]) -> None:
+    def __init__(self, database: Database, job: Claimed, stopping: threading.Event) -> None:
         self.reason: Reason | None = None
         self.fenced_out = threading.Event()
-        self._database, self._job, self._stopping, self._on_stop = database, job, stopping, on_stop
+        self._database, self._job, self._stopping = database, job, stopping
+        self._on_stop: Callable[[Reason], None] | None = None
+        self._telling = threading.Lock()
         self._ended = threading.Event()
         self._deadline = time.monotonic() + job.timeout
         self._thread = threading.Thread(target=self._run, name=f"watch-{job.id}", daemon=True)
@@ -39,14 +41,22 @@ class Watch:
         self._ended.set()
         self._thread.join()
 
+    def listen(self, on_stop: Callable[[Reason], None]) -> None:
+        """Call this when something says stop, or now when it already has."""
+        with self._telling:
+            self._on_stop = on_stop
+            if self.reason is not None:
+                on_stop(self.reason)
+
     def _run(self) -> None:
         while not self._ended.wait(BEAT_EVERY_S):
             reason = self._check()
-            if reason is not None and self.reason is None:
-                self.reason = reason
-                self._on_stop(reason)
+            with self._telling:
+                if reason is not None and (self.reason is None or reason == "lost"):  # lost wins over what was asked before
+                    self.reason = reason
+                    if self._on_stop is not None:
+                        self._on_stop(reason)
             if reason == "lost":
-                self.reason = "lost"  # it also wins over a stop that was already asked for
                 self.fenced_out.set()
                 return
 
@@ -57,7 +67,7 @@ class Watch:
         except FencedOut:
             return "lost"
         except psycopg.Error as error:  # the database is away; the job goes on, and rescue counts from its return
-            log.warning("heartbeat waits for the database", **self._job.in_log, error=str(error).splitlines()[0])
+            log.warning("heartbeat waits for the database", **self._job.in_log, error=str(error).partition("\n")[0])
             cancel = False
         if cancel:
             return "cancel"

@@ -86,7 +86,7 @@ class TestChecker:
             ("UPDATE jobs SET attempt = 2", "the result is the last attempt's"),
             ("UPDATE job_events SET attempt = 2 WHERE seq = 2", "no event of an attempt that was given up"),
             ("UPDATE job_events SET event = 'completed' WHERE seq = 2", "exactly one end for each submission or retry"),
-            ("DELETE FROM job_events WHERE seq = 2", "events are numbered without a gap"),
+            ("UPDATE jobs SET seq = 2", "events are numbered in their order"),
             (
                 "INSERT INTO artifacts (job_id, name, attempt, uri, sha256, bytes, media_type)"
                 " SELECT id, 'late', 0, 'x', 'x', 1, 'text/plain' FROM jobs",

@@ -56,7 +56,7 @@ def ended(stack: Stack, job: str, seconds: float = 60) -> dict[str, Any]:
 
 def alive(pid: int) -> bool:
     """A zombie has no memory and no device; who reaps it when its parent is stopped is the system's affair."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return bool(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
 
 
 def until_effects(stack: Stack, job: str, number: int) -> None:
