@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from uuid import UUID
+
 import redis
 
 from goldsmith import jobs
@@ -56,3 +59,27 @@ def test_an_urgent_job_is_told_before_the_others(conn: Connection) -> None:
     urgent, _ = jobs.submit(conn, NewJob("noop", {"kind": "noop"}, "io", 60, 3, priority=9))
     conn.execute("UPDATE jobs SET published_at = NULL")
     assert [told.id for told in jobs.tell(conn, "io", 1)] == [urgent.id]
+
+
+def test_silence_that_nobody_could_hear_loses_no_job(conn: Connection, job_factory: Callable[..., UUID]) -> None:
+    job = job_factory(heartbeat_at="now")
+    conn.execute("UPDATE jobs SET heartbeat_at = now() - interval '1 hour'")
+    now = conn.execute("SELECT now() - interval '5 seconds' AS resumed").fetchone()
+    assert now is not None
+    conn.execute("UPDATE jobs SET started_at = now()")
+    assert jobs.rescue(conn, lease_s=30, since=now["resumed"]) == []
+    assert jobs.rescue(conn, lease_s=4, since=now["resumed"]) == [job]
+
+
+def test_a_run_far_over_its_time_limit_fails_although_its_worker_beats(
+    conn: Connection, job_factory: Callable[..., UUID]
+) -> None:
+    job = job_factory(timeout=10)
+    conn.execute("UPDATE jobs SET started_at = now() - interval '80 seconds', heartbeat_at = now()")
+    assert jobs.rescue(conn, lease_s=30) == []
+    conn.execute("UPDATE jobs SET started_at = now() - interval '101 seconds', heartbeat_at = now()")
+    assert jobs.rescue(conn, lease_s=30) == [job]
+    failed = jobs.get(conn, job)
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert "time limit of 10 s" in failed.error["detail"]

@@ -328,7 +328,7 @@ def test_no_name_leaves_the_storage(client: TestClient, report: str, storage: St
 
 
 def test_an_artifact_whose_file_is_gone_is_a_404(client: TestClient, report: str, storage: Storage) -> None:
-    next(storage.root.rglob("report.bin")).unlink()
+    next(storage.root.rglob("*report.bin")).unlink()
     problem(client.get(f"{report}/report.bin"), 404, says="no longer in the storage")
 
 

@@ -132,16 +132,59 @@ def test_an_inline_run_is_cancelled_while_it_waits(conn: Connection, supervise: 
         until_status(conn, job_id, "cancelled")
 
 
-def test_a_time_limit_is_enforced_from_outside(conn: Connection, supervise: Callable[..., Supervisor]) -> None:
-    job_id = put(conn, kind="probe", do="deaf", options={"timeout_s": 1})
+@pytest.mark.parametrize("do", ["deaf", "hang"])
+def test_a_time_limit_is_enforced_from_outside(conn: Connection, supervise: Callable[..., Supervisor], do: str) -> None:
+    job_id = put(conn, kind="probe", do=do, options={"timeout_s": 1})
     supervise().run(job_id)
     job = jobs.get(conn, job_id)
     assert job.status == "failed"
     assert "time limit" in job.message
 
 
-def test_a_stopped_worker_puts_its_job_back_uncounted_and_the_next_attempt_goes_on(
+def test_a_thread_of_an_inline_run_ends_with_its_time_limit_and_lives_until_then(
     conn: Connection, supervise: Callable[..., Supervisor]
+) -> None:
+    job_id = put(conn, kind="noop", thread_s=600, options={"timeout_s": 1})
+    supervise(None).run(job_id)
+    job = jobs.get(conn, job_id)
+    assert (job.status, job.attempt) == ("failed", 1)
+    assert "time limit" in job.message
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio_")]
+
+
+def test_a_loss_that_diverged_is_null_and_ends_nothing(conn: Connection, supervise: Callable[..., Supervisor]) -> None:
+    job_id = put(conn, kind="probe", do="nan")
+    supervise().run(job_id)
+    assert jobs.get(conn, job_id).status == "completed"
+    rows = conn.execute("SELECT data FROM job_events WHERE job_id = %s AND event = 'progress'", (job_id,)).fetchall()
+    assert [row["data"]["metrics"] for row in rows] == [[{"loss": None}]]
+
+
+def test_half_a_character_in_an_error_does_not_keep_the_job_from_ending(
+    conn: Connection, supervise: Callable[..., Supervisor]
+) -> None:
+    job_id = put(conn, kind="probe", do="surrogate")
+    supervise().run(job_id)
+    job = jobs.get(conn, job_id)
+    assert job.status == "failed"
+    assert job.message == "Error: ValueError: a name in a foreign encoding: ?"
+
+
+def test_scratch_of_a_killed_worker_is_swept_and_that_of_a_live_run_is_not(
+    conn: Connection, supervise: Callable[..., Supervisor], settings: Settings
+) -> None:
+    job_id = put(conn, kind="noop")
+    jobs.claim(conn, job_id, worker="other", gpu_id=None)
+    live, left = (settings.state_dir / "scratch" / name for name in (f"{job_id}-1", f"{job_id}-0"))
+    for folder in (live, left):
+        folder.mkdir(parents=True)
+    supervise().sweep()
+    assert live.exists()
+    assert not left.exists()
+
+
+def test_a_stopped_worker_puts_its_job_back_uncounted_and_the_next_attempt_goes_on(
+    conn: Connection, supervise: Callable[..., Supervisor], tmp_path: Path
 ) -> None:
     job_id = put(conn, kind="probe", do="count")
     first = supervise()
@@ -156,6 +199,7 @@ def test_a_stopped_worker_puts_its_job_back_uncounted_and_the_next_attempt_goes_
     assert done.status == "completed", done.error
     assert done.result is not None
     assert done.result["steps"] < 60
+    assert not list(tmp_path.glob("checkpoints/*/*"))
 
 
 def test_a_fenced_out_run_is_killed_and_writes_nothing(

@@ -13,6 +13,8 @@ class NoopConfig(JobConfig):
 
     kind: Literal["noop"] = "noop"
     wait_s: float = 0
+    thread_s: float = 0
+    """Work in a thread that reports progress and hears nothing else."""
 
 
 class NoopResult(JobResult):

@@ -44,6 +44,10 @@ def run(config: ProbeConfig, ctx: JobContext) -> ProbeResult:
             while True:
                 ctx.progress(1)
                 time.sleep(0.05)
+        case "nan":
+            ctx.progress(50, "diverged", loss=float("nan"))
+        case "surrogate":
+            raise ValueError("a name in a foreign encoding: \udcfc")
         case "count":
             return _count(ctx)
     ctx.save_artifact("hello.txt", b"hello")

@@ -16,7 +16,7 @@ class ProbeConfig(JobConfig):
     max_attempts: ClassVar[int] = 2
 
     kind: Literal["probe"] = "probe"
-    do: Literal["return", "crash", "exit", "hang", "deaf", "raise", "temporary", "count", "spawn"]
+    do: Literal["return", "crash", "exit", "hang", "deaf", "raise", "temporary", "count", "spawn", "nan", "surrogate"]
     effects: str | None = None
     """A file to which every attempt appends a line: attempt, pid."""
 
