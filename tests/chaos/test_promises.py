@@ -118,7 +118,11 @@ def test_cancel_of_a_deaf_run_leaves_nothing_of_it(stack: Stack) -> None:
     assert again.is_success
     assert ended(stack, job)["status"] == "cancelled"
     assert not alive(pid)
-    assert httpx.post(f"{stack.url}/v1/jobs/{job}/cancel").status_code in (200, 409)
+    assert httpx.post(f"{stack.url}/v1/jobs/{job}/cancel").status_code in (
+        200,
+        202,
+        409,
+    )  # a no-op or a clear refusal, never an error
 
 
 def test_a_stopped_worker_that_wakes_up_puts_nothing_on_a_device_that_was_given_away(stack: Stack) -> None:
@@ -197,6 +201,9 @@ def test_workers_go_on_below_a_newer_schema(stack: Stack) -> None:
     """An upgrade migrates first: until they are restarted, the old processes live with a schema that they do not know."""
     running_job = submit(stack, kind="chaos_cpu", steps=20, pause_s=0.1)
     until_effects(stack, running_job, 2)
+    for _ in range(10):  # often enough that every connection has prepared its statements for the schema of now
+        get(stack, running_job)
+        httpx.get(f"{stack.url}/v1/jobs")
     with connect(stack.postgres.url()) as conn:
         before = conn.execute("SELECT version_num FROM alembic_version").fetchone()
         assert before is not None
