@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from goldsmith import adapters, experiments
+from goldsmith import adapters, audit, experiments
 from goldsmith.ab import Decision, Experiment, NewExperiment, assign
 from goldsmith.adapters import NewAdapter
 from goldsmith.db import Connection, connect
@@ -436,9 +436,13 @@ def test_a_decision_of_an_attempt_that_was_given_up_changes_nothing(conn: Connec
 
 def test_a_second_rollback_is_recorded_and_keeps_the_first_end(conn: Connection, sender: Sender, job_factory: JobFactory):
     ends = []
-    for _ in range(2):
+    reports = [job_factory(kind="ab_report") for _ in range(2)]
+    for report in reports:
         decision = Decision(decision="rollback", reason="Too many blocks.")
-        experiments.record_decision(conn, job_factory(kind="ab_report"), 1, sender.experiment.id, decision)
+        experiments.record_decision(conn, report, 1, sender.experiment.id, decision)
         ends.append(experiments.get(conn, sender.experiment.id).ended_at)
     assert ends[0] == ends[1] is not None
     assert len(experiments.decisions_of(conn, sender.experiment.id)) == 2
+    (entry,) = (one for one in audit.entries(conn) if one.action == "experiment.rollback")
+    assert entry.actor == f"job:{reports[0]}"
+    assert (entry.subject, entry.data) == (f"experiment:{sender.experiment.id}", {"reason": "Too many blocks."})
