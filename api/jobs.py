@@ -131,7 +131,7 @@ def _with_references(
             return earlier, False
         new = prepared(state, conn, caller, config, options, body, key)
         with conn.transaction():
-            job, created = jobs.submit(conn, new)
+            job, created = submit.write(conn, new)
             if created:
                 limits.take_jobs(conn, caller)
         return job, created

@@ -22,7 +22,7 @@ from uuid import UUID
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
-from goldsmith import logging
+from goldsmith import audit, logging
 from goldsmith.db import AsyncConnection, Connection
 from goldsmith.errors import Conflict, FencedOut, InvalidInput, NotFound
 from goldsmith.job import FINAL, Job, Status
@@ -84,6 +84,8 @@ class NewJob:
     pipeline_id: UUID | None = None
     pipeline_name: str | None = None
     outside_workshops: bool = False
+    forced: bool = False
+    """It would wait for the end of a workshop and was told not to: `submit` and `submit_many` write that into the audit log."""
 
 
 @dataclass(frozen=True)
@@ -476,18 +478,24 @@ def _same_request(row: dict[str, Any] | None, new: NewJob) -> Job:
     return Job.model_validate(row)
 
 
+def _note_force(conn: Connection, new: NewJob, row: Mapping[str, Any] | None) -> None:
+    if new.forced and row is not None:
+        audit.record(conn, new.created_by, "job.force", f"job:{row['id']}", {"kind": new.kind})
+
+
 def submit(conn: Connection, new: NewJob) -> tuple[Job, bool]:
     """Write the row and its first event. Returns (job, created).
 
     A repeated idempotency key returns the first job. So does a unique key whose job has not ended, or was submitted less
     than `unique_for_s` ago; one that failed or was cancelled is no obstacle.
     """
-    with conn.transaction() if new.unique_key is not None else nullcontext():
+    with conn.transaction() if new.unique_key is not None or new.forced else nullcontext():
         if new.unique_key is not None:
             conn.execute(UNIQUE_LOCK, _unique(new))
             if there := conn.execute(UNIQUE, _unique(new)).fetchone():
                 return Job.model_validate(there), False
         row = conn.execute(SUBMIT, _items([new])).fetchone()
+        _note_force(conn, new, row)
     if row is not None:
         return Job.model_validate(row), True
     return _same_request(conn.execute(_BY_KEY, (new.created_by, new.idempotency_key)).fetchone(), new), False
@@ -516,6 +524,8 @@ def submit_many(conn: Connection, news: Sequence[NewJob]) -> list[tuple[Job, boo
             made[index] = submit(conn, news[index])  # always in this order, so that two batches never wait for each other
         plain = [index for index in range(len(news)) if index not in made]
         rows = conn.execute(SUBMIT, _items([news[index] for index in plain])).fetchall()
+        for index, row in zip(plain, rows, strict=True):
+            _note_force(conn, news[index], row)
         made |= {index: (Job.model_validate(row), True) for index, row in zip(plain, rows, strict=True)}
     return [made[index] for index in range(len(news))]
 

@@ -155,22 +155,22 @@ def create(
             return _replayed(conn, body, created_by, idempotency_key), False, []
         for name in order:
             with _below(name):
-                new, forced = _checked(conn, settings, _filled(every[name], ids), [ids[parent] for parent in graph[name]])
+                new = _checked(conn, settings, _filled(every[name], ids), [ids[parent] for parent in graph[name]])
                 new = replace(new, created_by=created_by, pipeline_id=row["id"], pipeline_name=name)
-                job, _ = submit.write(conn, new, forced=forced)
+                job, _ = submit.write(conn, new)
             ids[name] = job.id
             told += jobs.told(job)
     return get(conn, row["id"]), True, told
 
 
-def _checked(conn: Connection, settings: Settings, body: dict[str, Any], parents: list[UUID]) -> tuple[NewJob, bool]:
+def _checked(conn: Connection, settings: Settings, body: dict[str, Any], parents: list[UUID]) -> NewJob:
     config, options = submit.parse(body)
     if options.unique_key is not None:
         raise _refuse("options.unique_key", "a pipeline's jobs are its own; give the whole request an Idempotency-Key instead")
     if isinstance(config, InterceptConfig):
         config = live.fill_in(conn, Storage(settings.state_dir), config, settings)
     options = options.model_copy(update={"depends_on": [*options.depends_on, *parents]})
-    return submit.resolved(conn, config, options, body=body), options.force
+    return submit.resolved(conn, config, options, body=body)
 
 
 def _replayed(conn: Connection, body: Mapping[str, Any], created_by: str, key: str | None) -> Pipeline:

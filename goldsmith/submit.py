@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from uuid import UUID
 from psycopg import errors as pg
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from goldsmith import audit, jobs, references
+from goldsmith import jobs, references
 from goldsmith.db import Connection
 from goldsmith.errors import InvalidInput, ReferenceNotUsable
 from goldsmith.job import Job
@@ -123,6 +122,7 @@ def new_job(
         concurrency_key=options.concurrency_key,
         concurrency_limit=options.concurrency_limit or 1 if options.concurrency_key is not None else None,
         outside_workshops=_waits_for_quiet(config, options) and not options.force,
+        forced=options.force,
     )
 
 
@@ -194,16 +194,12 @@ def submit(
 ) -> tuple[Job, bool]:
     """Check the references and write the job. Returns (job, created); tell the broker of `jobs.told(job)` when created."""
     new = resolved(conn, config, options, created_by=created_by, idempotency_key=idempotency_key, body=body)
-    return write(conn, new, forced=options.force)
+    return write(conn, new)
 
 
-def write(conn: Connection, new: NewJob, *, forced: bool) -> tuple[Job, bool]:
-    """`jobs.submit`, and an audit entry in the same transaction for a job that no window holds back."""
+def write(conn: Connection, new: NewJob) -> tuple[Job, bool]:
+    """`jobs.submit` of a row whose parents were there a moment ago."""
     try:
-        with conn.transaction() if forced else nullcontext():
-            job, created = jobs.submit(conn, new)
-            if forced and created:
-                audit.record(conn, new.created_by, "job.force", f"job:{job.id}", {"kind": job.kind})
-            return job, created
+        return jobs.submit(conn, new)
     except pg.ForeignKeyViolation:
         raise ReferenceNotUsable("a job that it depends on was removed in this moment") from None

@@ -14,12 +14,13 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from goldsmith import artifacts, jobs, retention, schedules, submit
-from goldsmith.db import Connection
+from goldsmith.db import Connection, Database
 from goldsmith.errors import ReferenceNotUsable
 from goldsmith.jobs import NewJob, Outcome
 from goldsmith.schedules import NewSchedule
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
+from tests.conftest import wait_until
 
 DAYS = 30
 JobFactory = Callable[..., UUID]
@@ -225,3 +226,18 @@ def test_a_batch_is_forgotten_with_the_last_of_its_jobs(conn: Connection, old: J
     conn.execute("UPDATE jobs SET completed_at = now() WHERE id = %s", (young,))
     retention.sweep(conn, settings)
     assert [row["idempotency_key"] for row in conn.execute("SELECT idempotency_key FROM batches")] == ["half"]
+
+
+def test_it_sweeps_by_itself(
+    conn: Connection, database: Database, old: JobFactory, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old()
+    monkeypatch.setattr(retention, "FIRST_AFTER_S", 0.01)
+    thread = retention.SweepThread(database, settings)
+    thread.start()
+    try:
+        wait_until(lambda: left(conn) == set(), "the sweep")
+    finally:
+        thread.stop()
+        thread.join(10)
+    assert not thread.is_alive()

@@ -165,3 +165,12 @@ def test_other_and_forced_jobs_start(conn: Connection, options: dict[str, Any]) 
     assert windows.defer(conn, job.id, settings(workshop_hours=ALWAYS), None) is False
     actions = [(entry.actor, entry.action, entry.subject) for entry in audit.entries(conn)]
     assert actions == ([("me", "job.force", job.ref)] if "force" in options else [])
+
+
+def test_a_forced_job_of_a_batch_is_written_down_too(conn: Connection) -> None:
+    config, options = submit.parse({"kind": "noop", "options": {"window": "outside_workshops", "force": True}})
+    forced = submit.new_job(config, options, body={}, created_by="me")
+    plain = submit.new_job(config, options.model_copy(update={"force": False}), body={}, created_by="me")
+    (first, _), (second, _) = jobs.submit_many(conn, [forced, plain])
+    assert [entry.subject for entry in audit.entries(conn)] == [first.ref]
+    assert (first.outside_workshops, second.outside_workshops) == (False, True)
