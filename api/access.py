@@ -94,7 +94,7 @@ class KeyRing:
         if await self.is_open():
             return LOCAL
         kind, _, key = authorization.partition(" ")
-        if kind == "Bearer" and key:
+        if kind.lower() == "bearer" and key:
             if self._admin_key is not None and hmac.compare_digest(key.encode("utf-8", "surrogatepass"), self._admin_key):
                 return ADMIN
             if (caller := await self._find(key)) is not None:

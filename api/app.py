@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import re
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
 import psycopg
 import structlog
@@ -32,6 +32,7 @@ from api import (
     webhooks,
 )
 from api.access import LOOPBACK, KeyRing, authorize, is_open_or_unknown
+from api.openapi import only_known_query, openapi
 from api.state import State
 from goldsmith import db
 from goldsmith.errors import GoldsmithError
@@ -68,7 +69,6 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         summary="A job queue that distils a large teacher model into small students.",
         lifespan=lifespan,
-        separate_input_output_schemas=False,
         dependencies=[Depends(authorize)],  # of the app, so that no route can be forgotten
     )
     app.state.goldsmith = state
@@ -86,25 +86,13 @@ def create_app(settings: Settings) -> FastAPI:
         webhooks.router,
         keys.router,
     ):
-        app.include_router(router, responses=dict.fromkeys((401, 403, 429), errors.PROBLEM))
-    _describe_keys(app)
+        unknown_query = [Depends(only_known_query)] if router.prefix.startswith("/v1") else None
+        app.include_router(router, dependencies=unknown_query)
+    app.openapi = partial(openapi, app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(LoopbackOnly, keys=state.keys)
     app.add_middleware(Observe)  # the last is the outermost: what the others refuse has its id and is counted
     return app
-
-
-def _describe_keys(app: FastAPI) -> None:
-    """`/docs` asks for a key; the description leaves it open, as a server without any key needs none."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = describe()
-        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{}, {"key": []}]
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _need_a_key(settings: Settings) -> None:
@@ -176,10 +164,10 @@ class LoopbackOnly:
 
 
 class BodyLimit:
-    """Refuses a body over the limit, whether it says its length or not."""
+    """Refuses a body over the limit, whether it says its length or not, and one that takes longer than `seconds` to come."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
+    def __init__(self, app: ASGIApp, limit: int, seconds: float = 60) -> None:
+        self.app, self.limit, self.seconds = app, limit, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -188,11 +176,21 @@ class BodyLimit:
         if length.isdigit() and int(length) > self.limit:
             return await _too_large(scope, send, self.limit)
         taken = 0
-        answered = False
+        whole = answered = False
+        until: float | None = None
 
         async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, whole, until
+            if whole:  # what comes now is the end of the connection, whenever that is
+                return await receive()
+            now = asyncio.get_running_loop().time()
+            until = now + self.seconds if until is None else until
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise _TooSlow from None
+            whole = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > self.limit:
                 raise _TooLarge
@@ -208,11 +206,19 @@ class BodyLimit:
         except _TooLarge:
             if not answered:
                 await _too_large(scope, send, self.limit)
+        except _TooSlow:
+            if not answered:
+                detail = f"the body had not come within {self.seconds:g} s"
+                await _refuse(scope, send, 408, "Request timeout", detail)
         return None
 
 
 class _TooLarge(BaseException):
     """Passes every `except Exception` between the reader and the limit."""
+
+
+class _TooSlow(BaseException):
+    """As `_TooLarge`."""
 
 
 async def _too_large(scope: Scope, send: Send, limit: int) -> None:
@@ -223,11 +229,4 @@ async def _too_large(scope: Scope, send: Send, limit: int) -> None:
 async def _refuse(scope: Scope, send: Send, status: int, title: str, detail: str) -> None:
     """A problem document from outside the routes; the connection ends, as the body was not read."""
     problem = errors.document(scope["path"], status, title, detail)
-    body = json.dumps(problem).encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await errors.refuse(send, problem, [(b"connection", b"close")])

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.body import body_schema, read_model
+from api.download import DOWNLOAD, Download
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, StateDep
@@ -58,9 +58,9 @@ class AdapterView(BaseModel):
 
 
 class AliasBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    version: int = Field(ge=1, description="The version that the alias means from now on.")
+    version: int = Field(ge=1, le=999_999_999, description="The version that the alias means from now on.")
 
 
 def _summary(config: type[JobConfig]) -> str:
@@ -150,13 +150,17 @@ def get_examples(
         return datasets.examples_of(conn, f"dataset:{name}@{version}", split, offset, limit)
 
 
-@router.get("/datasets/{name}/{version}/files/{file}", tags=["datasets"], responses=MISSING, response_class=FileResponse)
-def download_dataset(name: NameParam, version: VersionParam, file: str, state: StateDep) -> FileResponse:
+@router.get("/datasets/{name}/{version}/files/{file}", tags=["datasets"], responses=MISSING | DOWNLOAD, response_class=Download)
+@router.head(
+    "/datasets/{name}/{version}/files/{file}", tags=["datasets"], responses=MISSING | DOWNLOAD, response_class=Download
+)
+def download_dataset(name: NameParam, version: VersionParam, file: str, state: StateDep) -> Download:
+    """The file itself, or ranges of it."""
     with state.database.connection() as conn:
         files = datasets.files(conn, f"dataset:{name}@{version}")
     if file not in files:
         raise NotFound(f"dataset:{name}@{version} has no file {file!r}; it has: {', '.join(sorted(files))}")
-    return FileResponse(state.storage.existing(files[file].uri), filename=f"{name}-{version}-{file}")
+    return Download(state.storage.existing(files[file].uri), filename=f"{name}-{version}-{file}")
 
 
 @router.get("/adapters", tags=["adapters"], responses=REFUSALS)
@@ -188,7 +192,9 @@ def get_adapter(
     return AdapterView(adapter=found, ref=found.ref)
 
 
-@router.put("/adapters/{name}/aliases/{alias}", tags=["adapters"], responses=MISSING, openapi_extra=body_schema(AliasBody))
+@router.put(
+    "/adapters/{name}/aliases/{alias}", tags=["adapters"], responses=MISSING | REFUSALS, openapi_extra=body_schema(AliasBody)
+)
 async def set_alias(
     name: NameParam,
     alias: Annotated[str, Path(pattern=f"^{adapters.ALIAS_PATTERN}$")],

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from api.body import read_json
+from api.body import inline, read_json
 from api.errors import PROBLEM
-from api.jobs import REFUSALS, IdempotencyKey, submit_job
+from api.jobs import REFUSALS, IdempotencyKey, submit_job, submit_schemas
 from api.state import CallerDep, State, StateDep
 from goldsmith import jobs
 from goldsmith.errors import TooManyRequests
@@ -42,21 +42,17 @@ class JobStatus(BaseModel):
 
 
 NOT_FOUND = {"description": "No such job", "content": {"application/json": {"example": {"error": "Job not found"}}}}
-START_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "object"},
-                "example": {
-                    "config_id": "clay_workshop",
-                    "user_input": "A dragon that is afraid of the dark",
-                    "language": "en",
-                },
-            }
-        },
-    }
-}
+
+
+def _start_body() -> dict[str, Any]:
+    intercept = inline(InterceptConfig.model_json_schema())
+    del intercept["properties"]["kind"], intercept["additionalProperties"]
+    schema = {"anyOf": [intercept | {"not": {"required": ["kind"]}}, *submit_schemas()]}
+    example = {"config_id": "loom", "user_input": "A dragon that is afraid of the dark", "language": "en"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+START_BODY = _start_body()
 
 
 @router.post("/api/job/start", status_code=202, responses=REFUSALS | {429: PROBLEM}, openapi_extra=START_BODY)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
@@ -12,6 +14,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Send
 
 from goldsmith.errors import GoldsmithError, InvalidInput
 from goldsmith.kinds.registry import shown
@@ -42,6 +46,14 @@ def document(path: str, status: int, title: str, detail: str) -> dict[str, Any]:
     """The members of a problem document; the devserver's own paths also get its `error` key."""
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path}
     return body | {"error": detail} if path.startswith("/api/") else body
+
+
+async def refuse(send: Send, problem: dict[str, Any], headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Send a problem document from outside the routes."""
+    body = json.dumps(problem).encode()
+    own = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": problem["status"], "headers": [*own, *headers]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def install(app: FastAPI) -> None:
@@ -79,6 +91,12 @@ def install(app: FastAPI) -> None:
             headers = {"Allow": _allowed(app, request) or (headers or {}).get("Allow", "")}
             detail = f"{request.method} is not allowed here; allowed: {headers['Allow']}"
         return problem(request, error.status_code, TITLES.get(error.status_code, "Error"), detail, headers=headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        """Nobody reads it; the status is for the counters."""
+        log.info("the client left before it had sent the body", path=request.url.path)
+        return problem(request, 499, "Client closed request", "the connection was closed before the whole body had come")
 
     async def away(request: Request, error: Exception) -> JSONResponse:
         log.error("database away", error=str(error).splitlines()[0] if str(error) else type(error).__name__)

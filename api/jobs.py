@@ -10,11 +10,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.body import body_schema, inline, read_json, read_model
+from api.download import DOWNLOAD, Download
 from api.errors import PROBLEM
 from api.state import CallerDep, State, StateDep
 from api.stream import Event, etag, matches
@@ -24,7 +25,7 @@ from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.job import FINAL, Job, Status
 from goldsmith.jobs import NewJob
 from goldsmith.keys import Caller
-from goldsmith.kinds.base import UUID_PATTERN, JobConfig
+from goldsmith.kinds.base import UUID_PATTERN, JobConfig, Moment
 from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.kinds.registry import kinds
 
@@ -34,11 +35,20 @@ REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 413, 415, 4
 MISSING: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 404, 422, 503), PROBLEM)
 
 
-PART: dict[str, Any] = {"description": "The answer to a range request"}
 ALREADY_THERE = {"description": "The job that is there with this `unique_key`", "model": Job}
 
 
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
+
+def one_key(
+    request: Request,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
+) -> str | None:
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise HTTPException(400, "send one Idempotency-Key, not several")
+    return idempotency_key
+
+
+IdempotencyKey = Annotated[str | None, Depends(one_key)]
 CURSOR = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z_" + UUID_PATTERN
 
 
@@ -92,18 +102,28 @@ class ArtifactView(BaseModel):
     url: str
 
 
-def submit_body() -> dict[str, Any]:
-    """The OpenAPI of a submit: any kind's config, and the queue's options."""
+def submit_schemas() -> list[dict[str, Any]]:
+    """What a submit may be: each kind's config, with the queue's options."""
     schemas = [inline(kind.config.model_json_schema()) for kind in kinds().values()]
     for schema in schemas:
+        schema["required"] = ["kind", *schema.get("required", [])]
+        del schema["properties"]["kind"]["default"]
         schema["properties"]["options"] = inline(submit.JobOptions.model_json_schema())
+    return schemas
+
+
+def submit_body() -> dict[str, Any]:
+    """The OpenAPI of a submit."""
     examples = {
         "import": {
             "value": {"kind": "import", "folder": "examples/workshop/exports/json", "checkout": "examples/workshop/devserver"}
         }
     }
     return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": schemas}, "examples": examples}}}
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"oneOf": submit_schemas()}, "examples": examples}},
+        }
     }
 
 
@@ -178,9 +198,9 @@ async def submit_a_job(
 @router.get("", responses=REFUSALS)
 def list_jobs(
     state: StateDep,
-    kind: Annotated[str | None, Query(max_length=64)] = None,
+    kind: Annotated[str | None, Query(max_length=64, json_schema_extra={"enum": list(kinds())})] = None,
     status: Status | None = None,
-    created_after: AwareDatetime | None = None,
+    created_after: Moment | None = None,
     cursor: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> JobPage:
@@ -340,13 +360,10 @@ def list_artifacts(job_id: UUID, state: StateDep) -> list[ArtifactView]:
     ]
 
 
-@router.get(
-    "/{job_id}/artifacts/{name}",
-    responses=MISSING | {200: {"content": {"application/octet-stream": {}}}},
-    response_class=FileResponse,
-)
-def download_artifact(job_id: UUID, name: str, state: StateDep) -> FileResponse:
-    """The file itself; range requests are answered."""
+@router.get("/{job_id}/artifacts/{name}", responses=MISSING | DOWNLOAD, response_class=Download)
+@router.head("/{job_id}/artifacts/{name}", responses=MISSING | DOWNLOAD, response_class=Download)
+def download_artifact(job_id: UUID, name: str, state: StateDep) -> Download:
+    """The file itself, or ranges of it."""
     with state.database.connection() as conn:
         jobs.get(conn, job_id)
         if not artifacts.NAME.fullmatch(name):
@@ -354,11 +371,11 @@ def download_artifact(job_id: UUID, name: str, state: StateDep) -> FileResponse:
         found = artifacts.get(conn, job_id, name)
     path = state.storage.existing(found.uri)
     headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
-    return FileResponse(path, media_type=found.media_type, filename=found.name, headers=headers)
+    return Download(path, media_type=found.media_type, filename=found.name, headers=headers)
 
 
 @router.get(
-    "/{job_id}/log", responses=MISSING | {200: {"content": {"text/plain": {}}}, 206: PART, 416: PART}, response_class=Response
+    "/{job_id}/log", responses=MISSING | DOWNLOAD, response_class=Response
 )
 def get_log(
     job_id: UUID,
@@ -381,7 +398,7 @@ def get_log(
     path, media_type = folder / f"{job_id}.{wanted}.log", "text/plain; charset=utf-8"
     headers = {"X-Content-Type-Options": "nosniff", "Goldsmith-Attempt": str(wanted)}
     if "range" in request.headers:
-        return FileResponse(path, media_type=media_type, headers=headers)
+        return Download(path, media_type=media_type, headers=headers)
     # It may grow while it is sent, so its length is not promised.
     return StreamingResponse(_chunks(path), media_type=media_type, headers=headers | {"Accept-Ranges": "bytes"})
 

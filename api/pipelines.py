@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from api.body import inline, read_json
-from api.jobs import MISSING, REFUSALS
+from api.jobs import MISSING, REFUSALS, IdempotencyKey
 from api.state import CallerDep, StateDep
 from goldsmith import limits, pipelines
 from goldsmith.jobs import Told
@@ -49,7 +49,7 @@ async def create_pipeline(
     response: Response,
     state: StateDep,
     caller: CallerDep,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
+    idempotency_key: IdempotencyKey,
 ) -> Pipeline:
     """Submit jobs that depend on each other, all or none.
 

@@ -57,7 +57,7 @@ class Models:
         self.waiting = 0
         self.student: ServedStudent | None = None
         self._settings = settings
-        self._database = Database(settings.database, size=4)
+        self._database = Database(settings.database, size=4, for_requests=True)
         self._storage = Storage(settings.state_dir)
         self._line = ThreadPoolExecutor(1, thread_name_prefix="model")
 

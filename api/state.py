@@ -33,7 +33,7 @@ COUNT_EVERY_S = 1.0
 class State:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.database = Database(settings.database)
+        self.database = Database(settings.database, for_requests=True)
         self.async_database = AsyncDatabase(settings.database)
         self.queue = Queue(settings.broker)
         self.storage = Storage(settings.state_dir)

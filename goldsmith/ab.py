@@ -12,9 +12,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from uuid import UUID
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -23,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from goldsmith.kinds.base import AdapterRef, Name
+from goldsmith.kinds.base import AdapterRef, Moment, Name
 
 BUCKETS = 10_000
 BASE = "base"
@@ -42,7 +40,7 @@ Verdict = Literal["promote", "keep_base", "continue", "rollback", "invalid"]
 class Arm(BaseModel):
     """One side of the comparison. `base` answers with the base model, every other arm with its adapter."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     name: Name
     weight: float = Field(ge=0, le=1, description="Share of the units, in steps of 1/10,000.")
@@ -81,7 +79,7 @@ def assign(salt: str, unit: str, arms: Sequence[Arm]) -> Arm:
 class ExperimentPlan(BaseModel):
     """What is compared, on whom, and when it counts as decided. Frozen once the experiment has started."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     name: Name
     arms: list[Arm] = Field(
@@ -206,19 +204,13 @@ class ErrorData(_Data):
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def _written_out(value: object) -> object:
-    if not isinstance(value, str | datetime):
-        raise ValueError("write the time as ISO 8601 with a zone")
-    return value
-
-
 class _Event(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     event_id: Id = Field(description="Chosen by the sender; a second event with it is ignored.")
     unit: Id = Field(description="Device or run id, as the plan's `unit` says. The arm is computed from it.")
     interception_run_id: Id | None = None
-    occurred_at: Annotated[AwareDatetime, BeforeValidator(_written_out), Field(ge=EARLIEST)]
+    occurred_at: Annotated[Moment, Field(ge=EARLIEST)]
 
 
 class _RunEvent(_Event):

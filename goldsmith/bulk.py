@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goldsmith import audit, jobs
 from goldsmith.db import Connection
 from goldsmith.errors import InvalidInput
 from goldsmith.job import Job
 from goldsmith.jobs import NewJob
+from goldsmith.kinds.base import Moment
 from goldsmith.submit import EARLIEST, LATEST
 
 LARGEST_BATCH = 1000
@@ -31,8 +32,8 @@ class _Filter(BaseModel):
 
     ids: list[UUID] | None = Field(None, min_length=1, max_length=10_000)
     kind: str | None = Field(None, max_length=64)
-    created_after: AwareDatetime | None = Field(None, ge=EARLIEST, lt=LATEST, description="Submitted after this moment.")
-    created_before: AwareDatetime | None = Field(None, ge=EARLIEST, lt=LATEST, description="Submitted before this moment.")
+    created_after: Moment | None = Field(None, ge=EARLIEST, lt=LATEST, description="Submitted after this moment.")
+    created_before: Moment | None = Field(None, ge=EARLIEST, lt=LATEST, description="Submitted before this moment.")
     dry_run: bool = Field(False, strict=True, description="Only say which jobs it would be.")
 
     @model_validator(mode="after")

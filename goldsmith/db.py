@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
@@ -19,18 +21,58 @@ AsyncConnection = psycopg.AsyncConnection[dict[str, Any]]
 _OPTIONS = {"autocommit": True, "row_factory": dict_row, "connect_timeout": 5, "application_name": "goldsmith"}
 
 
+ANSWER_WITHIN_S = 10.0  # a server that hangs keeps its connections open, and its kernel goes on acknowledging what is sent
+CONNECTION_WITHIN_S = 10.0
+CONNECTION_OF_REQUEST_WITHIN_S = 3.0
+T = TypeVar("T")
+
+
+class _Impatient(Connection):
+    """Gives up a server that does not answer a statement within `ANSWER_WITHIN_S`, whatever it waits for."""
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        try:
+            return super().wait(gen, interval, ANSWER_WITHIN_S if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if timeout is None and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
+            raise
+
+
+class _AsyncImpatient(AsyncConnection):
+    """`_Impatient` for the event loop."""
+
+    async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109  psycopg's own
+        try:
+            return await super().wait(gen, interval, ANSWER_WITHIN_S if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if timeout is None and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                await self.close()
+            raise
+
+
 def connect(url: str) -> Connection:
     """One connection of its own: autocommit, rows as dicts."""
     return psycopg.connect(url, **_OPTIONS)  # type: ignore[arg-type]
 
 
 class Database:
-    """For threads. Every connection is autocommit; `with conn.transaction()` makes more of it."""
+    """For threads. Every connection is autocommit; `with conn.transaction()` makes more of it.
 
-    def __init__(self, url: str, *, size: int = 10) -> None:
+    `for_requests`: somebody waits for an answer, so that a server that hangs is given up after seconds.
+    """
+
+    def __init__(self, url: str, *, size: int = 10, for_requests: bool = False) -> None:
         self.url = url
         self._pool: ConnectionPool[Connection] = ConnectionPool(
-            url, min_size=1, max_size=size, open=False, kwargs=_OPTIONS, check=ConnectionPool.check_connection, timeout=10
+            url,
+            connection_class=_Impatient if for_requests else psycopg.Connection,
+            min_size=1,
+            max_size=size,
+            open=False,
+            kwargs=_OPTIONS,
+            check=ConnectionPool.check_connection,
+            timeout=CONNECTION_OF_REQUEST_WITHIN_S if for_requests else CONNECTION_WITHIN_S,
         )
         self._notifier = Notifier(self.connection)
 
@@ -53,17 +95,18 @@ class Database:
 
 
 class AsyncDatabase:
-    """For the event loop."""
+    """For the event loop, so for requests."""
 
     def __init__(self, url: str, *, size: int = 10) -> None:
         self._pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
             url,
+            connection_class=_AsyncImpatient,
             min_size=1,
             max_size=size,
             open=False,
             kwargs=_OPTIONS,
             check=AsyncConnectionPool.check_connection,
-            timeout=10,
+            timeout=CONNECTION_OF_REQUEST_WITHIN_S,
         )
 
     async def open(self) -> None:

@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from psycopg import errors as pg
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from goldsmith import jobs, references
 from goldsmith.db import Connection
 from goldsmith.errors import InvalidInput, ReferenceNotUsable
 from goldsmith.job import Job
 from goldsmith.jobs import Fate, NewJob
-from goldsmith.kinds.base import JobConfig
+from goldsmith.kinds.base import JobConfig, Moment
 from goldsmith.kinds.registry import field_errors, parse_config, summary
 
 # Python cannot read back what Postgres takes beyond the years 1 to 9999, whatever the zone.
@@ -32,18 +32,16 @@ def _without_mark(value: Any) -> Any:
     return value.removeprefix("job:") if isinstance(value, str) else value
 
 
-JobId = Annotated[UUID, BeforeValidator(_without_mark)]
+JobId = Annotated[UUID, BeforeValidator(_without_mark), Field(strict=False)]
 
 
 class JobOptions(BaseModel):
     """How the queue treats a job, whatever its kind: the key `options` of a submit."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     priority: int | None = Field(None, ge=0, le=9, description="9 is first, 0 is last; empty: what the kind says, mostly 4.")
-    run_at: AwareDatetime | None = Field(
-        None, ge=EARLIEST, lt=LATEST, description="Not before this moment (ISO 8601 with time zone)."
-    )
+    run_at: Moment | None = Field(None, ge=EARLIEST, lt=LATEST, description="Not before this moment (ISO 8601 with time zone).")
     max_attempts: int | None = Field(None, ge=1, le=20, description="Crashes and temporary failures until it is failed.")
     timeout_s: int | None = Field(None, ge=1, le=7 * 86_400, description="Seconds that one attempt may run.")
     depends_on: list[JobId] = Field(
@@ -85,11 +83,11 @@ class JobOptions(BaseModel):
 def parse(body: Mapping[str, Any]) -> tuple[JobConfig, JobOptions]:
     """Split a submit's body into config and options; raises `InvalidInput` that names each wrong field."""
     rest = dict(body)
-    given = rest.pop("options", None)
-    if given is not None and not isinstance(given, dict):
+    given = rest.pop("options", {})
+    if not isinstance(given, dict):
         raise InvalidInput("options must be an object", errors=[{"field": "options", "message": "must be an object"}])
     try:
-        options = JobOptions.model_validate(given or {})
+        options = JobOptions.model_validate(given)
     except ValidationError as error:
         found = [entry | {"field": f"options.{entry['field']}"} for entry in field_errors(error, JobOptions.model_fields)]
         raise InvalidInput(f"the options are not valid: {summary(found)}", errors=found) from None

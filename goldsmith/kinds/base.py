@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 UUID_PATTERN = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
@@ -45,10 +47,21 @@ AdapterRef = Annotated[
 ExperimentId = Annotated[str, StringConstraints(pattern=rf"^{UUID_PATTERN}$"), Reference("experiment")]
 
 
-class JobConfig(BaseModel):
-    """What is asked. Unknown keys are refused, so that a typo cannot train for six hours."""
+def _written_out(value: object) -> object:
+    """Pydantic would also take a number of seconds."""
+    if isinstance(value, datetime) or (isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", value)):
+        return value
+    raise ValueError("must be a datetime in ISO 8601 with a zone, such as 2027-01-31T08:00:00Z")
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), Field(strict=False)]
+"""A time with its zone, written in ISO 8601."""
+
+
+class JobConfig(BaseModel):
+    """What is asked. No value is made to fit: "5" is no number. Unknown keys are refused, so that a typo cannot train for six hours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     queue: ClassVar[Literal["io", "cpu", "gpu"]] = "io"
     isolated: ClassVar[bool] = False

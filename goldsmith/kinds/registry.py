@@ -108,7 +108,7 @@ def shown(value: Any) -> Any:
         case float() if not math.isfinite(value):
             return str(value)
         case int() if abs(value) >= 10**18:
-            return f"an integer of {value.bit_length()} bits"
+            return str(value) if value.bit_length() <= 64 else f"an integer of {value.bit_length()} bits"
         case None | bool() | int() | float():
             return value
         case dict():

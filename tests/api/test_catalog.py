@@ -198,7 +198,9 @@ def test_an_alias_moves_and_is_pinned_at_submit(client: TestClient, workshop: li
         ("workshop/aliases/1", {"version": 1}, 422, "alias"),
         ("Work shop/aliases/champion", {"version": 1}, 422, "name"),
         ("workshop/aliases/champion", {"version": 3}, 404, None),
-        ("workshop/aliases/champion", {"version": 2**62}, 404, None),
+        ("workshop/aliases/champion", {"version": 2**62}, 422, "version"),
+        ("workshop/aliases/champion", {"version": "1"}, 422, "version"),
+        ("workshop/aliases/champion", {"version": True}, 422, "version"),
         ("other/aliases/champion", {"version": 1}, 404, None),
     ],
 )
