@@ -38,7 +38,6 @@ MISSING: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 404, 422, 503), P
 ALREADY_THERE = {"description": "The job that is there with this `unique_key`", "model": Job}
 
 
-
 def one_key(
     request: Request,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
@@ -374,9 +373,7 @@ def download_artifact(job_id: UUID, name: str, state: StateDep) -> Download:
     return Download(path, media_type=found.media_type, filename=found.name, headers=headers)
 
 
-@router.get(
-    "/{job_id}/log", responses=MISSING | DOWNLOAD, response_class=Response
-)
+@router.get("/{job_id}/log", responses=MISSING | DOWNLOAD, response_class=Response)
 def get_log(
     job_id: UUID,
     request: Request,

@@ -10,7 +10,7 @@ from api.access import OPEN
 from api.errors import PROBLEM
 from goldsmith.errors import InvalidInput
 
-KEY = {"type": "http", "scheme": "bearer", "description": "Needed once a key was made, or GOLDSMITH_API_KEY is set."}
+KEY = {"type": "http", "scheme": "bearer"}
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
