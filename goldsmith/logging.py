@@ -19,8 +19,13 @@ def _mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[st
         if _SECRET.search(key):
             event[key] = "***"
         elif isinstance(value, str):
-            event[key] = _IN_URL.sub(r"\1***@", value)
+            event[key] = mask_urls(value)
     return event
+
+
+def mask_urls(text: str) -> str:
+    """The text without the passwords of its URLs."""
+    return _IN_URL.sub(r"\1***@", text)
 
 
 def configure(level: str = "info", **bound: Any) -> None:
@@ -53,6 +58,7 @@ def configure(level: str = "info", **bound: Any) -> None:
     root.setLevel(level.upper())
     logging.getLogger("uvicorn.access").setLevel("WARNING")
     logging.getLogger("httpx").setLevel("WARNING")
+    logging.getLogger("alembic").setLevel("WARNING")
     structlog.contextvars.bind_contextvars(**bound)
 
 

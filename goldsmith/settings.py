@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from goldsmith.hours import parse_hours
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="GOLDSMITH_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="GOLDSMITH_", env_file=".env", env_ignore_empty=True, extra="ignore")
 
     state_dir: Path = Field(
         Path(".goldsmith"), description="Everything that Goldsmith keeps: database, artifacts, models, logs."
@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, description="Your Redis or Valkey; empty: the embedded one.")
 
     host: str = Field("127.0.0.1", description="Where the API listens; anything but loopback needs an API key first.")
+    url: str | None = Field(None, description="The server that the command line talks to; empty: this machine's own stack.")
     port: int = Field(17804, ge=1, le=65535, description="Port of the API.")
     flower_host: str = Field("127.0.0.1", description="Where Flower listens; it has no login of its own.")
     flower_port: int = Field(17805, ge=1, le=65535, description="Port of Flower.")
@@ -92,30 +93,31 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest request body.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
-    @field_validator(
-        "database_url",
-        "reads_per_minute",
-        "writes_per_minute",
-        "broker_url",
-        "serve_url",
-        "ollama_host",
-        "api_key",
-        "anthropic_api_key",
-        "inference_key",
-        "workshop_hours",
-        "devserver_exports",
-        "devserver_url",
-        mode="before",
-    )
+    @field_validator("*", mode="before")
     @classmethod
-    def _set_to_nothing(cls, value: object) -> object:
+    def _set_to_nothing(cls, value: object, info: ValidationInfo) -> object:
         """`NAME=` in an environment file means unset: an empty key would be one that nobody can send."""
-        return None if isinstance(value, str) and not value.strip() else value
+        optional = info.field_name is not None and cls.model_fields[info.field_name].default is None
+        return None if optional and isinstance(value, str) and not value.strip() else value
 
     @field_validator("workshop_hours")
     @classmethod
     def _hours(cls, value: str | None) -> str | None:
         parse_hours(value or "")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("a URL is wanted: postgresql://user@host/database")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://")):
+            raise ValueError("a URL is wanted: redis://host:6379/0")
         return value
 
     @field_validator("import_roots", mode="before")

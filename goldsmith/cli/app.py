@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from goldsmith import logging, migrate
 from goldsmith.cli import demo, doctor, jobs, keys, kinds, pipelines, schedules, webhooks
 from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.processes import NAMES, command
-from goldsmith.cli.stack import Stack, StackError, bring_down, connect, running, stack_file, urls
+from goldsmith.cli.stack import Stack, StackError, bring_down, check_nothing_runs, connect, port_user, read_stack, running, urls
 from goldsmith.settings import Settings, get_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Distil a large teacher into small students, job by job.")
@@ -90,7 +91,8 @@ def start_detached(*, rehearsal: bool, quiet: bool = False) -> None:
     """Start `goldsmith up` in the background; returns when it is ready, raises `StackError` with its words when it is not."""
     settings = get_settings()
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    output = settings.state_dir / "up.log"
+    check_nothing_runs(settings)
+    output = settings.state_dir / f"up.{os.getpid()}.log"  # up.log may be that of another one that starts at the same time
     with output.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "goldsmith", "up", *(["--rehearsal"] if rehearsal else [])],
@@ -120,6 +122,17 @@ def start_detached(*, rehearsal: bool, quiet: bool = False) -> None:
         process.terminate()
         process.wait(60)
         raise
+    finally:
+        _keep(output, settings, process.pid)
+
+
+def _keep(output: Path, settings: Settings, pid: int) -> None:
+    """As up.log, unless that is the log of another one, which is up."""
+    record = running(settings)
+    if record is None or record["pid"] == pid:
+        output.rename(settings.state_dir / "up.log")
+    else:
+        output.unlink()
 
 
 def _print_urls(settings: Settings) -> None:
@@ -132,15 +145,14 @@ def down(as_json: Json = False) -> None:
     """Stop the stack and leave no process behind; running jobs are put back."""
     with said_plainly(as_json):
         settings = get_settings()
-        was_there = stack_file(settings).exists()
+        was_there = read_stack(settings) is not None
         with console.status("stopping", spinner="dots") if not as_json else nullcontext():
             forced = bring_down(settings, settings.grace_s + 45)
         if as_json:
             print_json({"was_up": was_there, "ended_by_force": forced})
         else:
-            console.print(
-                "stopped" + (f"; left over and ended: {', '.join(forced)}" if forced else "") if was_there else "nothing is up"
-            )
+            stopped = "stopped" + (f"; left over and ended: {', '.join(forced)}" if forced else "")
+            console.print(stopped if was_there else f"nothing is up (in {settings.state_dir})", soft_wrap=True)
 
 
 @app.command()
@@ -150,7 +162,11 @@ def run(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}")]
         errors.print(f"{name!r} is no process; one of: {', '.join(NAMES)}", style="red", markup=False)
         raise typer.Exit(2)
     with said_plainly():
-        arguments = command(name, get_settings())
+        settings = get_settings()
+        arguments = command(name, settings)
+        listens = {"api": ("GOLDSMITH_PORT", settings.port), "flower": ("GOLDSMITH_FLOWER_PORT", settings.flower_port)}
+        if name in listens and (who := port_user(listens[name][1])):
+            raise StackError(f"port {listens[name][1]} is taken by {who}; choose another with {listens[name][0]}=…")
     os.execv(arguments[0], arguments)  # noqa: S606  no shell is wanted
 
 

@@ -15,12 +15,14 @@ import psycopg
 import redis
 
 from goldsmith import migrate
-from goldsmith.cli.stack import port_user, read_stack, stack_pids
+from goldsmith.cli.stack import leftovers, port_user, running, stack_pids
 from goldsmith.gpu import visible_devices
+from goldsmith.logging import mask_urls
 from goldsmith.queue import Queue
 from goldsmith.settings import Settings
 
 DISK_GB = 5.0  # a set-up with torch takes 3 GB; a demo leaves 0.8 GB
+NOT_UP = "not up"
 PACKAGES = (
     "fastapi",
     "celery",
@@ -64,6 +66,9 @@ def _python() -> Check:
 
 def _disk(settings: Settings) -> Check:
     folder = next(each for each in (settings.state_dir, *settings.state_dir.parents) if each.exists())
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        why = "cannot be written to" if folder.is_dir() else "is no folder"
+        return Check("disk", "problem", f"{folder} {why}", "move GOLDSMITH_STATE_DIR to a folder of your own")
     free = shutil.disk_usage(folder).free / 1e9
     if free < DISK_GB:
         return Check(
@@ -121,6 +126,9 @@ def _gpu(settings: Settings) -> Check:
 
 
 def _teacher(settings: Settings) -> list[Check]:
+    up = running(settings)
+    if up and up["rehearsal"]:
+        return [Check("teacher", "ok", "REHEARSAL: written rules, not Claude")]
     if settings.anthropic_api_key is None:
         return [
             Check(
@@ -136,22 +144,40 @@ def _teacher(settings: Settings) -> list[Check]:
 
 
 def _services(settings: Settings) -> list[Check]:
-    if read_stack(settings) is None and settings.database_url is None:
-        return [Check("stack", "warning", "not up", "`goldsmith up --detach`, or `make demo`")]
-    checks = []
+    checks = [_stack(settings)]
+    there = checks[0].found != NOT_UP
+    if there or settings.database_url is not None:
+        checks.append(_database(settings))
+    if there or settings.broker_url is not None:
+        checks.append(_broker(settings))
+    return checks
+
+
+def _stack(settings: Settings) -> Check:
+    up = running(settings)
+    if up is not None:
+        state = "up" if up["ready"] else "starting"
+        return Check("stack", "ok", f"{state} (pid {up['pid']}), in {settings.state_dir}")
+    left = leftovers(settings)
+    if left:
+        words = f"`goldsmith up` was killed; {len(left)} of its processes are still there"
+        return Check("stack", "problem", words, "`goldsmith down` ends them")
+    return Check("stack", "warning", NOT_UP, f"`goldsmith up --detach`, or `make demo`; looked in {settings.state_dir}")
+
+
+def _database(settings: Settings) -> Check:
     try:
         found, wanted = migrate.current(settings.database), migrate.head()
-        known = found == wanted or (found is not None and not migrate.knows(found))
-        checks.append(
-            Check("database", "ok" if known else "problem", f"schema {found}", "" if known else "run `goldsmith migrate`")
-        )
     except psycopg.Error as error:
-        checks.append(
-            Check("database", "problem", str(error).splitlines()[0][:120], "`goldsmith up`, or check GOLDSMITH_DATABASE_URL")
-        )
+        words = mask_urls(str(error).partition("\n")[0])[:120]
+        return Check("database", "problem", words, "`goldsmith up`, or check GOLDSMITH_DATABASE_URL")
+    known = found == wanted or (found is not None and not migrate.knows(found))
+    return Check("database", "ok" if known else "problem", f"schema {found}", "" if known else "run `goldsmith migrate`")
+
+
+def _broker(settings: Settings) -> Check:
     try:
         Queue(settings.broker).ping()
-        checks.append(Check("broker", "ok", "answers"))
     except (redis.RedisError, OSError) as error:
-        checks.append(Check("broker", "problem", type(error).__name__, "`goldsmith up`, or check GOLDSMITH_BROKER_URL"))
-    return checks
+        return Check("broker", "problem", type(error).__name__, "`goldsmith up`, or check GOLDSMITH_BROKER_URL")
+    return Check("broker", "ok", "answers")

@@ -13,11 +13,14 @@ from uuid import UUID
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from goldsmith.cli.output import WRONG_INPUT, Json, console, errors, print_json, print_table, said_plainly
+from goldsmith.cli.output import Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
 from goldsmith.client import Job, JobHandle
+from goldsmith.errors import InvalidInput
 
 app = typer.Typer(no_args_is_help=True, help="Submit, list, show, watch, cancel and retry jobs.")
+
+MESSAGE_WIDTH = 14  # below it a message says nothing; 80 columns leave 15 beside id, kind, status and progress
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 OneOrFilter = Annotated[str | None, typer.Argument(help="One job's id; without, the options say which jobs.")]
@@ -49,7 +52,7 @@ def submit(
 
 
 def config_of(kind: str, values: list[str] | None, file: Path | None) -> dict[str, Any]:
-    """The config that a file and key=value arguments make; leaves with an exit code where they make none."""
+    """The config that a file and key=value arguments make; raises `InvalidInput` where they make none."""
     config = {**from_file(file), **_from_values(values or []), "kind": kind}
     _check_sendable(config)
     return config
@@ -61,11 +64,9 @@ def from_file(path: Path | None) -> dict[str, Any]:
     try:
         found = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
     except (OSError, ValueError) as error:
-        errors.print(f"--file {path}: {error}", style="red", markup=False)
-        raise typer.Exit(WRONG_INPUT) from None
+        raise InvalidInput(f"--file {path}: {error}") from None
     if not isinstance(found, dict):
-        errors.print(f"--file {path}: it must hold one JSON object", style="red", markup=False)
-        raise typer.Exit(WRONG_INPUT)
+        raise InvalidInput(f"--file {path}: it must hold one JSON object")
     return found
 
 
@@ -74,8 +75,7 @@ def _from_values(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, sign, text = pair.partition("=")
         if not sign or not name:
-            errors.print(f"{pair!r} is not key=value", style="red", markup=False)
-            raise typer.Exit(WRONG_INPUT)
+            raise InvalidInput(f"{pair!r} is not key=value")
         try:
             values[name] = json.loads(text)
         except ValueError:
@@ -88,8 +88,7 @@ def _check_sendable(config: dict[str, Any]) -> None:
     try:
         json.dumps(config, allow_nan=False, ensure_ascii=False).encode()
     except ValueError as error:
-        errors.print(f"the config is no JSON that can be sent: {error}", style="red", markup=False)
-        raise typer.Exit(WRONG_INPUT) from None
+        raise InvalidInput(f"the config is no JSON that can be sent: {error}") from None
 
 
 @app.command(name="list")
@@ -107,11 +106,25 @@ def list_jobs(
         if as_json:
             print_json([job.model_dump(mode="json") for job in found])
         else:
-            rows = [
-                (job.id, job.kind, job.status, f"{job.progress:.0f} %", job.message[:60], f"{job.created_at:%m-%d %H:%M:%S}")
-                for job in found
-            ]
-            print_table(("id", "kind", "status", "progress", "message", "created (UTC)"), rows)
+            _print_jobs(found)
+
+
+def _print_jobs(found: list[Job]) -> None:
+    """One line each, whatever the width: an id is to be copied. The message is cropped; where it has no room, the time goes."""
+    columns = ["id", "kind", "status", "done", "created (UTC)"]
+    rows = [[str(job.id), job.kind, job.status, f"{job.progress:.0f} %", f"{job.created_at:%m-%d %H:%M:%S}"] for job in found]
+    room = _room(columns, rows)
+    if room < MESSAGE_WIDTH:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+        room = max(_room(columns, rows), 1)
+    for job, row in zip(found, rows, strict=True):
+        message = " ".join(job.message.split())
+        row.append(message if len(message) <= room else message[: room - 1] + "…")
+    print_table((*columns, "message"), rows)
+
+
+def _room(columns: list[str], rows: list[list[str]]) -> int:
+    return console.width - sum(2 + max(map(len, column)) for column in zip(columns, *rows, strict=True))
 
 
 @app.command()
@@ -198,8 +211,7 @@ def _filters(kind: str | None, status: str | None, before: datetime | None, afte
 
 def _no_filter(*given: Any) -> None:
     if any(given):
-        errors.print("give a job's id or filters, not both", style="red", markup=False)
-        raise typer.Exit(WRONG_INPUT)
+        raise InvalidInput("give a job's id or filters, not both")
 
 
 def _show_many(ids: Sequence[UUID], done: str, dry_run: bool, as_json: bool) -> None:
@@ -229,14 +241,17 @@ def _wait(handle: JobHandle, *, quiet: bool) -> None:
         TimeElapsedColumn(),
         TextColumn("{task.fields[message]}"),
     )
-    with Progress(*columns, console=errors, disable=quiet) as bar:
-        job = handle.job
-        task = bar.add_task(job.kind, total=100, completed=int(job.progress), message=job.message or job.status)
-        for event in handle.follow(after=job.seq):
-            data = event["data"]
-            bar.update(task, completed=data.get("progress"), message=data.get("message") or event["event"])
-        bar.update(task, completed=handle.refresh().progress)
-    handle.wait()
+    try:
+        with Progress(*columns, console=errors, disable=quiet) as bar:
+            job = handle.job
+            task = bar.add_task(job.kind, total=100, completed=int(job.progress), message=job.message or job.status)
+            for event in handle.follow(after=job.seq):
+                data = event["data"]
+                bar.update(task, completed=data.get("progress"), message=data.get("message") or event["event"])
+            bar.update(task, completed=handle.refresh().progress)
+        handle.wait()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; job {handle.id} goes on; `goldsmith jobs watch {handle.id}`") from None
 
 
 def _show(job: Job, as_json: bool) -> None:

@@ -7,7 +7,6 @@ key can be made before there is a server that listens to more than loopback.
 from __future__ import annotations
 
 import getpass
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -91,7 +90,7 @@ def revoke(name: Name, as_json: Json = False) -> None:
 
 
 def _remote() -> bool:
-    return bool(os.environ.get("GOLDSMITH_URL"))
+    return get_settings().url is not None
 
 
 def _actor() -> str:

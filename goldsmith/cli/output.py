@@ -7,13 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
+import psycopg
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from goldsmith.client import ApiError, JobFailed, NotReachable
+from goldsmith.client import ApiError, JobFailed, NotReachable, with_fields
 from goldsmith.errors import GoldsmithError, InvalidInput
+from goldsmith.logging import mask_urls
+from goldsmith.settings import Settings
 
 OK, FAILED, WRONG_INPUT, NOT_REACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -46,24 +50,30 @@ def said_plainly(as_json: bool = False) -> Iterator[None]:
     except NotReachable as error:
         _leave(str(error), NOT_REACHABLE, as_json)
     except JobFailed as error:
-        _leave(str(error), FAILED, as_json, error.job.error or {})
+        _leave(str(error), FAILED, as_json, (error.job.error or {}) | {"job": error.job.model_dump(mode="json")})
     except InvalidInput as error:
-        fields = "; ".join(f"{entry.get('field')}: {entry.get('message')}" for entry in error.errors)
-        _leave(error.detail + (f" — {fields}" if fields else ""), WRONG_INPUT, as_json, {"errors": error.errors})
+        _leave(with_fields(error.detail, error.errors), WRONG_INPUT, as_json, {"errors": error.errors})
     except ValidationError as error:
         fields = "; ".join(f"{_named(error, entry['loc'])}: {entry['msg']}, not {entry['input']!r}" for entry in error.errors())
-        _leave(fields, WRONG_INPUT, as_json)
+        _leave(mask_urls(fields), WRONG_INPUT, as_json)
     except GoldsmithError as error:
         _leave(error.detail, FAILED, as_json)
-    except (ConnectionError, TimeoutError) as error:
-        _leave(str(error), FAILED, as_json)
-    except KeyboardInterrupt:
-        _leave("interrupted", INTERRUPTED, as_json)
+    except (psycopg.Error, SQLAlchemyError) as error:
+        _leave(f"the database: {_first_line(error)}; `goldsmith up`, or check GOLDSMITH_DATABASE_URL", FAILED, as_json)
+    except OSError as error:
+        _leave(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED, as_json)
+    except KeyboardInterrupt as error:
+        _leave(str(error) or "interrupted", INTERRUPTED, as_json)
 
 
 def _named(error: ValidationError, path: tuple[int | str, ...]) -> str:
     name = ".".join(map(str, path))
-    return f"GOLDSMITH_{name.upper()}" if error.title == "Settings" else name
+    return f"GOLDSMITH_{name.upper()}" if error.title == "Settings" and name in Settings.model_fields else name
+
+
+def _first_line(error: psycopg.Error | SQLAlchemyError) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return mask_urls(str(cause).partition("\n")[0])
 
 
 def _leave(message: str, code: int, as_json: bool, more: dict[str, Any] | None = None) -> None:

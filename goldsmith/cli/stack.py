@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,22 +14,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import psutil
+import redis
 
-from goldsmith import migrate
+from goldsmith import db, keys, migrate
 from goldsmith.cli.processes import command
 from goldsmith.client import Client
 from goldsmith.embedded.postgres import EmbeddedPostgres
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.errors import GoldsmithError
 from goldsmith.gpu import visible_devices
+from goldsmith.queue import Queue
 from goldsmith.settings import Settings, get_settings
 
 RESTARTS = 5  # a process that dies more often than this within RESTART_WINDOW_S stops the stack
 RESTART_WINDOW_S = 120.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_POSTGRES_LINE = re.compile(r"\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] ")
+_VALKEY_LINE = re.compile(r"\d+:[MCSX] ")
 Say = Callable[[str], None]
 
 
@@ -44,6 +51,8 @@ class Member:
     stop_signal: int = signal.SIGTERM
     user: int | None = None
     starts: list[float] | None = None
+    log_offset: int = 0
+    """Where the common log ended when the process was last started."""
 
 
 class Stack:
@@ -52,6 +61,7 @@ class Stack:
     def __init__(self, settings: Settings, *, rehearsal: bool, say: Say) -> None:
         self.settings, self.rehearsal, self.say = settings, rehearsal, say
         self.members: list[Member] = []
+        self._lock: IO[bytes] | None = None
         self.postgres = EmbeddedPostgres(settings.state_dir / "postgres", settings.postgres_port)
         self.valkey = EmbeddedValkey(settings.state_dir / "valkey", settings.valkey_port)
 
@@ -59,15 +69,21 @@ class Stack:
 
     def start(self) -> None:
         """Start everything and return when all of it answers; raises `StackError` that says what to do."""
-        self._check_nothing_runs()
-        for folder in (self.settings.state_dir, self.settings.logs, self.settings.locks, self.settings.models):
+        self.settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self._take_the_folder()
+        check_nothing_runs(self.settings)
+        for folder in (self.settings.logs, self.settings.locks, self.settings.models):
             folder.mkdir(parents=True, exist_ok=True)
         self.settings.state_dir.chmod(0o700)
         self._check_ports()
+        self._check_services()
+        if self.settings.database_url is None and not (self.postgres.folder / "data").exists():
+            self._check_key(exists=False)
+        env = {"GOLDSMITH_STATE_DIR": str(self.settings.state_dir)}
         if self.settings.database_url is None:
             self.say("Postgres")
             self.postgres.initialise()
-            self._launch(Member("postgres", self.postgres.command(), {}, stop_signal=signal.SIGINT, user=self.postgres.user))
+            self._launch(Member("postgres", self.postgres.command(), env, stop_signal=signal.SIGINT, user=self.postgres.user))
             self._wait("postgres", self.postgres.is_up)
             self.postgres.create_database()
         if self.settings.broker_url is None:
@@ -77,7 +93,8 @@ class Stack:
             self._wait("valkey", self.valkey.is_up)
         self.say("migrations")
         migrate.upgrade(self.settings.database)
-        env = {"GOLDSMITH_STATE_DIR": str(self.settings.state_dir)}
+        with db.connect(self.settings.database) as conn:
+            self._check_key(exists=keys.known(conn).valid)
         if self.rehearsal:
             env["GOLDSMITH_REHEARSAL_URL"] = f"http://127.0.0.1:{self.settings.rehearsal_port}"
             self._launch(Member("rehearsal-teacher", command("rehearsal-teacher", self.settings), env))
@@ -102,6 +119,7 @@ class Stack:
 
     def _launch(self, member: Member) -> None:
         with (self.settings.logs / "goldsmith.log").open("ab") as log:
+            member.log_offset = log.tell()
             member.process = subprocess.Popen(
                 member.command,
                 stdin=subprocess.DEVNULL,
@@ -144,8 +162,11 @@ class Stack:
         self._wait("worker-io", lambda: _workers_answering(settings.broker) >= wanted)
 
     def _last_words(self, name: str) -> str:
-        lines = (self.settings.logs / "goldsmith.log").read_text(errors="replace").splitlines()[-12:]
-        return " | ".join(line.strip()[:300] for line in lines if line.strip())[-1500:]
+        member = next(member for member in self.members if member.name == name)
+        with (self.settings.logs / "goldsmith.log").open("rb") as log:
+            log.seek(member.log_offset)
+            lines = log.read().decode(errors="replace").splitlines()
+        return " | ".join(line.strip()[:300] for line in lines if line.strip() and _said_by(name, line))[-1500:]
 
     # -- watching
 
@@ -174,7 +195,8 @@ class Stack:
         _end([member for member in order if member.process], self.settings.grace_s + 15)
         for member in reversed(last):
             _end([member] if member.process else [], 30)
-        stack_file(self.settings).unlink(missing_ok=True)
+        if (read_stack(self.settings) or {}).get("pid") == os.getpid():
+            stack_file(self.settings).unlink(missing_ok=True)
 
     def _record(self, *, ready: bool) -> None:
         me = psutil.Process()
@@ -196,11 +218,35 @@ class Stack:
 
     # -- what stands in the way
 
-    def _check_nothing_runs(self) -> None:
-        if running(self.settings):
-            raise StackError(f"a stack is already up on {self.settings.state_dir}; `goldsmith down` stops it")
-        if leftovers(self.settings):
-            raise StackError("processes of a stack that was killed are still there; `goldsmith down` ends them")
+    def _take_the_folder(self) -> None:
+        """For this process's life: of two that start at once, one is refused."""
+        self._lock = (self.settings.state_dir / "up.lock").open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(
+                f"a stack is already up, or just starting or stopping, on {self.settings.state_dir}; `goldsmith down` stops it"
+            ) from None
+
+    def _check_services(self) -> None:
+        """Of a database and a broker of one's own: whether they answer. Raises what the driver says of the database."""
+        if self.settings.database_url is not None:
+            db.connect(self.settings.database_url).close()
+        if self.settings.broker_url is not None:
+            try:
+                Queue(self.settings.broker_url).ping()
+            except (redis.RedisError, OSError) as error:
+                raise StackError(
+                    f"the broker does not answer; check GOLDSMITH_BROKER_URL ({type(error).__name__}: {error})"
+                ) from None
+
+    def _check_key(self, *, exists: bool) -> None:
+        s = self.settings
+        if s.host not in LOOPBACK and s.api_key is None and not exists:
+            raise StackError(
+                f"GOLDSMITH_HOST is {s.host}: beyond loopback a key is needed; set GOLDSMITH_API_KEY, "
+                "or start on loopback and make one with `goldsmith keys create`"
+            )
 
     def _check_ports(self) -> None:
         s = self.settings
@@ -211,6 +257,10 @@ class Stack:
             wanted["GOLDSMITH_VALKEY_PORT"] = s.valkey_port
         if self.rehearsal:
             wanted["GOLDSMITH_REHEARSAL_PORT"] = s.rehearsal_port
+        shared = sorted({port for port in wanted.values() if list(wanted.values()).count(port) > 1})
+        if shared:
+            named = [f"{' and '.join(name for name in wanted if wanted[name] == port)} are both {port}" for port in shared]
+            raise StackError("; ".join(named) + "; every process needs a port of its own")
         busy = [
             f"port {port} is taken by {who}; choose another with {name}=…"
             for name, port in wanted.items()
@@ -220,14 +270,35 @@ class Stack:
             raise StackError("; ".join(busy))
 
 
+def _said_by(name: str, line: str) -> bool:
+    """Whether a line of the common log may be this process's: JSON names its process, the two servers have forms of their own."""
+    if name in ("postgres", "valkey"):
+        return (_POSTGRES_LINE if name == "postgres" else _VALKEY_LINE).match(line) is not None
+    if _POSTGRES_LINE.match(line) or _VALKEY_LINE.match(line):
+        return False
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return True
+    return not isinstance(event, dict) or event.get("process", name) == name
+
+
 # -- looking at a stack from outside
+
+
+def check_nothing_runs(settings: Settings) -> None:
+    """Raises `StackError` when a stack is up on the state folder, or has left something there."""
+    if running(settings):
+        raise StackError(f"a stack is already up on {settings.state_dir}; `goldsmith down` stops it")
+    if leftovers(settings):
+        raise StackError("processes of a stack that was killed are still there; `goldsmith down` ends them")
 
 
 def connect(url: str | None = None) -> Client:
     """A client of the server at `url`, or that GOLDSMITH_URL names, or of this machine's own stack."""
     settings = get_settings()
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    return Client(url or os.environ.get("GOLDSMITH_URL") or urls(settings)["api"], api_key=key)
+    return Client(url or settings.url or urls(settings)["api"], api_key=key)
 
 
 def stack_file(settings: Settings) -> Path:
@@ -245,11 +316,24 @@ def urls(settings: Settings) -> dict[str, str]:
 
 
 def read_stack(settings: Settings) -> dict[str, Any] | None:
+    """What `goldsmith up` wrote down; None when there is nothing, or nothing that it could have written."""
     try:
-        record: dict[str, Any] = json.loads(stack_file(settings).read_text())
-    except (FileNotFoundError, ValueError):
+        record = json.loads(stack_file(settings).read_text())
+    except (OSError, ValueError):
         return None
-    return record
+    if not _names_a_process(record) or not isinstance(record.get("processes"), list):
+        return None
+    if not all(_names_a_process(entry) and isinstance(entry.get("name"), str) for entry in record["processes"]):
+        return None
+    found: dict[str, Any] = {"ready": False, "rehearsal": False, **record}
+    return found
+
+
+def _names_a_process(entry: Any) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    pid, started = entry.get("pid"), entry.get("started")
+    return type(pid) is int and 0 < pid < 2**31 and type(started) in (int, float)
 
 
 def _alive(entry: dict[str, Any]) -> psutil.Process | None:
@@ -307,7 +391,8 @@ def bring_down(settings: Settings, seconds: float) -> list[str]:
     _, stubborn = psutil.wait_procs(leftovers(settings), timeout=settings.grace_s + 5)
     for process in stubborn:
         process.kill()
-    stack_file(settings).unlink(missing_ok=True)
+    if (read_stack(settings) or record)["pid"] == record["pid"]:
+        stack_file(settings).unlink(missing_ok=True)
     return forced
 
 
@@ -317,9 +402,12 @@ class PortUser:
 
     words: str
     pid: int | None = None
+    stack: str | None = None
+    """The state folder of the Goldsmith that it belongs to, where that can be seen."""
 
     def __str__(self) -> str:
-        return self.words if self.pid is None else f"{self.words} (pid {self.pid})"
+        words = self.words if self.pid is None else f"{self.words} (pid {self.pid})"
+        return words if self.stack is None else f"{words} of the Goldsmith in {self.stack}"
 
 
 def port_user(port: int) -> PortUser | None:
@@ -329,7 +417,8 @@ def port_user(port: int) -> PortUser | None:
             if connection.pid is None:
                 return PortUser("another user's process")
             try:
-                return PortUser(psutil.Process(connection.pid).name(), connection.pid)
+                process = psutil.Process(connection.pid)
+                return PortUser(process.name(), connection.pid, _state_dir(process))
             except psutil.NoSuchProcess:
                 return PortUser("a process that is just ending")
     with socket.socket() as probe:  # a process that we may not see holds it all the same
@@ -339,6 +428,18 @@ def port_user(port: int) -> PortUser | None:
         except OSError as error:
             return PortUser(f"a process that cannot be seen ({error.strerror})")
     return None
+
+
+def _state_dir(process: psutil.Process) -> str | None:
+    """Members of a stack are told of its state folder; Valkey, which overwrites its environment, does not say."""
+    try:
+        folder: str | None = process.environ().get("GOLDSMITH_STATE_DIR")
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        return None
+    if folder is None:
+        return None
+    record = read_stack(get_settings().model_copy(update={"state_dir": Path(folder)}))
+    return folder if record and process.pid in [entry["pid"] for entry in record["processes"]] else None
 
 
 def _listeners() -> Iterator[Any]:

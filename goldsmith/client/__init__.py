@@ -66,12 +66,21 @@ class ApiError(Exception):
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         self.status = status
         self.problem = dict(problem)
-        fields = "; ".join(f"{entry.get('field')}: {entry.get('message')}" for entry in problem.get("errors", []))
-        super().__init__(f"{problem.get('detail', 'no detail')} ({status})" + (f" — {fields}" if fields else ""))
+        super().__init__(with_fields(f"{problem.get('detail', 'no detail')} ({status})", problem.get("errors", [])))
+
+
+def with_fields(detail: str, errors: Sequence[Mapping[str, Any]]) -> str:
+    """The detail, and what is wrong with each field that it does not speak of itself."""
+    fields = [
+        f"{entry.get('field')}: {entry.get('message')}"
+        for entry in errors
+        if not all(str(entry.get(part)) in detail for part in ("field", "message"))
+    ]
+    return detail + (f" — {'; '.join(fields)}" if fields else "")
 
 
 class NotReachable(Exception):
-    """Nobody answers at the URL."""
+    """Nobody answers at the URL, or something that is no Goldsmith."""
 
 
 class JobFailed(Exception):
