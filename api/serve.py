@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -298,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cannot listen on {where} ({error}); choose another --port, or GOLDSMITH_SERVE_PORT", file=sys.stderr)
         return 1
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
-    with listening:
+    with listening, suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it is done
         server.run(sockets=[listening])
     return 1 if app.state.failed else 0
 

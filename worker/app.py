@@ -80,6 +80,7 @@ def main(queue_name: str) -> None:
     concurrency = settings.io_concurrency if queue_name == "io" else 1
     make_app(settings, queue_name).worker_main(
         [
+            "--quiet",  # no banner between the log's lines
             "worker",
             "--pool=threads",
             f"--concurrency={concurrency}",

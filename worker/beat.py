@@ -27,7 +27,9 @@ log = structlog.get_logger()
 class DueJobs(Scheduler):  # type: ignore[misc]
     """Celery's beat asks `tick` what is due; the answer is in Postgres."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def setup_schedule(self) -> None:
+        """Celery also makes a scheduler that it only asks for its names; this one will tick."""
+        super().setup_schedule()
         settings = self._settings = get_settings()
         self._database = Database(settings.database, size=4).open()
         self._queue = Queue(settings.broker)
@@ -35,11 +37,6 @@ class DueJobs(Scheduler):  # type: ignore[misc]
             self._database, allowed=settings.webhook_private, dead_after_days=settings.webhook_dead_after_days
         )
         self._sweeper = SweepThread(self._database, settings)
-        super().__init__(*args, **kwargs)
-
-    def setup_schedule(self) -> None:
-        """Celery also makes schedulers that it only asks for their names; this one will tick."""
-        super().setup_schedule()
         self._sender.start()
         self._sweeper.start()
 

@@ -166,7 +166,8 @@ class Stack:
         with (self.settings.logs / "goldsmith.log").open("rb") as log:
             log.seek(member.log_offset)
             lines = log.read().decode(errors="replace").splitlines()
-        return " | ".join(line.strip()[:300] for line in lines if line.strip() and _said_by(name, line))[-1500:]
+        said = [line.strip()[:300] for line in lines if line.strip() and _said_by(name, line)]
+        return " | ".join(said[-12:])[-1500:]
 
     # -- watching
 

@@ -188,12 +188,23 @@ def _plain(value: Any) -> Any:
     return [str(one) for one in value] if isinstance(value, list | tuple | set) else value
 
 
-def _refusal(response: httpx.Response) -> ApiError:
+def _part(value: UUID | str) -> str:
+    """One part of a path, whatever characters it has."""
+    return quote(str(value), safe="")
+
+
+def _refusal(response: httpx.Response) -> ApiError | NotReachable:
     try:
         problem = response.json()
     except ValueError:
-        problem = {"detail": response.text[:500]}
+        return _no_goldsmith(response)
     return ApiError(response.status_code, problem if isinstance(problem, dict) else {"detail": str(problem)})
+
+
+def _no_goldsmith(response: httpx.Response) -> NotReachable:
+    url = response.request.url
+    answer = f"it answered {url.path} with {response.status_code} and no JSON"
+    return NotReachable(f"no Goldsmith server at {url.scheme}://{url.netloc.decode()}: {answer}")
 
 
 class Client:
@@ -218,7 +229,11 @@ class Client:
 
     def request(self, method: str, path: str, **more: Any) -> Any:
         """One request; raises `ApiError` for a refusal and `NotReachable` when nobody answers. Returns the JSON."""
-        return self._send(method, path, **more).json()
+        response = self._send(method, path, **more)
+        try:
+            return response.json()
+        except ValueError:
+            raise _no_goldsmith(response) from None
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
@@ -262,13 +277,13 @@ class Client:
         return [UUID(one) for one in answer["ids"]]
 
     def get(self, job_id: UUID | str) -> Job:
-        return Job.model_validate(self.request("GET", f"/v1/jobs/{job_id}"))
+        return Job.model_validate(self.request("GET", f"/v1/jobs/{_part(job_id)}"))
 
     def _next_change(self, job_id: UUID, tag: str | None, wait_s: float) -> tuple[Job | None, str]:
         """The job and its ETag, when it is another than `tag` says; None for the job when that still holds after `wait_s`."""
         response = self._send(
             "GET",
-            f"/v1/jobs/{job_id}",
+            f"/v1/jobs/{_part(job_id)}",
             params={"wait": wait_s},
             headers={"If-None-Match": tag} if tag else {},
             timeout=httpx.Timeout(wait_s + 30, connect=3),
@@ -292,10 +307,10 @@ class Client:
                 return
 
     def cancel(self, job_id: UUID | str) -> Job:
-        return Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/cancel"))
+        return Job.model_validate(self.request("POST", f"/v1/jobs/{_part(job_id)}/cancel"))
 
     def retry(self, job_id: UUID | str) -> JobHandle:
-        return JobHandle(self, Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/retry")))
+        return JobHandle(self, Job.model_validate(self.request("POST", f"/v1/jobs/{_part(job_id)}/retry")))
 
     def cancel_many(self, *, dry_run: bool = False, **filters: Any) -> Sequence[UUID]:
         """Cancel every job that fits; filters: kind, status, created_before, created_after, ids. Returns which."""
@@ -311,7 +326,7 @@ class Client:
 
     def set_priority(self, job_id: UUID | str, priority: int) -> Job:
         """Give a job that has not started another priority, 9 (first) to 0."""
-        return Job.model_validate(self.request("PATCH", f"/v1/jobs/{job_id}", json={"priority": priority}))
+        return Job.model_validate(self.request("PATCH", f"/v1/jobs/{_part(job_id)}", json={"priority": priority}))
 
     def dead(self, *, kind: str | None = None) -> Iterator[dict[str, Any]]:
         """What failed for good, with its cause; the last to fail first."""
@@ -328,7 +343,7 @@ class Client:
         """What an attempt's process wrote, line by line; without a number the last attempt's."""
         params = {} if attempt is None else {"attempt": attempt}
         try:
-            with self._http.stream("GET", f"/v1/jobs/{job_id}/log", params=params) as response:
+            with self._http.stream("GET", f"/v1/jobs/{_part(job_id)}/log", params=params) as response:
                 if response.is_error:
                     response.read()
                     raise _refusal(response)
@@ -339,7 +354,7 @@ class Client:
     def events(self, job_id: UUID | str, after: int = 0) -> Iterator[dict[str, Any]]:
         """All events after `after` that there are now."""
         while True:
-            page = self.request("GET", f"/v1/jobs/{job_id}/events", params={"after": after})
+            page = self.request("GET", f"/v1/jobs/{_part(job_id)}/events", params={"after": after})
             if not page["events"]:
                 return
             yield from page["events"]
@@ -351,7 +366,7 @@ class Client:
         A connection that breaks is taken up again after the last event; a server that is away for a minute is `NotReachable`.
         """
         away = _Away(0.5)
-        url, patience = f"/v1/jobs/{job_id}/events", httpx.Timeout(3 * HEARTBEAT_S, connect=3)
+        url, patience = f"/v1/jobs/{_part(job_id)}/events", httpx.Timeout(3 * HEARTBEAT_S, connect=3)
         while True:
             headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
             try:
@@ -372,17 +387,17 @@ class Client:
                         time.sleep(0.5)
             except httpx.TransportError as error:
                 away.bear(self._no_answer(error))
-            except ApiError as error:
+            except (ApiError, NotReachable) as error:
                 away.bear(error)
 
     def artifacts(self, job_id: UUID | str) -> Sequence[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.request("GET", f"/v1/jobs/{job_id}/artifacts")
+        found: list[dict[str, Any]] = self.request("GET", f"/v1/jobs/{_part(job_id)}/artifacts")
         return found
 
     def download(self, ref: str, to: Path) -> Path:
         """Fetch `job:<id>/<name>` into the file `to`."""
         job_id, _, name = ref.removeprefix("job:").partition("/")
-        to.write_bytes(self._send("GET", f"/v1/jobs/{job_id}/artifacts/{quote(name)}").content)
+        to.write_bytes(self._send("GET", f"/v1/jobs/{_part(job_id)}/artifacts/{quote(name)}").content)
         return to
 
     # -- what outlives a job
@@ -393,22 +408,24 @@ class Client:
 
     def pause_kind(self, kind: str) -> dict[str, Any]:
         """Start no more jobs of this kind; what runs goes on."""
-        found: dict[str, Any] = self.request("POST", f"/v1/kinds/{quote(kind)}/pause")
+        found: dict[str, Any] = self.request("POST", f"/v1/kinds/{_part(kind)}/pause")
         return found
 
     def resume_kind(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.request("POST", f"/v1/kinds/{quote(kind)}/resume")
+        found: dict[str, Any] = self.request("POST", f"/v1/kinds/{_part(kind)}/resume")
         return found
 
     def dataset(self, ref: str) -> dict[str, Any]:
         name, _, version = ref.removeprefix("dataset:").partition("@")
-        found: dict[str, Any] = self.request("GET", f"/v1/datasets/{name}/{version}")
+        found: dict[str, Any] = self.request("GET", f"/v1/datasets/{_part(name)}/{_part(version)}")
         return found
 
     def set_alias(self, adapter: str, alias: str) -> dict[str, Any]:
         """Let `alias` mean the version of `adapter:<name>@<version>`."""
         name, _, version = adapter.removeprefix("adapter:").partition("@")
-        found: dict[str, Any] = self.request("PUT", f"/v1/adapters/{name}/aliases/{alias}", json={"version": int(version)})
+        found: dict[str, Any] = self.request(
+            "PUT", f"/v1/adapters/{_part(name)}/aliases/{_part(alias)}", json={"version": int(version)}
+        )
         return found
 
     # -- pipelines
@@ -424,11 +441,11 @@ class Client:
         return made
 
     def pipeline(self, pipeline_id: UUID | str) -> dict[str, Any]:
-        found: dict[str, Any] = self.request("GET", f"/v1/pipelines/{pipeline_id}")
+        found: dict[str, Any] = self.request("GET", f"/v1/pipelines/{_part(pipeline_id)}")
         return found
 
     def cancel_pipeline(self, pipeline_id: UUID | str) -> dict[str, Any]:
-        found: dict[str, Any] = self.request("POST", f"/v1/pipelines/{pipeline_id}/cancel")
+        found: dict[str, Any] = self.request("POST", f"/v1/pipelines/{_part(pipeline_id)}/cancel")
         return found
 
     # -- schedules
@@ -462,16 +479,16 @@ class Client:
 
     def preview_schedule(self, name: str) -> Sequence[str]:
         """The next five times."""
-        found: list[str] = self.request("GET", f"/v1/schedules/{quote(name)}/preview")["next_times"]
+        found: list[str] = self.request("GET", f"/v1/schedules/{_part(name)}/preview")["next_times"]
         return found
 
     def change_schedule(self, name: str, **changes: Any) -> dict[str, Any]:
         """Change cron, time_zone, config, options or enabled."""
-        changed: dict[str, Any] = self.request("PATCH", f"/v1/schedules/{quote(name)}", json=changes)
+        changed: dict[str, Any] = self.request("PATCH", f"/v1/schedules/{_part(name)}", json=changes)
         return changed
 
     def remove_schedule(self, name: str) -> None:
-        self._send("DELETE", f"/v1/schedules/{quote(name)}")
+        self._send("DELETE", f"/v1/schedules/{_part(name)}")
 
     def sweep(self, *, days: int | None = None, dry_run: bool = False) -> dict[str, Any]:
         """Remove what ended more than `days` (else GOLDSMITH_KEEP_JOBS_DAYS) days ago, except what is built on."""
@@ -485,15 +502,17 @@ class Client:
         return made
 
     def start_experiment(self, experiment_id: str) -> dict[str, Any]:
-        started: dict[str, Any] = self.request("POST", f"/v1/experiments/{experiment_id}/start")
+        started: dict[str, Any] = self.request("POST", f"/v1/experiments/{_part(experiment_id)}/start")
         return started
 
     def send_events(self, experiment_id: str, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        answer: dict[str, Any] = self.request("POST", f"/v1/experiments/{experiment_id}/events", json={"events": list(events)})
+        answer: dict[str, Any] = self.request(
+            "POST", f"/v1/experiments/{_part(experiment_id)}/events", json={"events": list(events)}
+        )
         return answer
 
     def experiment_report(self, experiment_id: str) -> dict[str, Any]:
-        report: dict[str, Any] = self.request("GET", f"/v1/experiments/{experiment_id}/report")
+        report: dict[str, Any] = self.request("GET", f"/v1/experiments/{_part(experiment_id)}/report")
         return report
 
     # -- keys; they need a key with the scope admin
@@ -508,7 +527,7 @@ class Client:
         return found
 
     def revoke_key(self, name: str) -> dict[str, Any]:
-        revoked: dict[str, Any] = self.request("POST", f"/v1/keys/{quote(name, safe='')}/revoke")
+        revoked: dict[str, Any] = self.request("POST", f"/v1/keys/{_part(name)}/revoke")
         return revoked
 
     def audit(self, limit: int = 100) -> Iterator[dict[str, Any]]:
@@ -534,13 +553,13 @@ class Client:
         return made
 
     def remove_webhook(self, webhook_id: UUID | str) -> None:
-        self._send("DELETE", f"/v1/webhooks/{webhook_id}")
+        self._send("DELETE", f"/v1/webhooks/{_part(webhook_id)}")
 
     def webhook_deliveries(self, webhook_id: UUID | str, **filters: Any) -> Iterator[dict[str, Any]]:
         """Newest first, page by page; filters: status, limit (of a page)."""
         cursor: dict[str, Any] = {}
         while True:
-            page = self.request("GET", f"/v1/webhooks/{webhook_id}/deliveries", params=filters | cursor)
+            page = self.request("GET", f"/v1/webhooks/{_part(webhook_id)}/deliveries", params=filters | cursor)
             yield from page["deliveries"]
             if page["next_cursor"] is None:
                 return

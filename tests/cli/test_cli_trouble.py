@@ -19,11 +19,11 @@ from typer.testing import CliRunner, Result
 
 from goldsmith.cli import jobs
 from goldsmith.cli.app import app
-from goldsmith.cli.output import FAILED, INTERRUPTED, OK, WRONG_INPUT
+from goldsmith.cli.output import FAILED, INTERRUPTED, NOT_REACHABLE, OK, WRONG_INPUT
 from goldsmith.cli.stack import Member, Stack, StackError, _said_by, bring_down, port_user, read_stack, running, stack_file
 from goldsmith.settings import Settings, get_settings
 from tests.cli.test_cli_stack import entry, gone, sleeper, taken, written
-from tests.client.server import Api
+from tests.client.server import Api, fails
 from tests.conftest import free_port, wait_until
 
 __all__ = ["sleeper", "taken"]
@@ -264,6 +264,40 @@ def test_the_server_s_url_may_stand_in_the_env_file(
     get_settings.cache_clear()
 
     assert url in json.loads(goldsmith("kinds", "--json").stdout)["error"]
+
+
+def test_an_id_is_one_part_of_the_path(api: Api, goldsmith: Goldsmith) -> None:
+    assert goldsmith("jobs", "watch", "../kinds").exit_code == WRONG_INPUT
+
+
+def test_a_server_that_is_no_goldsmith(goldsmith: Goldsmith, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    port = free_port()
+    monkeypatch.setenv("GOLDSMITH_URL", f"http://127.0.0.1:{port}")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"], cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: port_user(port) is not None, "the server")
+
+        assert f"no Goldsmith server at http://127.0.0.1:{port}" in said(goldsmith("jobs", "list", "--json"), NOT_REACHABLE)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_refusal_names_each_field_once(api: Api, goldsmith: Goldsmith) -> None:
+    words = goldsmith("jobs", "submit", "import", "--json")
+
+    assert said(words, WRONG_INPUT).count("Field required") == 1
+
+
+def test_a_failed_job_is_in_the_json_of_the_error(api: Api, goldsmith: Goldsmith) -> None:
+    with api.worker(fails):
+        result = goldsmith("jobs", "submit", "noop", "--wait", "--json")
+
+    said(result)
+    job = json.loads(result.stdout)["job"]
+    assert (job["status"], job["kind"]) == ("failed", "noop")
 
 
 def test_ctrl_c_while_waiting_says_that_the_job_goes_on(api: Api) -> None:
