@@ -224,6 +224,11 @@ def fire(conn: Connection, settings: Settings) -> list[Told]:
             except GoldsmithError as refused:
                 log.warning("a schedule made no job", schedule=schedule.name, error=refused.detail)
                 job, error = None, Jsonb({"type": "about:blank", "title": refused.title, "detail": refused.detail})
+            except pg.OperationalError:
+                raise
+            except Exception as broke:  # whoever fires also rescues: one broken schedule must not end that
+                log.error("a schedule broke", schedule=schedule.name, exc_info=broke)
+                job, error = None, Jsonb({"type": "about:blank", "title": "It broke", "detail": type(broke).__name__})
             conn.execute(
                 "UPDATE schedules SET next_at = %s, last_at = now(), last_job_id = coalesce(%s, last_job_id), last_error = %s"
                 " WHERE id = %s",

@@ -115,6 +115,24 @@ def test_a_job_that_cannot_be_submitted_is_named_and_holds_nobody_up(
     assert broken.next_at > datetime.now(UTC)
 
 
+def test_a_schedule_that_breaks_ends_neither_the_others_nor_rescue(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedules.create(conn, new())
+    schedules.create(conn, new(name="other"))
+    make_due(conn)
+    submit_it = schedules._submit
+
+    def breaks(conn: Connection, schedule: schedules.Schedule, settings: Settings) -> object:
+        if schedule.name == "nightly":
+            conn.execute("SELECT 1 / 0")
+        return submit_it(conn, schedule, settings)
+
+    monkeypatch.setattr(schedules, "_submit", breaks)
+    assert len(schedules.fire(conn, SETTINGS)) == 1
+    broken = schedules.get(conn, "nightly")
+    assert (broken.last_error or {})["detail"] == "DivisionByZero"
+    assert broken.next_at > datetime.now(UTC)
+
+
 def test_a_disabled_schedule_does_not_fire_nor_catch_up(conn: Connection) -> None:
     schedules.create(conn, new(enabled=False))
     make_due(conn)
