@@ -11,6 +11,7 @@ import yaml
 
 from goldsmith.cli.processes import NAMES
 from goldsmith.settings import Settings
+from tests.test_env_example import variable
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -95,14 +96,20 @@ def test_postgres_keeps_its_data_where_version_18_writes_it():
 def test_the_model_server_is_where_the_io_worker_looks_for_it():
     """Both default to loopback, so they must share a network."""
     assert SERVICES["serve"]["network_mode"] == "service:worker-io"
-    assert "GOLDSMITH_SERVE_URL" not in SERVICES["worker-io"]["environment"]
+    assert SERVICES["worker-io"]["environment"]["GOLDSMITH_SERVE_URL"] is None  # only when .env names another
     assert "network_mode" not in SERVICES["worker-io"]
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_a_setting(name: str):
-    known = {f"GOLDSMITH_{field.upper()}" for field in Settings.model_fields} | {"ANTHROPIC_API_KEY", "PGPASSWORD"}
-    assert set(SERVICES[name]["environment"]) <= known
+    assert set(SERVICES[name]["environment"]) <= {variable(field) for field in Settings.model_fields} | {"PGPASSWORD"}
+
+
+def test_every_setting_reaches_a_container():
+    """But for those of `goldsmith up`, of callers, and the ports, which the file itself maps."""
+    elsewhere = {"url", "rehearsal_url"} | {field for field in Settings.model_fields if field.endswith("port")}
+    passed = {key for service in OURS.values() for key in service["environment"]}
+    assert {variable(field) for field in Settings.model_fields if field not in elsewhere} <= passed
 
 
 def test_no_secret_is_written_into_the_file():
