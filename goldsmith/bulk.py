@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 from uuid import UUID
 
+from psycopg import errors as pg
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goldsmith import audit, jobs
 from goldsmith.db import Connection
-from goldsmith.errors import InvalidInput
+from goldsmith.errors import InvalidInput, ReferenceNotUsable
 from goldsmith.job import Job
 from goldsmith.jobs import NewJob
 from goldsmith.kinds.base import Moment
@@ -144,7 +145,10 @@ def submit(
                     errors=[{"field": "Idempotency-Key", "value": idempotency_key, "message": "used with another body"}],
                 )
             return first["job_ids"], None
-        made = jobs.submit_many(conn, prepare())
+        try:
+            made = jobs.submit_many(conn, prepare())
+        except pg.ForeignKeyViolation:
+            raise ReferenceNotUsable("a job that one of them depends on was removed in this moment") from None
         ids = [job.id for job, _ in made]
         if idempotency_key is not None:
             conn.execute(KEEP_IDS, values | {"ids": ids})

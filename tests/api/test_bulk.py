@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from starlette.testclient import TestClient
 
-from goldsmith import jobs
+from goldsmith import bulk, jobs
 from goldsmith.db import Connection
 from goldsmith.embedded.valkey import EmbeddedValkey
-from goldsmith.jobs import Outcome, Told
+from goldsmith.errors import ReferenceNotUsable
+from goldsmith.jobs import NewJob, Outcome, Told
 from goldsmith.queue import Queue
 from tests.api.problems import problem
 from tests.conftest import free_port, wait_until
@@ -59,7 +61,7 @@ def test_a_batch_is_written_in_its_order_and_reaches_the_broker(
     wait_until(lambda: queue.depth("gpu") == before["gpu"] + 1, "the message in the gpu queue")
     claimed = jobs.claim(conn, UUID(ids[0]), worker="w", gpu_id=None)
     assert claimed is not None
-    assert claimed.config == {"kind": "noop", "wait_s": 0}
+    assert claimed.config["wait_s"] == 0
 
 
 def test_a_wrong_job_refuses_all_and_is_named_by_its_index(client: TestClient, conn: Connection) -> None:
@@ -137,6 +139,19 @@ def test_jobs_of_a_batch_wait_for_their_parents(client: TestClient, conn: Connec
     assert [jobs.get(conn, UUID(one)).status for one in ids] == ["waiting", "queued"]
     jobs.finish(conn, parent, 1, Outcome("completed", result={}))
     assert jobs.get(conn, UUID(ids[0])).status == "queued"
+
+
+def test_a_parent_that_was_removed_meanwhile_refuses_all(conn: Connection) -> None:
+    new = NewJob("noop", {"kind": "noop"}, "io", timeout=60, max_attempts=1)
+    orphan = replace(new, parents=[uuid4()])
+
+    def write(*news: NewJob) -> None:
+        bulk.submit(conn, lambda: news, body={"jobs": len(news)}, created_by="me", idempotency_key="k")
+
+    with pytest.raises(ReferenceNotUsable, match="was removed"):
+        write(new, orphan)
+    assert rows(conn) == []
+    write(new)  # the key is free
 
 
 def test_a_broker_that_is_away_refuses_the_whole_batch() -> None:
