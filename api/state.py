@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated
 
 import psycopg
@@ -17,7 +18,7 @@ from api.access import KeyRing, Rates
 from api.metrics import QueueNumbers
 from api.stream import Readers
 from goldsmith import jobs
-from goldsmith.db import AsyncDatabase, Database
+from goldsmith.db import AsyncDatabase, Database, connect_async
 from goldsmith.jobs import Told
 from goldsmith.keys import Caller
 from goldsmith.queue import Queue
@@ -37,7 +38,7 @@ class State:
         self.async_database = AsyncDatabase(settings.database)
         self.queue = Queue(settings.broker)
         self.storage = Storage(settings.state_dir)
-        self.wakeups = Wakeups(settings.database)
+        self.wakeups = Wakeups(partial(connect_async, settings.database, "goldsmith wake"))
         self.readers = Readers(self.async_database, self.wakeups)
         self.rescue = RescueThread(self.database, self.queue, settings)
         self.keys = KeyRing(settings, self.async_database)

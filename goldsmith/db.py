@@ -56,6 +56,11 @@ def connect(url: str) -> Connection:
     return psycopg.connect(url, **_OPTIONS)  # type: ignore[arg-type]
 
 
+async def connect_async(url: str, name: str) -> AsyncConnection:
+    """`connect` for the event loop, under a name of its own in `pg_stat_activity`; a server that hangs is given up."""
+    return await _AsyncImpatient.connect(url, **(_OPTIONS | {"application_name": name}))  # type: ignore[arg-type]
+
+
 class Database:
     """For threads. Every connection is autocommit; `with conn.transaction()` makes more of it.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from uuid import UUID
@@ -99,8 +99,8 @@ class Watched:
 class Wakeups:
     """The readers' side, one a process: one connection that listens, one query for all watched jobs."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, connect: Callable[[], Awaitable[psycopg.AsyncConnection[dict[str, Any]]]]) -> None:
+        self._connect = connect
         self._watched: dict[UUID, Watched] = {}
         self._task: asyncio.Task[None] | None = None
         self.closing = False
@@ -136,16 +136,14 @@ class Wakeups:
     async def _listen(self) -> None:
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._url, autocommit=True, connect_timeout=5, application_name="goldsmith wake"
-                ) as conn:
+                async with await self._connect() as conn:
                     await conn.execute(f"LISTEN {CHANNEL}")
                     await self._look_on(conn)
             except psycopg.OperationalError as error:
                 log.warning("wake-ups wait for the database", error=str(error).partition("\n")[0])
                 await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _look_on(self, conn: psycopg.AsyncConnection[Any]) -> None:
+    async def _look_on(self, conn: psycopg.AsyncConnection[dict[str, Any]]) -> None:
         look_at = time.monotonic()
         while True:
             named: set[str] = set()
@@ -154,7 +152,7 @@ class Wakeups:
             if all_of_them := time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_EVERY_S
             if ids := [job_id for job_id in self._watched if all_of_them or str(job_id) in named]:
-                self._wake(ids, {row[0]: row[1] for row in await (await conn.execute(_LOOK, (ids,))).fetchall()})
+                self._wake(ids, {row["id"]: row["seq"] for row in await (await conn.execute(_LOOK, (ids,))).fetchall()})
 
     def _wake(self, ids: list[UUID], found: dict[UUID, int]) -> None:
         for job_id in ids:

@@ -223,7 +223,7 @@ def test_filters_hold_together(client: TestClient, conn: Connection, job_factory
         ({"ids": ["x"]}, "ids.0", "UUID"),
         ({"kind": "noop", "dry_run": "no"}, "dry_run", "boolean"),
         ({"kind": "noop", "limit": 3}, "limit", "unknown key"),
-        ({"created_before": "2026-01-01"}, "created_before", "timezone"),
+        ({"created_before": "2026-01-01"}, "created_before", "with a zone"),
         ({"created_before": "9999-12-31T23:59:59-12:00"}, "created_before", "less than"),
     ],
 )

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,7 +22,7 @@ from starlette.testclient import TestClient
 
 from api import stream
 from goldsmith import jobs, wake
-from goldsmith.db import Connection, Database, connect
+from goldsmith.db import Connection, Database, connect, connect_async
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.jobs import Outcome
 from tests.api.problems import problem
@@ -328,7 +329,7 @@ def test_a_change_wakes_its_reader_without_a_look(
         job, _ = jobs.submit(conn, jobs.NewJob(kind="noop", config=NOOP, queue="io", timeout=60, max_attempts=1))
 
     async def read() -> int:
-        wakeups = wake.Wakeups(database_url)
+        wakeups = wake.Wakeups(partial(connect_async, database_url, "goldsmith wake"))
         wakeups.open()
         try:
             with wakeups.watching(job.id) as watched:
