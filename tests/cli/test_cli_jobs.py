@@ -47,7 +47,7 @@ def test_kinds_as_json_have_their_schemas(api: Api, goldsmith: Goldsmith) -> Non
 def test_submit_reads_values_as_json_and_else_as_text(api: Api, goldsmith: Goldsmith) -> None:
     job = submitted(goldsmith, "wait_s=1.5")
     assert job["status"] == "queued"
-    assert job["config"] == {"kind": "noop", "wait_s": 1.5}
+    assert job["config"]["wait_s"] == 1.5
 
     result = goldsmith("jobs", "submit", "import", "folder=examples/workshop", "--json")
     assert json.loads(result.stdout)["config"]["folder"] == "examples/workshop"
@@ -207,7 +207,7 @@ def test_as_a_process_it_prints_json_alone_on_stdout(api: Api) -> None:
     )
 
     assert done.returncode == OK, done.stderr
-    assert json.loads(done.stdout)["config"] == {"kind": "noop", "wait_s": 2}
+    assert json.loads(done.stdout)["config"]["wait_s"] == 2
     assert done.stderr == ""
 
 

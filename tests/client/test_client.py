@@ -35,7 +35,7 @@ def test_submit_takes_a_plain_dict_and_options(api: Api) -> None:
         handle = client.submit({"kind": "noop", "wait_s": 1}, options={"priority": 9})
 
     assert handle.job.priority == 9
-    assert handle.job.config == {"kind": "noop", "wait_s": 1}
+    assert handle.job.config["wait_s"] == 1
 
 
 def test_wait_shows_progress_and_ends_with_the_result(api: Api) -> None:
