@@ -153,7 +153,7 @@ def test_contexts_that_are_none_are_refused(client: TestClient, imported: Callab
     problem(wrong, 422, "contexts", "point to the contexts.json of an import")
     missing = client.post("/v1/jobs", json=intercept | {"contexts": f"job:{job_id}/other.json"})
     problem(missing, 422, "contexts", "it has: contexts.json, import.json")
-    next(storage.root.rglob("contexts.json")).unlink()
+    next(storage.root.rglob("*contexts.json")).unlink()
     problem(client.post("/v1/jobs", json=intercept), 422, "contexts", "no longer in the storage")
 
 
