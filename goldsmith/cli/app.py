@@ -111,9 +111,8 @@ def start_detached(*, rehearsal: bool, quiet: bool = False) -> None:
                 if record and record["ready"] and record["pid"] == process.pid:
                     return
                 if process.poll() is not None:
-                    words = [
-                        line.strip() for line in output.read_text().splitlines() if line.strip() and not line.startswith("  ")
-                    ]
+                    lines = [line for line in output.read_text().splitlines() if not line.startswith("  ")]
+                    words = [line.strip() for line in lines if line.strip() not in ("", "stopping …")]
                     raise StackError(" ".join(words) or f"`goldsmith up` ended with exit code {process.returncode}")
                 steps = [line.strip(" …") for line in output.read_text().splitlines() if line.startswith("  ")]
                 bar.update(task, description=f"starting: {steps[-1]}" if steps else "starting the stack")
