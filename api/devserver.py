@@ -47,7 +47,7 @@ NOT_FOUND = {"description": "No such job", "content": {"application/json": {"exa
 def _start_body() -> dict[str, Any]:
     intercept = inline(InterceptConfig.model_json_schema())
     del intercept["properties"]["kind"], intercept["additionalProperties"]
-    schema = {"anyOf": [intercept | {"not": {"required": ["kind"]}}, *submit_schemas()]}
+    schema = {"anyOf": [intercept, *submit_schemas()]}
     example = {"config_id": "loom", "user_input": "A dragon that is afraid of the dark", "language": "en"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/sweep", tags=["retention"])
 class SweepBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    dry_run: bool = Field(False, description="Only say what would go.")
+    dry_run: bool = Field(False, strict=True, description="Only say what would go.")
     days: int | None = Field(
         None, ge=1, le=36_500, description="Remove what ended more than so many days ago; empty: GOLDSMITH_KEEP_JOBS_DAYS."
     )

@@ -47,7 +47,7 @@ ROTATION_H = 24  # hours for which the secret before the newest still signs
 SENDERS = 8  # webhooks that one process serves at once
 TURN = 50  # deliveries of one webhook before the others come first
 LOOK_EVERY_S = 1.0
-URL: JsonDict = {"format": "uri", "pattern": "^https?://"}  # told to readers of the schema; `outbound` says what is wrong
+URL: JsonDict = {"format": "iri", "pattern": "^https?://"}  # told to readers of the schema; `outbound` says what is wrong
 
 
 class NewWebhook(BaseModel):
