@@ -5,6 +5,7 @@ The table below is by the first part of a path, so a new route under it is cover
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import math
 import time
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 import psycopg
 import psycopg_pool
+import structlog
 from fastapi import Request
 
 from api import metrics
@@ -22,6 +24,7 @@ from goldsmith.keys import ADMIN, LOCAL, Caller, Scope
 from goldsmith.limits import Buckets, Rate, Windows
 from goldsmith.settings import Settings
 
+log = structlog.get_logger()
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CACHE_S = 3.0
 """For so long a process may go on with what it knows of a key: a revoked one works in the others until then."""
@@ -190,9 +193,11 @@ async def authorize(request: Request) -> None:
         raise Forbidden(f"{request.method} {route} needs the scope {scope}; the key {caller.name!r} has {has}", scope=scope)
 
 
-async def is_open_or_unknown(ring: KeyRing) -> bool:
-    """`is_open`, and True while the database that would know does not answer."""
+async def open_if_known(ring: KeyRing) -> bool | None:
+    """`is_open`; None while the database cannot say: it is away, or has not yet this version's schema."""
     try:
-        return await ring.is_open()
-    except (psycopg.OperationalError, psycopg_pool.PoolTimeout):
-        return True
+        async with asyncio.timeout(2):
+            return await ring.is_open()
+    except (psycopg.Error, psycopg_pool.PoolTimeout, TimeoutError) as error:
+        log.warning("the database cannot say whether there are API keys", error=type(error).__name__)
+        return None

@@ -31,7 +31,7 @@ from api import (
     schedules,
     webhooks,
 )
-from api.access import LOOPBACK, KeyRing, authorize, is_open_or_unknown
+from api.access import LOOPBACK, KeyRing, authorize, open_if_known
 from api.openapi import only_known_query, openapi
 from api.state import State
 from goldsmith import db
@@ -54,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await state.open()
-        if await is_open_or_unknown(state.keys):
+        if await open_if_known(state.keys):
             log.warning(
                 "no API key: listening on loopback only, and whoever is on this machine may do everything",
                 host=settings.host,
@@ -154,7 +154,7 @@ class LoopbackOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-            if not LOOPBACK_HOST.fullmatch(host) and await is_open_or_unknown(self.keys):
+            if not LOOPBACK_HOST.fullmatch(host) and await open_if_known(self.keys) is not False:
                 detail = (
                     "the Host header must be 127.0.0.1, localhost or [::1], with or without a port, while no API key is set"
                 )

@@ -22,6 +22,7 @@ from goldsmith.errors import GoldsmithError
 from goldsmith.settings import Settings
 from tests.api.conftest import Serve
 from tests.api.problems import problem
+from tests.conftest import free_port
 
 JobFactory = Callable[..., UUID]
 NOOP = {"kind": "noop"}
@@ -235,6 +236,13 @@ def test_without_a_key_it_says_so_at_the_start_and_with_one_it_does_not(
         serve()
         serve(api_key="sesame")
     assert said == []
+
+
+def test_it_starts_without_a_database_that_could_say_whether_there_are_keys(serve: Serve, conn: Connection) -> None:
+    conn.execute("ALTER TABLE api_keys RENAME TO not_yet_there")
+    for client in (serve(), serve(database_url=f"postgresql://127.0.0.1:{free_port()}/none")):
+        assert client.get("/healthz").status_code == 200
+        problem(client.get("/healthz", headers={"Host": "evil.example"}), 400)
 
 
 def test_beyond_loopback_a_valid_key_in_the_table_is_enough(database_url: str, conn: Connection, key: KeyFactory) -> None:
