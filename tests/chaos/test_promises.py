@@ -156,7 +156,7 @@ def test_a_worker_with_a_clock_ten_minutes_off_loses_and_doubles_nothing(stack: 
         for offset in ("+600", "-600"):
             worker.env = {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
             stack.launch("cpu-1")
-            long = submit(stack, kind="chaos_cpu", steps=60, pause_s=0.1)  # longer than the lease
+            long = submit(stack, kind="chaos_cpu", steps=50, pause_s=0.1)  # longer than the lease
             done = ended(stack, long)
             assert (done["status"], done["attempt"]) == ("completed", 1)
             own_clock = [line["time"] for line in effects.read(stack.effects) if line["job"] == long]
