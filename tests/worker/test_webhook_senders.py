@@ -13,6 +13,7 @@ from goldsmith import jobs, webhooks
 from goldsmith.db import Connection
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.jobs import NewJob
+from goldsmith.queue import celery_app
 from goldsmith.webhooks import NewWebhook
 from tests.conftest import wait_until
 from tests.receiver import receiving
@@ -34,6 +35,8 @@ def test_beat_and_an_io_worker_send_each_delivery_once(
         for name, log in logs.items()
     }
     try:
+        # It answers once it is up: before that a SIGTERM would meet no handler.
+        wait_until(lambda: bool(celery_app(valkey.url).control.ping(timeout=1.0)), "the start of the worker", 60)
         with receiving() as receiver:
             hooks = [webhooks.add(conn, NewWebhook(url=f"{receiver.url}/{number}")) for number in range(4)]
             cancelled = set()
