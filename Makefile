@@ -29,7 +29,7 @@ down:  ## Stop everything; no process is left
 test: setup  ## Run the whole test suite
 	@$(BIN)/python -m pytest
 
-chaos: setup  ## Twelve minutes of kill -9 and worse under load, then counted (SEED=… repeats one)
+chaos: setup  ## Eleven minutes of kill -9 and worse under load, then counted (SEED=… repeats one)
 	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## ruff, mypy, import contracts, one migration head, container files
