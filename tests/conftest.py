@@ -16,6 +16,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import structlog
 from psycopg.types.json import Jsonb
 
 os.environ["GOLDSMITH_EXTRA_KINDS"] = "tests.probe.isolated.schema,tests.probe.inline.schema"
@@ -45,8 +46,11 @@ def log_as_before() -> Iterator[None]:
     """A test that sets up a process's log would leave it to the next one, with a stream that is closed by then."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    lines = structlog.get_config()
     yield
     root.handlers[:], root.level = handlers, level
+    structlog.configure(**lines)
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")
