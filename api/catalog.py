@@ -97,8 +97,10 @@ def list_kinds(state: StateDep) -> list[KindView]:
 def pause_kind(kind: str, state: StateDep, caller: CallerDep) -> KindView:
     """Start no more jobs of this kind: they stay queued, with `blocked_by`. What runs goes on. Twice is a no-op."""
     with state.database.connection() as conn:
-        paused.pause(conn, kind, caller.name)
-        return _kind(kind, paused.paused(conn).get(kind))
+        blocked = paused.pause(conn, kind, caller.name)
+        view = _kind(kind, paused.paused(conn).get(kind))
+    state.database.changed(*blocked)
+    return view
 
 
 @router.post("/kinds/{kind}/resume", tags=["kinds"], responses=MISSING)
@@ -107,7 +109,9 @@ async def resume_kind(kind: str, state: StateDep, caller: CallerDep) -> KindView
 
     def resume() -> list[Told]:
         with state.database.connection() as conn:
-            return paused.resume(conn, kind, caller.name)
+            released, told = paused.resume(conn, kind, caller.name)
+        state.database.changed(*released)
+        return told
 
     state.publish_soon(await to_thread.run_sync(resume))
     return _kind(kind, None)

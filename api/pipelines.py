@@ -85,4 +85,6 @@ def get_pipeline(pipeline_id: UUID, state: StateDep) -> Pipeline:
 def cancel_pipeline(pipeline_id: UUID, state: StateDep) -> Pipeline:
     """Cancel every job that has not ended; what runs is asked to stop. Twice, or when all have ended, is a no-op."""
     with state.database.connection() as conn:
-        return pipelines.cancel(conn, pipeline_id)
+        pipeline = pipelines.cancel(conn, pipeline_id)
+    state.database.changed(*(job.id for job in pipeline.jobs.values()))
+    return pipeline

@@ -90,7 +90,7 @@ class Database:
         self._pool.close()
 
     def changed(self, *ids: UUID) -> None:
-        """Wake the readers of these jobs soon; call it after the change has committed."""
+        """Wake the readers of these jobs, and of those that depend on them, soon; call it after the change has committed."""
         self._notifier.changed(ids)
 
     @contextmanager

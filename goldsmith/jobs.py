@@ -248,16 +248,18 @@ WITH job AS (
 SELECT id, status FROM job
 """
 
+# Before its first attempt `run_at` is the caller's and stays; afterwards it was a back-off, which a retry does not keep.
 RETRY = f"""
 WITH job AS (
     UPDATE jobs SET status = again.status, failures = 0, error = NULL, result = NULL, progress = 0, message = '',
-        completed_at = NULL, cancel_requested_at = NULL, run_at = NULL, blocked_by = NULL, seq = seq + 1,
+        completed_at = NULL, cancel_requested_at = NULL, run_at = again.run_at, blocked_by = NULL, seq = seq + 1,
         published_at = CASE WHEN again.status = 'queued' THEN now() END
-    FROM (SELECT c.id, CASE WHEN EXISTS (
+    FROM (SELECT c.id, later.run_at, CASE WHEN EXISTS (
         SELECT 1 FROM job_dependencies d JOIN jobs p ON p.id = d.parent_id
         WHERE d.job_id = c.id
           AND CASE WHEN c.on_parent_failure = 'run' THEN p.completed_at IS NULL ELSE p.status <> 'completed' END
-    ) THEN 'waiting' ELSE 'queued' END AS status FROM jobs c WHERE c.id = ANY(%(ids)s)) AS again
+    ) THEN 'waiting' WHEN later.run_at > now() THEN 'scheduled' ELSE 'queued' END AS status
+    FROM jobs c, LATERAL (SELECT CASE WHEN c.attempt = 0 THEN c.run_at END AS run_at) AS later WHERE c.id = ANY(%(ids)s)) AS again
     WHERE jobs.id = again.id AND jobs.status IN ('failed', 'cancelled')
     RETURNING jobs.*
 ), event AS (
@@ -321,14 +323,27 @@ WITH job AS (
 SELECT id FROM job
 """
 
+# Who judges a child holds its row first, in a statement of its own: of two parents that end at the same moment the second
+# one sees the first's end, and a parent's retry comes before the judgement or after it. `parents`: of these; null: all that
+# can be judged, without those that somebody else holds, who judges them.
+LOCK_CHILDREN = """
+SELECT id FROM jobs WHERE status = 'waiting' AND completed_at IS NULL
+  AND id IN (SELECT job_id FROM job_dependencies WHERE parent_id = ANY(%(parents)s)) ORDER BY id FOR NO KEY UPDATE
+"""
+LOCK_WAITING = """
+SELECT id FROM jobs j WHERE status = 'waiting' AND completed_at IS NULL AND EXISTS (
+    SELECT 1 FROM job_dependencies d JOIN jobs p ON p.id = d.parent_id WHERE d.job_id = j.id
+    HAVING bool_and(p.completed_at IS NOT NULL) OR j.on_parent_failure <> 'run' AND bool_or(p.status IN ('failed', 'cancelled')))
+FOR NO KEY UPDATE SKIP LOCKED
+"""
+
 # Children of ended parents: when all have ended they go; when one failed or was cancelled, `on_parent_failure` decides.
 WAKE_WAITING = """
 WITH parents AS (
     SELECT j.id, j.on_parent_failure AS fate, j.run_at, bool_and(p.completed_at IS NOT NULL) AS ended,
         string_agg(p.id::text || ' (' || p.kind || ') ended ' || p.status, ', ') FILTER (WHERE p.status IN ('failed', 'cancelled')) AS bad
     FROM jobs j JOIN job_dependencies d ON d.job_id = j.id JOIN jobs p ON p.id = d.parent_id
-    WHERE j.status = 'waiting' AND j.completed_at IS NULL
-      AND (%(parent)s::uuid IS NULL OR j.id IN (SELECT job_id FROM job_dependencies WHERE parent_id = %(parent)s))
+    WHERE j.id = ANY(%(ids)s) AND j.status = 'waiting'
     GROUP BY j.id
 ), next AS (
     SELECT id, bad, CASE
@@ -378,6 +393,7 @@ UPDATE jobs SET blocked_by = NULL, published_at = NULL, seq = seq + 1 FROM go WH
 UNPAUSE = """
 UPDATE jobs SET blocked_by = NULL, published_at = NULL, seq = seq + 1
 WHERE completed_at IS NULL AND status = 'queued' AND blocked_by = 'paused:' || kind AND NOT EXISTS (SELECT 1 FROM paused_kinds p WHERE p.kind = jobs.kind)
+RETURNING id
 """
 
 TELL = """
@@ -671,7 +687,7 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
         row = conn.execute(FINISH, values).fetchone()
         if row is None:
             raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its end is refused")
-        woke = row["status"] in FINAL and _wake_children(conn, job_id)
+        woke = row["status"] in FINAL and _wake_children(conn, [job_id])
         names = (("gpu", "gpu_id"), ("concurrency", "concurrency_key"), ("key", "limited"))
         freed = [f"{name}:{row[of]}" for name, of in names if row[of]]
         if freed:
@@ -679,14 +695,17 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
     return Ended(row["status"], woke)
 
 
-def _wake_children(conn: Connection, parent: UUID | None) -> bool:
-    """Wake or end what waited; a child that ends here may itself have children. Returns whether there was any."""
-    woken = conn.execute(WAKE_WAITING, {"parent": parent}).fetchall()
-    found = bool(woken)
-    while parent is not None and woken:
-        ended = [row["id"] for row in woken if row["status"] in FINAL]
-        woken = [row for child in ended for row in conn.execute(WAKE_WAITING, {"parent": child}).fetchall()]
-    return found
+def _wake_children(conn: Connection, parents: Sequence[UUID] | None) -> bool:
+    """Wake or end what waited for these, or for any; a child that ends here may itself have children. Whether there was any."""
+    found = False
+    while True:
+        held = conn.execute(LOCK_WAITING) if parents is None else conn.execute(LOCK_CHILDREN, {"parents": list(parents)})
+        ids = [row["id"] for row in held.fetchall()]
+        woken = conn.execute(WAKE_WAITING, {"ids": ids}).fetchall() if ids else []
+        found = found or bool(woken)
+        parents = [row["id"] for row in woken if row["status"] in FINAL]
+        if not parents:
+            return found
 
 
 def cancel(conn: Connection, job_id: UUID) -> Job:
@@ -694,7 +713,7 @@ def cancel(conn: Connection, job_id: UUID) -> Job:
     with conn.transaction():
         row = conn.execute(CANCEL, {"ids": [job_id]}).fetchone()
         if row is not None and row["status"] == "cancelled":
-            _wake_children(conn, job_id)
+            _wake_children(conn, [job_id])
         job = get(conn, job_id)
     if row is None and job.status in ("completed", "failed"):
         raise Conflict(f"job {job_id} is already {job.status}; there is nothing to cancel", job_status=job.status)
@@ -702,26 +721,26 @@ def cancel(conn: Connection, job_id: UUID) -> Job:
 
 
 def retry(conn: Connection, job_id: UUID) -> Job:
-    """Put a failed or cancelled job back, its failures counted anew; it waits while a parent has not completed."""
-    row = conn.execute(RETRY, {"ids": [job_id]}).fetchone()
-    if row is None:
-        job = get(conn, job_id)
-        raise Conflict(f"job {job_id} is {job.status}; only failed and cancelled jobs can be retried", job_status=job.status)
-    return Job.model_validate(row)
+    """Put a failed or cancelled job back, its failures counted anew; it waits while a parent has not completed, or for `run_at`."""
+    if again := retry_many(conn, [job_id]):
+        return again[0]
+    job = get(conn, job_id)
+    raise Conflict(f"job {job_id} is {job.status}; only failed and cancelled jobs can be retried", job_status=job.status)
 
 
 def cancel_many(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
     """`cancel` for all of these that have not ended and were not asked yet; returns which."""
     with conn.transaction():
-        asked = [row["id"] for row in conn.execute(CANCEL, {"ids": list(ids)})]
-        while _wake_children(conn, None):  # a child that ends with its parent may have children of its own
-            pass
-    return asked
+        asked = conn.execute(CANCEL, {"ids": list(ids)}).fetchall()
+        _wake_children(conn, [row["id"] for row in asked if row["status"] in FINAL])
+    return [row["id"] for row in asked]
 
 
 def retry_many(conn: Connection, ids: Sequence[UUID]) -> list[Job]:
     """`retry` for all of these that failed or were cancelled; returns them."""
-    return [Job.model_validate(row) for row in conn.execute(RETRY, {"ids": list(ids)})]
+    with conn.transaction():
+        conn.execute(LOCK_CHILDREN, {"parents": list(ids)})
+        return [Job.model_validate(row) for row in conn.execute(RETRY, {"ids": list(ids)}).fetchall()]
 
 
 def set_priority(conn: Connection, job_id: UUID, priority: int) -> Job:
@@ -765,9 +784,9 @@ def running_attempts(conn: Connection) -> set[str]:
     return {f"{row['id']}-{row['attempt']}" for row in rows}
 
 
-def wake_due(conn: Connection) -> int:
-    """Queue the scheduled jobs whose time has come; returns how many."""
-    return len(conn.execute(WAKE_DUE).fetchall())
+def wake_due(conn: Connection) -> list[UUID]:
+    """Queue the scheduled jobs whose time has come; returns which."""
+    return [row["id"] for row in conn.execute(WAKE_DUE).fetchall()]
 
 
 def tell(conn: Connection, queue: str, limit: int, *, retell_after_s: float = RETELL_AFTER_S) -> list[Told]:

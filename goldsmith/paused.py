@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from uuid import UUID
 
 from goldsmith import audit, jobs
 from goldsmith.db import Connection
@@ -18,26 +19,28 @@ def paused(conn: Connection) -> dict[str, datetime]:
     return {row["kind"]: row["paused_at"] for row in conn.execute("SELECT kind, paused_at FROM paused_kinds").fetchall()}
 
 
-def pause(conn: Connection, kind: str, actor: str) -> None:
-    """No job of this kind starts from now on; those that are queued show `blocked_by`. Twice is a no-op."""
+def pause(conn: Connection, kind: str, actor: str) -> list[UUID]:
+    """No job of this kind starts from now on; those that are queued show `blocked_by`. Twice is a no-op. Returns what changed."""
     _check(kind)
     with conn.transaction():
         conn.execute("INSERT INTO paused_kinds (kind) VALUES (%s) ON CONFLICT DO NOTHING", (kind,))
         audit.record(conn, actor, "kind.pause", kind)
-        conn.execute(
-            "UPDATE jobs SET blocked_by = 'paused:' || kind, seq = seq + 1 WHERE kind = %s AND status = 'queued' AND completed_at IS NULL",
+        blocked = conn.execute(
+            "UPDATE jobs SET blocked_by = 'paused:' || kind, seq = seq + 1"
+            " WHERE kind = %s AND status = 'queued' AND completed_at IS NULL RETURNING id",
             (kind,),
         )
+        return [row["id"] for row in blocked.fetchall()]
 
 
-def resume(conn: Connection, kind: str, actor: str) -> list[Told]:
-    """Let the kind's jobs go; returns the first of them for the broker. Twice is a no-op."""
+def resume(conn: Connection, kind: str, actor: str) -> tuple[list[UUID], list[Told]]:
+    """Let the kind's jobs go; returns what changed, and the first of them for the broker. Twice is a no-op."""
     _check(kind)
     with conn.transaction():
         conn.execute("DELETE FROM paused_kinds WHERE kind = %s", (kind,))
         audit.record(conn, actor, "kind.resume", kind)
-        released = conn.execute(jobs.UNPAUSE).rowcount
-    return jobs.tell(conn, kinds()[kind].config.queue, TELL_AT_ONCE) if released else []
+        released = [row["id"] for row in conn.execute(jobs.UNPAUSE).fetchall()]
+    return released, jobs.tell(conn, kinds()[kind].config.queue, TELL_AT_ONCE) if released else []
 
 
 def _check(kind: str) -> None:

@@ -23,6 +23,12 @@ CHANNEL = "goldsmith_jobs"
 EVERY_S = 0.1
 LOOK_EVERY_S = 1.0
 IDS_A_MESSAGE = 200  # a payload ends at 8,000 bytes; an id is 36 and a comma
+# The end, or the retry, of a job may change those that wait for it, and what waits for them.
+_WITH_CHILDREN = """
+WITH RECURSIVE found AS (
+    SELECT unnest(%s::uuid[]) AS id UNION SELECT d.job_id FROM job_dependencies d JOIN found ON d.parent_id = found.id
+) SELECT id FROM found
+"""
 _SEND = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 _LOOK = "SELECT id, seq FROM jobs WHERE id = ANY(%s)"
 
@@ -40,7 +46,7 @@ class Notifier:
         self._thread: threading.Thread | None = None
 
     def changed(self, ids: Iterable[UUID]) -> None:
-        """Tell the readers of these jobs soon. Call it after the change has committed."""
+        """Tell the readers of these jobs, and of those that depend on them, soon. Call it after the change has committed."""
         with self._lock:
             self._ids.update(ids)
             if self._thread is None and self._ids and not self._stopped.is_set():
@@ -61,15 +67,16 @@ class Notifier:
 
     def _send(self) -> None:
         with self._lock:
-            ids, self._ids = sorted(map(str, self._ids)), set()
-        if not ids:
+            changed, self._ids = list(self._ids), set()
+        if not changed:
             return
-        payloads = [",".join(ids[start : start + IDS_A_MESSAGE]) for start in range(0, len(ids), IDS_A_MESSAGE)]
         try:
             with self._connection() as conn:
+                ids = sorted(str(row["id"]) for row in conn.execute(_WITH_CHILDREN, (changed,)).fetchall())
+                payloads = [",".join(ids[start : start + IDS_A_MESSAGE]) for start in range(0, len(ids), IDS_A_MESSAGE)]
                 conn.execute(_SEND, (CHANNEL, payloads))
         except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:  # the readers see it when they look
-            log.warning("wake-ups were not sent", jobs=len(ids), error=str(error).partition("\n")[0])
+            log.warning("wake-ups were not sent", jobs=len(changed), error=str(error).partition("\n")[0])
 
 
 class Watched:

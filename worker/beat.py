@@ -45,8 +45,9 @@ class DueJobs(Scheduler):  # type: ignore[misc]
         try:
             with self._database.connection() as conn:
                 publish(conn, self._queue, schedules.fire(conn, self._settings))
-                if jobs.wake_due(conn):
+                if woken := jobs.wake_due(conn):
                     tell_untold(conn, self._queue)
+                    self._database.changed(*woken)
         except (psycopg.OperationalError, redis.RedisError) as error:
             log.warning("beat waits", error=str(error).partition("\n")[0])
         return TICK_S

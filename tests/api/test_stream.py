@@ -100,7 +100,7 @@ def test_every_change_of_state_has_its_own_etag(client: TestClient, conn: Connec
     look()
     jobs.finish(conn, job_id, attempt, Outcome("requeue", message="later"))
     look()
-    assert jobs.wake_due(conn) == 1
+    assert jobs.wake_due(conn) == [job_id]
     look()
     client.post(f"/v1/jobs/{job_id}/cancel")
     look()
@@ -163,6 +163,33 @@ def test_nobody_waits_for_a_job_that_has_ended(http: httpx.Client) -> None:
     assert ended.json()["status"] == "cancelled"
     same = http.get(f"/v1/jobs/{job_id}", params={"wait": 60}, headers={"If-None-Match": ended.headers["etag"]}, timeout=20)
     assert same.status_code == 304
+
+
+@pytest.fixture
+def only_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named before `api`: it looks once, at its start, and then hears only what it is told."""
+    monkeypatch.setattr(wake, "LOOK_EVERY_S", 3600.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        ("/v1/jobs/{parent}/cancel", "failed"),
+        ("/v1/pipelines/{pipeline}/cancel", "cancelled"),
+        ("/v1/kinds/noop/pause", "queued"),
+    ],
+)
+def test_a_reader_hears_of_what_others_did_to_its_job(
+    only_told: None, api: Api, http: httpx.Client, path: str, end: str
+) -> None:
+    last: dict[str, Any] = {"depends_on": ["first"]} if end != "queued" else {}
+    made = http.post("/v1/pipelines", json={"jobs": {"first": NOOP, "between": NOOP | last, "last": NOOP | last}}).json()
+    ids = {"pipeline": made["id"], "parent": made["jobs"]["first"]["id"]}
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(http.get, f"/v1/jobs/{made['jobs']['last']['id']}", params={"wait": 60})
+        wait_until(lambda: _readers(api, UUID(made["jobs"]["last"]["id"])) == 1, "the wait")
+        http.post(path.format(**ids))
+        assert told.result(20).json()["status"] == end
 
 
 @pytest.mark.parametrize("wait", ["-1", "61", "nan", "inf", "soon"])
