@@ -40,6 +40,12 @@ class Settings(BaseSettings):
         [], description="Teachers outside this machine that may see recorded (children's) data, separated by commas."
     )
     anthropic_api_key: SecretStr | None = Field(None, validation_alias="ANTHROPIC_API_KEY", description="The key for Claude.")
+    anthropic_base_url: str | None = Field(
+        None, validation_alias="ANTHROPIC_BASE_URL", description="A gateway that speaks the Messages API; empty: the provider."
+    )
+    teacher_timeout_s: float = Field(
+        120, ge=1, le=3600, description="A teacher that has said nothing for so long is given up; short answers take seconds."
+    )
     teacher_model: str = Field("claude-sonnet-5-5", description="The teacher when a job names none.")
     prices: Path | None = Field(None, description="Your own price list of teachers; empty: the dated one that ships.")
     rehearsal_url: str | None = Field(None, description="Set by --rehearsal: where the rehearsal teacher listens.")

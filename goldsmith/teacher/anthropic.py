@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import anthropic
@@ -12,38 +13,29 @@ import httpx2  # the HTTP client that the SDK is built on
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from goldsmith.errors import GoldsmithError, InvalidInput, RetryableError
-from goldsmith.teacher.prices import Price
+from goldsmith.teacher.prices import Price, Usage
+from goldsmith.teacher.provider import Batches, Failed, Reply, Request, Why
 
-# Four retries back off for about 8 s, or as long as `retry-after` says; after that the job is put back with its own back-off.
-MAX_RETRIES = 4
-TIMEOUT = httpx2.Timeout(120, connect=5)  # short answers: a minute is already unusual
-
-
-@dataclass(frozen=True)
-class Reply:
-    text: str
-    stop_reason: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-    request_id: str | None
+OLDER_API = "2023-06-01"
+"""The newest version of the API that takes a temperature: the SDK's own, 2026-10-21, answers 400 to any."""
 
 
-class Failed(Exception):
-    """No reply. `billed` says what the ledger must think: `no` (the provider refused) or `maybe` (nobody can say)."""
-
-    def __init__(self, error: GoldsmithError, billed: Literal["no", "maybe"], request_id: str | None = None) -> None:
-        super().__init__(error.detail)
-        self.error = error
-        self.billed = billed
-        self.request_id = request_id
+class _CacheCreation(BaseModel):
+    ephemeral_5m_input_tokens: int = Field(0, ge=0)
+    ephemeral_1h_input_tokens: int = Field(0, ge=0)
 
 
 class _Usage(BaseModel):
     input_tokens: int = Field(ge=0)
     output_tokens: int = Field(ge=0)
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = Field(None, ge=0)
+    cache_read_input_tokens: int | None = Field(None, ge=0)
+    cache_creation: _CacheCreation | None = None
+
+    def usage(self) -> Usage:
+        written, read = self.cache_creation_input_tokens or 0, self.cache_read_input_tokens or 0
+        long = min(written, self.cache_creation.ephemeral_1h_input_tokens) if self.cache_creation else 0
+        return Usage(self.input_tokens + written + read, self.output_tokens, read, written - long, long)
 
 
 class _Message(BaseModel):
@@ -58,79 +50,84 @@ class _Message(BaseModel):
     usage: _Usage
 
 
-def request_body(
-    price: Price,
-    *,
-    model: str,
-    system: str | None,
-    prompt: str,
-    max_tokens: int,
-    temperature: float | None,
-    json_schema: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """The arguments of `messages.create`: what makes two requests identical."""
-    body: dict[str, Any] = {
-        "model": model,
-        "max_tokens": max_tokens + price.headroom,
-        "messages": [{"role": "user", "content": prompt}],
-    }
-    if system is not None:
-        body["system"] = system
-    if temperature is not None:
+def request_body(price: Price, model: str, request: Request, *, marked: bool = True) -> dict[str, Any]:
+    """The JSON body of a Messages request. Without the cache marks (`marked=False`) it is what makes two requests identical."""
+    body: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens + (price.headroom if request.max_tokens else 0)}
+    mark = {"type": "ephemeral", "ttl": request.cache} if marked and request.cache else None
+    cut = min(request.shared, len(request.prompt)) if mark else 0
+    content: str | list[dict[str, Any]] = request.prompt
+    if cut:
+        content = [{"type": "text", "text": request.prompt[:cut], "cache_control": mark}]
+        if request.prompt[cut:]:
+            content.append({"type": "text", "text": request.prompt[cut:]})
+    body["messages"] = [{"role": "user", "content": content}]
+    if request.system is not None:
+        only_system = mark and not cut
+        body["system"] = [{"type": "text", "text": request.system, "cache_control": mark}] if only_system else request.system
+    if request.temperature is not None:
         if not price.temperature:
             raise InvalidInput(
-                f"temperature {temperature}: {model} takes none and would answer 400; leave it out",
-                errors=[{"field": "temperature", "value": temperature, "allowed": None}],
+                f"temperature {request.temperature}: {model} takes none and would answer 400; leave it out",
+                errors=[{"field": "temperature", "value": request.temperature, "allowed": None}],
             )
-        body["extra_body"] = {"temperature": temperature}  # no argument of the SDK since 1.0
+        body["temperature"] = request.temperature
     if price.thinking:
         body["thinking"] = {"type": price.thinking}
     output: dict[str, Any] = {"effort": "low"} if price.thinking == "adaptive" else {}
-    if json_schema is not None:
-        output["format"] = {"type": "json_schema", "schema": dict(json_schema)}
+    if request.json_schema is not None:
+        output["format"] = {"type": "json_schema", "schema": dict(request.json_schema)}
     if output:
         body["output_config"] = output
     return body
 
 
 class Messages:
-    """A connection to the provider. The SDK retries what is worth retrying; its retries are not metered apart."""
+    """The Messages API at one model. The SDK's own retries are off: whoever pays must see every try."""
+
+    batches: Batches | None = None
+    local = False
 
     def __init__(
         self,
+        client: Any,
         *,
-        api_key: str,
+        name: str,
+        model: str,
+        price: Price,
         key_setting: str,
-        base_url: str | None = None,
-        max_retries: int = MAX_RETRIES,
-        loopback: bool = False,
+        model_setting: str = "GOLDSMITH_TEACHER_MODEL",
     ) -> None:
+        self.name = name
+        self.model = model
+        self.price = price
+        self._client: anthropic.AsyncAnthropic = client
         self._key_setting = key_setting
-        self._max_retries = max_retries
-        self._client = anthropic.AsyncAnthropic(
-            api_key=api_key,
-            base_url=base_url,
-            max_retries=max_retries,
-            timeout=TIMEOUT,
-            http_client=anthropic.DefaultAsyncHttpxClient(trust_env=False) if loopback else None,  # no proxy on loopback
-        )
+        self._model_setting = model_setting
 
-    async def send(self, body: Mapping[str, Any]) -> Reply:
-        """Ask; raises `Failed`. A reply may still be cut (`max_tokens`), declined (`refusal`) or empty: see `stop_reason`."""
+    def identity(self, request: Request) -> dict[str, Any]:
+        return {"provider": self.name, **request_body(self.price, self.model, request, marked=False)}
+
+    async def ask(self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None) -> Reply:
+        body = request_body(self.price, self.model, request)
+        if ready is not None:
+            await ready()
         try:
-            raw = await self._client.messages.with_raw_response.create(**body)
+            raw = await self._client.messages.with_raw_response.create(**_arguments(body))
             text = await raw.text()
-        except anthropic.APIStatusError as error:
-            raise Failed(self._refused(error, str(body["model"])), "no", error.request_id) from error
-        except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
-            never_sent = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
-            raise Failed(
-                RetryableError(f"{self.base_url} gave no answer after {self._max_retries} retries: {error.__cause__ or error}"),
-                "no" if never_sent else "maybe",
-            ) from error
-        return self._read(text, raw.headers.get("content-type", "no content type"), raw.request_id)
+        except (anthropic.AnthropicError, httpx2.HTTPError) as error:
+            raise self.failed(error) from error
+        return self.read(text, raw.headers.get("content-type", "no content type"), raw.request_id, body["max_tokens"])
 
-    def _read(self, text: str, content_type: str, request_id: str | None) -> Reply:
+    async def count_tokens(self, request: Request) -> int | None:
+        body = request_body(self.price, self.model, request, marked=False)
+        counted = {name: body[name] for name in ("model", "messages", "system", "thinking", "output_config") if name in body}
+        try:
+            return (await self._client.messages.count_tokens(**counted)).input_tokens
+        except (anthropic.AnthropicError, httpx2.HTTPError) as error:
+            raise self.failed(error) from error
+
+    def read(self, text: str, content_type: str, request_id: str | None, max_tokens: int | None) -> Reply:
+        """A message, from its JSON; raises `Failed` (broken). `max_tokens` None: not known here."""
         try:
             message = _Message.model_validate(json.loads(text))
         except (ValueError, ValidationError) as error:
@@ -141,29 +138,56 @@ class Messages:
                 ),
                 "maybe",
                 request_id,
+                why="broken",
             ) from error
-        usage = message.usage
+        usage = message.usage.usage()
+        if max_tokens is not None and usage.output_tokens > max_tokens:
+            raise Failed(
+                RetryableError(
+                    f"{self.base_url} answered with {usage.output_tokens} tokens; at most {max_tokens} were asked for"
+                ),
+                "maybe",
+                request_id,
+                why="broken",
+                usage=usage,
+            )
         answer = "".join(str(block.get("text", "")) for block in message.content if block.get("type") == "text")
         return Reply(
             text=answer.encode("utf-8", "replace").decode().replace("\x00", "\ufffd"),  # what Postgres can store
             stop_reason=message.stop_reason,
             model=message.model,
-            input_tokens=usage.input_tokens + (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0),
-            output_tokens=usage.output_tokens,
             request_id=request_id,
+            **vars(usage),
         )
 
-    def _refused(self, error: anthropic.APIStatusError, model: str) -> GoldsmithError:
-        said = f"{error.status_code} {error.type or ''}: {error.api_message or 'no reason given'}".replace(" :", ":")
-        if error.status_code in (401, 403):
-            return GoldsmithError(f"the teacher refused the key in {self._key_setting} ({said}); nothing was retried")
-        if error.status_code == 402:
-            return GoldsmithError(f"the account of {self._key_setting} cannot pay ({said}); nothing was retried")
-        if error.status_code == 404:
-            return GoldsmithError(f"the teacher knows no model {model!r} ({said}); set `model` or GOLDSMITH_TEACHER_MODEL")
-        if error.status_code in (408, 409, 429) or error.status_code >= 500:
-            return RetryableError(f"the teacher is busy or broken ({said}), also after {self._max_retries} retries")
-        return GoldsmithError(f"the teacher refused the request ({said}); nothing was retried")
+    def failed(self, error: Exception) -> Failed:
+        """The SDK's exception, in our words."""
+        if isinstance(error, anthropic.APIStatusError):
+            return self._refused(error)
+        cause = error.__cause__
+        if isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError):
+            never_sent = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+            detail = f"{self.base_url} gave no answer: {type(cause or error).__name__} {cause or error}".rstrip()
+            return Failed(RetryableError(detail), "no" if never_sent else "maybe", why="unreachable")
+        return Failed(GoldsmithError(f"teacher {self.name!r} cannot be asked: {error}"), "no", why="request")
+
+    def _refused(self, error: anthropic.APIStatusError) -> Failed:
+        kind = f" {error.type}" if error.type else ""
+        said = f"{error.status_code}{kind}: {error.api_message or 'no reason given'}"
+        why, detail = self._meaning(error.status_code, said)
+        known = RetryableError if why == "busy" else GoldsmithError
+        return Failed(known(detail), "no", error.request_id, why=why, retry_after_s=retry_after_s(error.response.headers))
+
+    def _meaning(self, status: int, said: str) -> tuple[Why, str]:
+        if status in (401, 403):
+            return "key", f"the teacher refused the key in {self._key_setting} ({said}); nothing was retried"
+        if status == 402:
+            return "money", f"the account of {self._key_setting} cannot pay ({said}); nothing was retried"
+        if status == 404:
+            return "model", f"the teacher knows no model {self.model!r} ({said}); set `model` or {self._model_setting}"
+        if status in (408, 409, 429) or status >= 500:
+            return "busy", f"the teacher is busy or broken ({said})"
+        return "request", f"the teacher refused the request ({said}); nothing was retried"
 
     @property
     def base_url(self) -> str:
@@ -171,3 +195,24 @@ class Messages:
 
     async def aclose(self) -> None:
         await self._client.close()
+
+
+def _arguments(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body as arguments of the SDK, which has none for a temperature."""
+    arguments = {name: value for name, value in body.items() if name != "temperature"}
+    if "temperature" in body:
+        arguments["extra_body"] = {"temperature": body["temperature"]}
+        arguments["extra_headers"] = {"anthropic-version": OLDER_API}
+    return arguments
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds from now, from `retry-after-ms` or `retry-after` (seconds or a date); None when it is not said."""
+    for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * factor
+        except ValueError:
+            continue
+        return seconds if 0 <= seconds < float("inf") else None
+    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
+    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())

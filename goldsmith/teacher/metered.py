@@ -1,28 +1,23 @@
-"""The meter between a run and its teacher: reuse, reserve, ask, settle. And the checks before the first question."""
+"""The meter between a run and its teacher: reuse, reserve, ask, settle."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from goldsmith import budgets
-from goldsmith.errors import GoldsmithError, InvalidInput
+from goldsmith.errors import InvalidInput
 from goldsmith.teacher import Answer, BudgetReached
-from goldsmith.teacher.anthropic import Failed, Messages, Reply, request_body
-from goldsmith.teacher.prices import Price, price_of
+from goldsmith.teacher.provider import Failed, Provider, Reply, Request
+from goldsmith.teacher.providers import open_provider
 
 if TYPE_CHECKING:
     from goldsmith.db import Database
     from goldsmith.settings import Settings
-
-REHEARSAL_MODEL = "rehearsal-1"
 
 
 class MeteredTeacher:
@@ -31,22 +26,18 @@ class MeteredTeacher:
     def __init__(
         self,
         database: Database,
-        messages: Messages,
-        price: Price,
+        provider: Provider,
         *,
         job_id: UUID,
         attempt: int,
-        provider: str,
-        model: str,
         budget_id: UUID,
         spent_usd: Decimal,
     ) -> None:
-        self.provider = provider
-        self.model = model
-        self.rehearsal = provider == "rehearsal"
+        self.provider = provider.name
+        self.model = provider.model
+        self.rehearsal = provider.name == "rehearsal"
         self._database = database
-        self._messages = messages
-        self._price = price
+        self._teacher = provider
         self._job_id = job_id
         self._attempt = attempt
         self._budget_id = budget_id
@@ -76,16 +67,9 @@ class MeteredTeacher:
         temperature: float | None = None,
         json_schema: dict[str, Any] | None = None,
     ) -> Answer:
-        body = request_body(
-            self._price,
-            model=self.model,
-            system=system,
-            prompt=prompt,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            json_schema=json_schema,
-        )
-        sha256 = budgets.request_sha256({"provider": self.provider, **body})
+        request = Request(prompt, max_tokens, system=system, temperature=temperature, json_schema=json_schema)
+        identity = self._teacher.identity(request)
+        sha256 = budgets.request_sha256(identity)
         async with self._same_request[sha256]:  # two rows with one prompt: the second waits and gets the first one's answer
             paid = await self._db(budgets.paid_answer, sha256)
             if paid is not None:
@@ -93,9 +77,9 @@ class MeteredTeacher:
                     self._saved += paid.cost_usd
                 return self._answer(Reply(**paid.answer), Decimal(0), reused=True)
             call = budgets.Call(item, sha256, self.provider, self.model, self.rehearsal)
-            call_id = await self._reserve(call, self._worst_case(body))
+            call_id = await self._reserve(call, self._worst_case(identity, max_tokens))
             try:
-                return await self._ask(call_id, body)
+                return await self._ask(call_id, request)
             finally:
                 async with self._end_of_a_call:
                     self._in_flight -= 1
@@ -127,9 +111,9 @@ class MeteredTeacher:
                 while self._ended == ended:
                     await self._end_of_a_call.wait()
 
-    async def _ask(self, call_id: UUID, body: dict[str, Any]) -> Answer:
+    async def _ask(self, call_id: UUID, request: Request) -> Answer:
         try:
-            reply = await self._messages.send(body)
+            reply = await self._teacher.ask(request)
         except Failed as failed:
             if failed.billed == "no":
                 await self._surely(budgets.release, call_id)
@@ -139,7 +123,7 @@ class MeteredTeacher:
         except BaseException:  # cancelled on the way: the answer may have been made
             await self._charge(call_id, None)
             raise
-        cost = self._price.cost(reply.input_tokens, reply.output_tokens)
+        cost = self._teacher.price.cost(reply.usage)
         await self._surely(
             budgets.settle,
             call_id,
@@ -156,13 +140,14 @@ class MeteredTeacher:
         await self._surely(budgets.charge, call_id, request_id)
         self._spent = await self._db(budgets.spent, self._budget_id)
 
-    def _worst_case(self, body: dict[str, Any]) -> Decimal:
-        prompt_bytes = len(str(body).encode())
-        if self._price.max_prompt is not None and prompt_bytes > self._price.max_prompt:
+    def _worst_case(self, identity: dict[str, Any], max_tokens: int) -> Decimal:
+        price = self._teacher.price
+        prompt_bytes = len(str(identity).encode())
+        if price.max_prompt is not None and prompt_bytes > price.max_prompt:
             raise InvalidInput(
-                f"the prompt has {prompt_bytes} bytes; {self.model} has a known price up to {self._price.max_prompt} tokens"
+                f"the prompt has {prompt_bytes} bytes; {self.model} has a known price up to {price.max_prompt} tokens"
             )
-        return self._price.worst_case(prompt_bytes, body["max_tokens"])
+        return price.worst_case(prompt_bytes, max_tokens)
 
     def _answer(self, reply: Reply, cost: Decimal, *, reused: bool) -> Answer:
         return Answer(
@@ -194,7 +179,7 @@ class MeteredTeacher:
             raise
 
     async def aclose(self) -> None:
-        await self._messages.aclose()
+        await self._teacher.aclose()
 
 
 def open_metered(
@@ -209,68 +194,9 @@ def open_metered(
     recorded: bool,
 ) -> MeteredTeacher:
     """See `goldsmith.teacher.open_teacher`."""
-    if provider == "rehearsal":
-        name = model or REHEARSAL_MODEL
-        messages = _rehearsal(settings)
-    elif provider == "anthropic":
-        name = model or settings.teacher_model
-        messages = _anthropic(settings, recorded)
-    else:
-        raise InvalidInput(
-            f"teacher {provider!r}: anthropic or rehearsal",
-            errors=[{"field": "teacher", "value": provider, "allowed": ["anthropic", "rehearsal"]}],
-        )
-    if name.startswith("rehearsal-") != (provider == "rehearsal"):
-        raise InvalidInput(
-            f"model {name!r} is not one of teacher {provider!r}",
-            errors=[{"field": "model", "value": name, "teacher": provider}],
-        )
-    price = price_of(name, settings.prices)
+    teacher = open_provider(settings, provider, model, recorded=recorded)
     with database.connection() as conn:
         budget_id = budgets.open(conn, f"job:{job_id}", budget_usd)
         budgets.charge_lost(conn, job_id, attempt)
         spent = budgets.spent(conn, budget_id)
-    return MeteredTeacher(
-        database,
-        messages,
-        price,
-        job_id=job_id,
-        attempt=attempt,
-        provider=provider,
-        model=name,
-        budget_id=budget_id,
-        spent_usd=spent,
-    )
-
-
-def _anthropic(settings: Settings, recorded: bool) -> Messages:
-    if recorded and "anthropic" not in settings.allow_providers:
-        raise InvalidInput(
-            "teacher 'anthropic': the prompts come from recorded runs, that is from children, and would leave this machine."
-            " The admin allows it with GOLDSMITH_ALLOW_PROVIDERS=anthropic; teacher 'rehearsal' stays on this machine",
-            errors=[{"field": "teacher", "value": "anthropic", "allowed": ["rehearsal", *settings.allow_providers]}],
-        )
-    key = settings.anthropic_api_key.get_secret_value() if settings.anthropic_api_key else ""
-    if not key:
-        raise GoldsmithError("teacher 'anthropic' needs a key: set ANTHROPIC_API_KEY, or rehearse with teacher 'rehearsal'")
-    return Messages(api_key=key, key_setting="ANTHROPIC_API_KEY")
-
-
-def _rehearsal(settings: Settings) -> Messages:
-    if not settings.rehearsal_url:
-        raise GoldsmithError(
-            "the rehearsal teacher is not running: start Goldsmith with --rehearsal, or set GOLDSMITH_REHEARSAL_URL"
-        )
-    host = urlsplit(settings.rehearsal_url).hostname or ""
-    loopback = host == "localhost"
-    with suppress(ValueError):
-        loopback = loopback or ipaddress.ip_address(host).is_loopback
-    if not loopback:
-        raise InvalidInput(f"GOLDSMITH_REHEARSAL_URL {settings.rehearsal_url!r}: the rehearsal teacher must be on loopback")
-    return Messages(
-        api_key="rehearsal",
-        key_setting="GOLDSMITH_REHEARSAL_URL",
-        base_url=settings.rehearsal_url,
-        max_retries=2,
-        loopback=True,
-    )
+    return MeteredTeacher(database, teacher, job_id=job_id, attempt=attempt, budget_id=budget_id, spent_usd=spent)

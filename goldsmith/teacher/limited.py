@@ -1,0 +1,70 @@
+"""A provider that is asked again when it is busy, and never when the first try may have been billed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from goldsmith.errors import RetryableError
+from goldsmith.teacher.provider import Batches, Failed, Provider, Reply, Request
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # doubling, when the provider does not say how long
+LONGEST_WAIT_S = 60.0  # a provider that wants more gets the job's own back-off: no slot sits that long
+
+log = structlog.get_logger()
+
+
+class Limited:
+    """See `goldsmith.teacher.provider.Provider`; `tries` counts the first one too."""
+
+    def __init__(self, provider: Provider, *, tries: int) -> None:
+        self.name, self.model, self.price, self.local = provider.name, provider.model, provider.price, provider.local
+        self._provider = provider
+        self._tries = tries
+
+    @property
+    def batches(self) -> Batches | None:
+        return self._provider.batches
+
+    def identity(self, request: Request) -> dict[str, Any]:
+        return self._provider.identity(request)
+
+    async def count_tokens(self, request: Request) -> int | None:
+        return await self._provider.count_tokens(request)
+
+    async def ask(self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None) -> Reply:
+        tried = 0
+        while True:
+            try:
+                return await self._provider.ask(request, ready=ready if tried == 0 else None)
+            except Failed as failed:
+                tried += 1
+                if failed.billed != "no" or failed.why not in ("busy", "unreachable"):
+                    raise
+                pause = self._pause(failed, tried)
+                if tried == self._tries or pause > LONGEST_WAIT_S:
+                    raise self._given_up(failed, tried) from failed
+                log.info("the teacher is asked again", teacher=self.name, pause_s=round(pause, 2), because=failed.error.detail)
+                await asyncio.sleep(pause)
+
+    def _pause(self, failed: Failed, tried: int) -> float:
+        if failed.retry_after_s is not None:
+            return failed.retry_after_s
+        return min(FIRST_PAUSE_S * 2.0 ** (tried - 1), LONGEST_PAUSE_S) * random.uniform(0.75, 1)  # noqa: S311
+
+    def _given_up(self, failed: Failed, tried: int) -> Failed:
+        again = f", also after {tried - 1} retries" if tried > 1 else ""
+        return Failed(
+            RetryableError(f"{failed.error.detail}{again}"),
+            failed.billed,
+            failed.request_id,
+            why=failed.why,
+            retry_after_s=failed.retry_after_s,
+        )
+
+    async def aclose(self) -> None:
+        await self._provider.aclose()
