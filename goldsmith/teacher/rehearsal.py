@@ -3,27 +3,29 @@
     python -m goldsmith.teacher.rehearsal --port 17807
 
 What it writes is no model's work; the name of its model, its log, a header of every response and every dataset that came
-from it say REHEARSAL. Token counts are bytes over four. Not covered: streaming, tools, images, batches, caching.
+from it say REHEARSAL. Token counts are bytes over four; it keeps a prompt cache, takes batches, and `GET /bill` says what all
+of it would have cost. Not covered: streaming, tools, images.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-from goldsmith.teacher import transform
+from goldsmith.teacher.rehearsal_batches import BatchBook
+from goldsmith.teacher.rehearsal_messages import MODELS, Dropped, Meter, Refused, check, compose, count, prompt_of, system_of
 
 LABEL = "REHEARSAL"
-MODELS = ("rehearsal-1",)
-MAX_BODY = 4_000_000
+MAX_BODY, MAX_BATCH = 4_000_000, 256_000_000
+BATCHES = "/v1/messages/batches"
 
 _ERRORS = {
     400: "invalid_request_error",
@@ -47,24 +49,22 @@ MISBEHAVIOURS = (
     "refusal",
     "thinking",
     "other_shape",
+    "huge",
     "drop",
     "slow",
 )
 
 
-class Refused(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
 class RehearsalServer:
-    """`with RehearsalServer() as server: … server.url`. Port 0 takes a free one."""
+    """`with RehearsalServer() as server: … server.url`. Port 0 takes a free one. A batch takes at least `batch_s` seconds."""
 
-    def __init__(self, port: int = 0) -> None:
+    models: Collection[str] = MODELS
+    logs = True
+
+    def __init__(self, port: int = 0, *, batch_s: float = 2.0) -> None:
         self.requests: deque[dict[str, Any]] = deque(maxlen=1000)
         """The newest bodies of `POST /v1/messages`, for tests."""
+        self.meter = Meter()
         self._misbehave: deque[str] = deque()
         self.waiting = False
         """A request that was told to be slow has come in."""
@@ -72,6 +72,7 @@ class RehearsalServer:
         self._http = _Http(("127.0.0.1", port), _Handler)
         self._http.teacher = self
         self.url = f"http://127.0.0.1:{self._http.server_port}"
+        self.batches = BatchBook(self.meter, batch_s, self.url, self.models)
 
     def fail_next(self, *how: str) -> None:
         """The next requests, one each, are answered so: see `MISBEHAVIOURS`. `slow` waits for `let_go`."""
@@ -93,6 +94,14 @@ class RehearsalServer:
         except IndexError:
             return _known(header) if header else None
 
+    def admit(self, path: str) -> dict[str, str]:
+        """Before a request is read: extra headers for its response; raises `Refused` to turn it away."""
+        return {}
+
+    def report(self) -> dict[str, Any]:
+        """What `GET /bill` says."""
+        return self.meter.bill()
+
     def serve_forever(self) -> None:
         self._http.serve_forever(poll_interval=0.1)
 
@@ -111,7 +120,7 @@ class RehearsalServer:
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # 64 callers may connect at once; the default of 5 would drop some
+    request_queue_size = 512  # many callers may connect at once; the default of 5 would drop some
     teacher: RehearsalServer
 
 
@@ -122,88 +131,108 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        if self.path == "/healthz":
-            return self._reply(200, {"status": "ok", "label": LABEL, "models": list(MODELS)})
-        return self._error(404, f"no such path: {self.path}")
+        self._headers: Mapping[str, str] = {}
+        try:
+            self._get(self.server.teacher)
+        except Refused as refused:
+            self._headers = {**self._headers, **refused.headers}
+            self._error(refused.status, refused.message)
+        except Dropped:
+            self.close_connection = True
+
+    def _get(self, teacher: RehearsalServer) -> None:
+        url = urlsplit(self.path)
+        if url.path == "/healthz":
+            return self._reply(200, {"status": "ok", "label": LABEL, "models": list(teacher.models)})
+        if url.path == "/bill":
+            return self._reply(200, teacher.report())
+        if not url.path.startswith(BATCHES):
+            raise Refused(404, f"no such path: {self.path}")
+        self._authorised()
+        self._headers = teacher.admit(url.path)
+        batch_id, _, rest = url.path.removeprefix(BATCHES).strip("/").partition("/")
+        if not batch_id:
+            query = parse_qs(url.query)
+            limit = query.get("limit", ["20"])[0]
+            if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+                raise Refused(400, f"limit: {limit} is not from 1 to 1000")
+            return self._reply(200, teacher.batches.list(int(limit), query.get("after_id", [None])[0]))
+        if not rest:
+            return self._reply(200, teacher.batches.get(batch_id))
+        if rest == "results":
+            return self._stream(teacher.batches.results(batch_id))
+        raise Refused(404, f"no such path: {self.path}")
 
     def do_POST(self) -> None:
+        self._headers = {}
         try:
-            body = self._body()
-            how = self.server.teacher.misbehaviour(self.headers.get("x-rehearsal-misbehave"))
-            if how == "slow":
-                self.server.teacher.wait()
-            if self.path == "/v1/messages/count_tokens":
-                self._reply(200, {"input_tokens": _tokens(_prompt(body), str(body.get("system", "")))})
-            elif self.path == "/v1/messages":
-                self.server.teacher.requests.append(body)
-                self._message(body, how)
-            else:
-                raise Refused(404, f"no such path: {self.path}")
+            self._post(self.server.teacher)
         except Refused as refused:
+            self._headers = {**self._headers, **refused.headers}
             self._error(refused.status, refused.message)
-
-    def _body(self) -> dict[str, Any]:
-        length = self.headers.get("content-length") or "0"
-        if not length.isdecimal() or int(length) > MAX_BODY:
+        except Dropped:
             self.close_connection = True
-            raise Refused(413, f"content-length {length}: 0 to {MAX_BODY} bytes")
+
+    def _post(self, teacher: RehearsalServer) -> None:
+        path = urlsplit(self.path).path
+        body = self._body(MAX_BATCH if path == BATCHES else MAX_BODY)
+        version = self.headers["anthropic-version"]
+        if path == "/v1/messages":
+            how = teacher.misbehaviour(self.headers.get("x-rehearsal-misbehave"))
+            if how == "slow":
+                teacher.wait()
+            self._headers = teacher.admit(path)
+            teacher.requests.append(body)
+            check(body, version, teacher.models)
+            self._message(body, how)
+        elif path == "/v1/messages/count_tokens":
+            check({**body, "max_tokens": 0}, version, teacher.models)
+            self._reply(200, {"input_tokens": count(prompt_of(body), system_of(body))})
+        elif path == BATCHES:
+            self._headers = teacher.admit(path)
+            self._reply(200, teacher.batches.create(body, version))
+        elif path.startswith(f"{BATCHES}/") and path.endswith("/cancel"):
+            self._reply(200, teacher.batches.cancel(path.removeprefix(f"{BATCHES}/").removesuffix("/cancel")))
+        else:
+            raise Refused(404, f"no such path: {self.path}")
+
+    def _body(self, most: int) -> dict[str, Any]:
+        length = self.headers.get("content-length") or "0"
+        if not length.isdecimal() or int(length) > most:
+            self.close_connection = True
+            raise Refused(413, f"content-length {length}: 0 to {most} bytes")
         raw = self.rfile.read(int(length))
+        self._authorised()
+        try:
+            body = json.loads(raw or b"{}")
+        except ValueError as error:
+            raise Refused(400, f"the body is no JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise Refused(400, "the body is no JSON object")
+        return body
+
+    def _authorised(self) -> None:
         if not (
             self.headers.get("authorization") or self.headers.get("x-api-key")
         ):  # SDK 2 sends the first, older ones the second
             raise Refused(401, "a key is required: Authorization or x-api-key")
         if not self.headers.get("anthropic-version"):
             raise Refused(400, "anthropic-version: header is required")
-        try:
-            body = json.loads(raw)
-        except ValueError as error:
-            raise Refused(400, f"the body is no JSON: {error}") from error
-        if not isinstance(body, dict):
-            raise Refused(400, "the body is no JSON object")
-        if body.get("model") not in MODELS:
-            raise Refused(404, f"model: {body.get('model')}")
-        return body
 
     def _message(self, body: Mapping[str, Any], how: str | None) -> None:
-        prompt = _prompt(body)
-        max_tokens = body.get("max_tokens")
-        if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
-            raise Refused(400, f"max_tokens: {max_tokens!r} is no integer of at least 1")
-        temperature = body.get("temperature", 1)
-        if not isinstance(temperature, int | float) or not 0 <= temperature <= 1:
-            raise Refused(400, f"temperature: {temperature!r} is not from 0 to 1")
-        text = transform.rules(prompt) if _wants_rules(body) else transform.answer(prompt)
         if how in ("401", "403", "429", "500", "529"):
             return self._error(int(how), "asked for by the test")
-        if how == "drop":
-            self.close_connection = True
-            return None
         if how == "html":
             return self._send(200, "text/html", b"<html><body>Sign in to the network</body></html>")
+        meter = self.server.teacher.meter
+        usage, name = meter.input(body)
+        message = compose(body, usage, how)
+        meter.remember(name)
+        meter.charge(body["model"], message["usage"])
+        if how == "drop":
+            raise Dropped
         if how == "other_shape":
-            return self._reply(200, {"choices": [{"message": {"content": text}}]})
-        content = [{"type": "text", "text": "" if how == "empty" else text}]
-        if how == "thinking":
-            content.insert(0, {"type": "thinking", "thinking": "…", "signature": "s"})
-        stop_reason = "end_turn"
-        if _tokens(text) > max_tokens:
-            stop_reason = "max_tokens"
-            content[-1]["text"] = text.encode()[: max_tokens * 4].decode("utf-8", "ignore")
-        if how == "refusal":
-            stop_reason, content = "refusal", []
-        message = {
-            "id": f"msg_{uuid4().hex}",
-            "type": "message",
-            "role": "assistant",
-            "model": body["model"],
-            "content": content,
-            "stop_reason": stop_reason,
-            "stop_sequence": None,
-            "usage": {
-                "input_tokens": _tokens(prompt, str(body.get("system", ""))),
-                "output_tokens": min(_tokens(text), max_tokens),
-            },
-        }
+            return self._reply(200, {"choices": [{"message": {"content": message["content"]}}]})
         raw = json.dumps(message, ensure_ascii=False).encode()
         return self._send(200, "application/json", raw[: len(raw) // 2] if how == "half_json" else raw)
 
@@ -214,50 +243,32 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, "application/json", json.dumps(body, ensure_ascii=False).encode())
 
     def _send(self, status: int, content_type: str, raw: bytes) -> None:
-        self.send_response(status)
-        self.send_header("content-type", content_type)
+        self._start(status, content_type)
         self.send_header("content-length", str(len(raw)))
-        self.send_header("request-id", f"req_rehearsal_{uuid4().hex[:16]}")
-        self.send_header("x-rehearsal", LABEL)
-        if status in (429, 500, 529):
+        if status in (429, 500, 529) and "retry-after" not in self._headers:
             self.send_header("retry-after-ms", "20")
         self.end_headers()
         self.wfile.write(raw)
 
+    def _stream(self, lines: Iterator[bytes]) -> None:
+        self._start(200, "application/binary")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for line in lines:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _start(self, status: int, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("content-type", content_type)
+        self.send_header("request-id", f"req_rehearsal_{uuid4().hex[:16]}")
+        self.send_header("x-rehearsal", LABEL)
+        for name, value in self._headers.items():
+            self.send_header(name, value)
+
     def log_message(self, format: str, *args: Any) -> None:
-        sys.stderr.write(f"{LABEL} {format % args}\n")
-
-
-def _prompt(body: Mapping[str, Any]) -> str:
-    """The text of the last turn, which must be the user's."""
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise Refused(400, "messages: at least one message is required")
-    last = messages[-1]
-    if not isinstance(last, dict) or last.get("role") != "user":
-        raise Refused(400, f"messages.{len(messages) - 1}: the last message must have the role user")
-    content = last.get("content")
-    if isinstance(content, list):
-        content = "".join(
-            str(block.get("text", "")) for block in content if isinstance(block, dict) and block.get("type") == "text"
-        )
-    if not isinstance(content, str) or not content.strip():
-        raise Refused(400, f"messages.{len(messages) - 1}: text content must not be empty")
-    return content
-
-
-def _wants_rules(body: Mapping[str, Any]) -> bool:
-    wanted = (body.get("output_config") or {}).get("format")
-    if wanted is None:
-        return False
-    properties = (wanted.get("schema") or {}).get("properties") or {}
-    if wanted.get("type") != "json_schema" or set(properties) != {"rules"}:
-        raise Refused(400, "output_config.format: this rehearsal fills the schema of one property `rules` only")
-    return True
-
-
-def _tokens(*texts: str) -> int:
-    return sum(math.ceil(len(text.encode()) / 4) for text in texts)
+        if self.server.teacher.logs:
+            sys.stderr.write(f"{LABEL} {format % args}\n")
 
 
 def _known(how: str) -> str:
@@ -271,8 +282,10 @@ def main() -> None:
         prog="python -m goldsmith.teacher.rehearsal", description="The rehearsal teacher, on loopback."
     )
     parser.add_argument("--port", type=int, default=17807, help="0 takes a free one (default: 17807)")
+    parser.add_argument("--batch-s", type=float, default=2.0, help="seconds that a batch takes at least (default: 2)")
+    arguments = parser.parse_args()
     try:
-        server = RehearsalServer(parser.parse_args().port)
+        server = RehearsalServer(arguments.port, batch_s=arguments.batch_s)
     except OSError as error:
         parser.exit(1, f"cannot listen: {error}; choose another --port\n")
     sys.stderr.write(f"*** {LABEL} *** no model answers here: written rules, on {server.url}\n")

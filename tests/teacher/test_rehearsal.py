@@ -62,7 +62,7 @@ def test_it_counts_tokens(server: RehearsalServer) -> None:
         ({"messages": []}, 400, "invalid_request_error", "at least one message"),
         ({"messages": [{"role": "user", "content": " "}]}, 400, "invalid_request_error", "must not be empty"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "invalid_request_error", "role user"),
-        ({"max_tokens": 0}, 400, "invalid_request_error", "max_tokens: 0"),
+        ({"max_tokens": -1}, 400, "invalid_request_error", "max_tokens: -1"),
         ({"max_tokens": None}, 400, "invalid_request_error", "max_tokens: None"),
         ({"temperature": 2}, 400, "invalid_request_error", "temperature: 2"),
         ({"output_config": {"format": {"type": "xml"}}}, 400, "invalid_request_error", "output_config.format"),
