@@ -16,10 +16,11 @@ from uuid import UUID, uuid4
 from celery import Celery
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import JSON, create_engine, func, update
+from sqlalchemy import JSON, create_engine, func, make_url, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-engine = create_engine(os.environ["BENCH_DATABASE_URL"], pool_size=10, max_overflow=0)  # Goldsmith's pool holds 10 too
+url = make_url(os.environ["BENCH_DATABASE_URL"]).set(drivername="postgresql+psycopg")
+engine = create_engine(url, pool_size=10, max_overflow=0)  # Goldsmith's pool holds 10 too
 celery = Celery("plain", broker=os.environ["BENCH_BROKER_URL"])
 celery.conf.task_ignore_result = True  # the row is the result
 

@@ -1,0 +1,68 @@
+"""The benchmark itself, small: that it measures, not what. One set of servers for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from bench import lines
+from bench.apps import missing
+from bench.lines import LINES, QUICK, Bench
+from bench.queue import conditions, rows_of
+from bench.sample import Sample
+from bench.servers import Servers
+
+PEERS = ["plain", "procrastinate", "taskiq"]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    servers = Servers([name for name in ("goldsmith", "raw", *PEERS) if name not in missing()])
+    try:
+        servers.start(finished=0)
+        yield Bench(servers, replace(QUICK, jobs=10, readers=5, event_seconds=0.2))
+    finally:
+        servers.stop()
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_takes_jobs_and_finishes_them(bench: Bench, name: str) -> None:
+    if name in missing():
+        pytest.skip(f"NOT INSTALLED: {name}; `make bench` gets it")
+    sample = lines.finish(bench, name, False)
+    assert sample.rate > 0
+    assert 0 < sample.p50_ms <= sample.p99_ms
+
+
+def test_goldsmith_starts_jobs_and_shows_them_to_readers(bench: Bench) -> None:
+    with bench.servers.worker("goldsmith"):
+        assert lines.pickup(bench, "goldsmith", False).p50_ms > 0
+    assert lines.stream(bench, "crowd", False).p50_ms > 0
+
+
+@pytest.mark.parametrize("what", [lines.batch, lines.status])
+def test_goldsmith_and_the_raw_driver_take_the_same_requests(bench: Bench, what: lines.Measure) -> None:
+    assert what(bench, "goldsmith", False).rate > 0
+    assert what(bench, "raw", False).rate > 0
+
+
+def test_the_raw_driver_takes_single_jobs(bench: Bench) -> None:
+    assert lines.submit(bench, "raw", False).rate > 0
+
+
+def test_a_ratio_is_the_median_of_the_rounds_own() -> None:
+    ours = [Sample(1, 2, rate) for rate in (100, 300, 200)]
+    theirs = [Sample(1, 2, rate) for rate in (100, 100, 400)]  # of the medians it would be 2.00
+    samples = {"goldsmith": ours, "plain": theirs, "raw": theirs}
+    rows = rows_of(LINES["batch"], samples, QUICK)
+    assert [row[2] for row in rows] == ["200", "100", "100"]
+    assert [row[5:7] for row in rows] == [("", ""), ("1.00", "≥ 15"), ("1.00", "")]
+
+
+def test_a_peer_that_is_not_installed_is_named_in_the_table() -> None:
+    found = [Sample(1, 2)]
+    rows = rows_of(LINES["pickup"], {"goldsmith": found}, QUICK)
+    assert rows[1][1:3] == ("procrastinate", "not installed")
+    assert "NOT INSTALLED and left out: procrastinate" in conditions(QUICK, ["procrastinate"])
