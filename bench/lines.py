@@ -96,7 +96,7 @@ class Bench:
         end = time.monotonic() + limit_s
         used = self.servers.cpu_s(name)
         while time.monotonic() < end:
-            time.sleep(0.2)
+            time.sleep(0.1)
             used, before = self.servers.cpu_s(name), used
             if used - before < 0.02:
                 return

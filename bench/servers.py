@@ -106,7 +106,7 @@ class Servers:
 
     def check(self) -> None:
         """Raises when one of the processes has ended."""
-        for name, process in self.processes.items():
+        for name, process in list(self.processes.items()):
             if process.poll() is not None:
                 raise RuntimeError(f"{name} ended with exit code {process.returncode}: {self._last_words(name)}")
 
