@@ -37,16 +37,30 @@ class Settings(BaseSettings):
         [Path("examples")], description="Folders that import jobs may read, separated by colons."
     )
     allow_providers: Annotated[list[str], NoDecode] = Field(
-        [], description="Teachers outside this machine that may see recorded (children's) data, separated by commas."
+        [], description="Teachers outside the EU that may see recorded (children's) data, by name, separated by commas."
     )
     anthropic_api_key: SecretStr | None = Field(None, validation_alias="ANTHROPIC_API_KEY", description="The key for Claude.")
     anthropic_base_url: str | None = Field(
         None, validation_alias="ANTHROPIC_BASE_URL", description="A gateway that speaks the Messages API; empty: the provider."
     )
+    bedrock_region: str = Field("eu-central-1", description="AWS region of teacher `bedrock`.")
+    bedrock_model: str = Field("eu.anthropic.claude-sonnet-4-6", description="The model of `bedrock` when a job names none.")
+    bedrock_base_url: str | None = Field(
+        None,
+        validation_alias="ANTHROPIC_BEDROCK_BASE_URL",
+        description="A gateway to Bedrock; empty: the region's own address.",
+    )
+    openai_compatible_url: str | None = Field(
+        None, description="Where teacher `openai-compatible` listens (vLLM, llama.cpp, Ollama); empty: OLLAMA_HOST."
+    )
+    openai_compatible_model: str | None = Field(
+        None, description="The model of `openai-compatible` when a job names none; empty: GOLDSMITH_OLLAMA_MODEL."
+    )
+    openai_compatible_key: SecretStr | None = Field(None, description="Bearer token for it, if it wants one.")
     teacher_timeout_s: float = Field(
         120, ge=1, le=3600, description="A teacher that has said nothing for so long is given up; short answers take seconds."
     )
-    teacher_model: str = Field("claude-sonnet-5-5", description="The teacher when a job names none.")
+    teacher_model: str = Field("claude-sonnet-5-5", description="The model of `anthropic` when a job names none.")
     prices: Path | None = Field(None, description="Your own price list of teachers; empty: the dated one that ships.")
     rehearsal_url: str | None = Field(None, description="Set by --rehearsal: where the rehearsal teacher listens.")
 

@@ -44,6 +44,14 @@ AdapterRef = Annotated[
 ]
 """`adapter:<name>@<version or alias>`; an alias is pinned to its version at submit."""
 
+TeacherName = Annotated[
+    Literal["anthropic", "bedrock", "openai-compatible", "rehearsal"],
+    Field(
+        description="`anthropic`: Claude, needs ANTHROPIC_API_KEY; `bedrock`: Claude in an AWS region, the EU by default;"
+        " `openai-compatible`: Ollama, vLLM or llama.cpp, free on your own machines; `rehearsal`: written rules, for trying out."
+    ),
+]
+
 ExperimentId = Annotated[str, StringConstraints(pattern=rf"^{UUID_PATTERN}$"), Reference("experiment")]
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import anthropic
@@ -14,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from goldsmith.errors import GoldsmithError, InvalidInput, RetryableError
 from goldsmith.teacher.prices import Price, Usage
-from goldsmith.teacher.provider import Batches, Failed, Reply, Request, Why
+from goldsmith.teacher.privacy import Gate
+from goldsmith.teacher.provider import Batches, Failed, Reply, Request
+from goldsmith.teacher.refusals import refusal
 
 OLDER_API = "2023-06-01"
 """The newest version of the API that takes a temperature: the SDK's own, 2026-10-21, answers 400 to any."""
@@ -86,6 +87,8 @@ class Messages:
 
     batches: Batches | None = None
     local = False
+    errors: tuple[type[Exception], ...] = (anthropic.AnthropicError, httpx2.HTTPError)
+    """What the client raises."""
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class Messages:
         name: str,
         model: str,
         price: Price,
+        gate: Gate,
         key_setting: str,
         model_setting: str = "GOLDSMITH_TEACHER_MODEL",
     ) -> None:
@@ -101,29 +105,43 @@ class Messages:
         self.model = model
         self.price = price
         self._client: anthropic.AsyncAnthropic = client
+        self._gate = gate
         self._key_setting = key_setting
         self._model_setting = model_setting
 
     def identity(self, request: Request) -> dict[str, Any]:
         return {"provider": self.name, **request_body(self.price, self.model, request, marked=False)}
 
+    def body(self, request: Request) -> dict[str, Any]:
+        """What goes onto the wire; raises `InvalidInput` for a recorded row that must not."""
+        self._gate.check(request.recorded)
+        return request_body(self.price, self.model, request)
+
+    def arguments(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body as arguments of the SDK, which has none for a temperature."""
+        arguments = {name: value for name, value in body.items() if name != "temperature"}
+        if "temperature" in body:
+            arguments["extra_body"] = {"temperature": body["temperature"]}
+            arguments["extra_headers"] = {"anthropic-version": OLDER_API}
+        return arguments
+
     async def ask(self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None) -> Reply:
-        body = request_body(self.price, self.model, request)
+        body = self.body(request)
         if ready is not None:
             await ready()
         try:
-            raw = await self._client.messages.with_raw_response.create(**_arguments(body))
+            raw = await self._client.messages.with_raw_response.create(**self.arguments(body))
             text = await raw.text()
-        except (anthropic.AnthropicError, httpx2.HTTPError) as error:
+        except self.errors as error:
             raise self.failed(error) from error
         return self.read(text, raw.headers.get("content-type", "no content type"), raw.request_id, body["max_tokens"])
 
     async def count_tokens(self, request: Request) -> int | None:
-        body = request_body(self.price, self.model, request, marked=False)
+        body = self.body(replace(request, cache=None))
         counted = {name: body[name] for name in ("model", "messages", "system", "thinking", "output_config") if name in body}
         try:
             return (await self._client.messages.count_tokens(**counted)).input_tokens
-        except (anthropic.AnthropicError, httpx2.HTTPError) as error:
+        except self.errors as error:
             raise self.failed(error) from error
 
     def read(self, text: str, content_type: str, request_id: str | None, max_tokens: int | None) -> Reply:
@@ -173,21 +191,15 @@ class Messages:
 
     def _refused(self, error: anthropic.APIStatusError) -> Failed:
         kind = f" {error.type}" if error.type else ""
-        said = f"{error.status_code}{kind}: {error.api_message or 'no reason given'}"
-        why, detail = self._meaning(error.status_code, said)
-        known = RetryableError if why == "busy" else GoldsmithError
-        return Failed(known(detail), "no", error.request_id, why=why, retry_after_s=retry_after_s(error.response.headers))
-
-    def _meaning(self, status: int, said: str) -> tuple[Why, str]:
-        if status in (401, 403):
-            return "key", f"the teacher refused the key in {self._key_setting} ({said}); nothing was retried"
-        if status == 402:
-            return "money", f"the account of {self._key_setting} cannot pay ({said}); nothing was retried"
-        if status == 404:
-            return "model", f"the teacher knows no model {self.model!r} ({said}); set `model` or {self._model_setting}"
-        if status in (408, 409, 429) or status >= 500:
-            return "busy", f"the teacher is busy or broken ({said})"
-        return "request", f"the teacher refused the request ({said}); nothing was retried"
+        return refusal(
+            error.status_code,
+            f"{error.status_code}{kind}: {error.api_message or 'no reason given'}",
+            model=self.model,
+            key_setting=self._key_setting,
+            model_setting=self._model_setting,
+            headers=error.response.headers,
+            request_id=error.request_id,
+        )
 
     @property
     def base_url(self) -> str:
@@ -195,24 +207,3 @@ class Messages:
 
     async def aclose(self) -> None:
         await self._client.close()
-
-
-def _arguments(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body as arguments of the SDK, which has none for a temperature."""
-    arguments = {name: value for name, value in body.items() if name != "temperature"}
-    if "temperature" in body:
-        arguments["extra_body"] = {"temperature": body["temperature"]}
-        arguments["extra_headers"] = {"anthropic-version": OLDER_API}
-    return arguments
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds from now, from `retry-after-ms` or `retry-after` (seconds or a date); None when it is not said."""
-    for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * factor
-        except ValueError:
-            continue
-        return seconds if 0 <= seconds < float("inf") else None
-    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
-    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())

@@ -13,7 +13,7 @@ import httpx2
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from goldsmith.errors import GoldsmithError, InvalidInput, RetryableError
-from goldsmith.teacher.anthropic import OLDER_API, Messages, request_body
+from goldsmith.teacher.anthropic import OLDER_API, Messages
 from goldsmith.teacher.provider import CUSTOM_ID, Batch, Failed, Reply, Request
 
 CREATE_TIMEOUT_S = 600  # 256 MB upload
@@ -134,7 +134,7 @@ class MessageBatches:
     def _item(self, custom_id: str, request: Request) -> dict[str, Any]:
         if not re.fullmatch(CUSTOM_ID, custom_id):
             raise InvalidInput(f"custom_id {custom_id!r}: 1 to 64 letters, digits, _ or -")
-        return {"custom_id": custom_id, "params": request_body(self._messages.price, self._messages.model, request)}
+        return {"custom_id": custom_id, "params": self._messages.body(request)}
 
     def _read(self, text: str, request_id: str | None) -> Batch:
         try:

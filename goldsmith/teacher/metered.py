@@ -28,6 +28,7 @@ class MeteredTeacher:
         database: Database,
         provider: Provider,
         *,
+        recorded: bool,
         job_id: UUID,
         attempt: int,
         budget_id: UUID,
@@ -38,6 +39,7 @@ class MeteredTeacher:
         self.rehearsal = provider.name == "rehearsal"
         self._database = database
         self._teacher = provider
+        self._recorded = recorded
         self._job_id = job_id
         self._attempt = attempt
         self._budget_id = budget_id
@@ -67,7 +69,9 @@ class MeteredTeacher:
         temperature: float | None = None,
         json_schema: dict[str, Any] | None = None,
     ) -> Answer:
-        request = Request(prompt, max_tokens, system=system, temperature=temperature, json_schema=json_schema)
+        request = Request(
+            prompt, max_tokens, system=system, temperature=temperature, json_schema=json_schema, recorded=self._recorded
+        )
         identity = self._teacher.identity(request)
         sha256 = budgets.request_sha256(identity)
         async with self._same_request[sha256]:  # two rows with one prompt: the second waits and gets the first one's answer
@@ -199,4 +203,6 @@ def open_metered(
         budget_id = budgets.open(conn, f"job:{job_id}", budget_usd)
         budgets.charge_lost(conn, job_id, attempt)
         spent = budgets.spent(conn, budget_id)
-    return MeteredTeacher(database, teacher, job_id=job_id, attempt=attempt, budget_id=budget_id, spent_usd=spent)
+    return MeteredTeacher(
+        database, teacher, recorded=recorded, job_id=job_id, attempt=attempt, budget_id=budget_id, spent_usd=spent
+    )

@@ -1,31 +1,52 @@
-"""Which teachers there are, what must be set for each, and where recorded data may go."""
+"""Which teachers there are, and what must be set for each."""
 
 from __future__ import annotations
 
-import ipaddress
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import anthropic
+import httpx
 import httpx2
 
 from goldsmith.errors import GoldsmithError, InvalidInput
 from goldsmith.teacher.anthropic import Messages
 from goldsmith.teacher.batches import MessageBatches
+from goldsmith.teacher.bedrock import Bedrock
 from goldsmith.teacher.limited import Limited
-from goldsmith.teacher.prices import price_of
+from goldsmith.teacher.openai_compatible import OpenAICompatible
+from goldsmith.teacher.prices import FREE, Price, eu_regions, price_of, prices
+from goldsmith.teacher.privacy import Gate, bedrock_place, is_loopback, is_own
 from goldsmith.teacher.provider import Provider
 
 if TYPE_CHECKING:
     from goldsmith.settings import Settings
 
-PROVIDERS = ("anthropic", "rehearsal")
+PROVIDERS = ("anthropic", "bedrock", "openai-compatible", "rehearsal")
 REHEARSAL_MODEL = "rehearsal-1"
 CONNECT_S = 5
 # Six tries back off for about 15 s, or as long as `retry-after` says; then the job is put back with its own back-off.
 TRIES = 6
 REHEARSAL_TRIES = 3
+_HERE = "on this machine or its network"
+
+
+def open_provider(settings: Settings, provider: str, model: str | None, *, recorded: bool) -> Provider:
+    """The teacher below the meter. `recorded`: some of what it is going to be asked comes from recorded runs.
+
+    Raises `InvalidInput` and `GoldsmithError` that name the setting; nothing is sent yet.
+    """
+    if provider == "anthropic":
+        return Limited(_anthropic(settings, model or settings.teacher_model, recorded), tries=TRIES)
+    if provider == "bedrock":
+        return Limited(_bedrock(settings, model or settings.bedrock_model, recorded), tries=TRIES)
+    if provider == "openai-compatible":
+        return Limited(_openai_compatible(settings, model, recorded), tries=TRIES)
+    if provider == "rehearsal":
+        return Limited(_rehearsal(settings, model or REHEARSAL_MODEL), tries=REHEARSAL_TRIES)
+    raise InvalidInput(
+        f"teacher {provider!r}: one of {', '.join(PROVIDERS)}",
+        errors=[{"field": "teacher", "value": provider, "allowed": list(PROVIDERS)}],
+    )
 
 
 class BatchedMessages(Messages):
@@ -36,49 +57,57 @@ class BatchedMessages(Messages):
         self.batches = MessageBatches(self, client)
 
 
-def open_provider(settings: Settings, provider: str, model: str | None, *, recorded: bool) -> Provider:
-    """The teacher below the meter. `recorded`: some of what it is going to be asked comes from recorded runs.
-
-    Raises `InvalidInput` and `GoldsmithError` that name the setting; nothing is sent yet.
-    """
-    if provider not in PROVIDERS:
-        raise InvalidInput(
-            f"teacher {provider!r}: {' or '.join(PROVIDERS)}",
-            errors=[{"field": "teacher", "value": provider, "allowed": list(PROVIDERS)}],
-        )
-    name = model or (REHEARSAL_MODEL if provider == "rehearsal" else settings.teacher_model)
-    if name.startswith("rehearsal-") != (provider == "rehearsal"):
-        raise InvalidInput(
-            f"model {name!r} is not one of teacher {provider!r}",
-            errors=[{"field": "model", "value": name, "teacher": provider}],
-        )
-    if provider == "rehearsal":
-        return Limited(_rehearsal(settings, name), tries=REHEARSAL_TRIES)
-    return Limited(_anthropic(settings, name, recorded), tries=TRIES)
-
-
 def _anthropic(settings: Settings, model: str, recorded: bool) -> Provider:
-    if recorded and "anthropic" not in settings.allow_providers:
-        raise InvalidInput(
-            "teacher 'anthropic': the prompts come from recorded runs, that is from children, and would leave this machine."
-            " The admin allows it with GOLDSMITH_ALLOW_PROVIDERS=anthropic; teacher 'rehearsal' stays on this machine",
-            errors=[{"field": "teacher", "value": "anthropic", "allowed": ["rehearsal", *settings.allow_providers]}],
-        )
+    price = _price(settings, "anthropic", model)
+    # also with a base URL on this machine: a gateway passes on what it gets
+    gate = Gate("anthropic", "outside", "outside the EU", settings.allow_providers)
+    gate.check(recorded)
     key = settings.anthropic_api_key.get_secret_value() if settings.anthropic_api_key else ""
     if not key:
         raise GoldsmithError("teacher 'anthropic' needs a key: set ANTHROPIC_API_KEY, or rehearse with teacher 'rehearsal'")
-    url = settings.anthropic_base_url
-    client = _client(key, url, settings.teacher_timeout_s)
-    return BatchedMessages(
-        client,
-        name="anthropic",
+    client = _client(key, settings.anthropic_base_url, settings.teacher_timeout_s)
+    return BatchedMessages(client, name="anthropic", model=model, price=price, gate=gate, key_setting="ANTHROPIC_API_KEY")
+
+
+def _bedrock(settings: Settings, model: str, recorded: bool) -> Provider:
+    price = _price(settings, "bedrock", model)
+    place, where = bedrock_place(settings.bedrock_region, model, eu_regions(settings.prices))
+    gate = Gate("bedrock", place, where, settings.allow_providers)
+    gate.check(recorded)
+    return Bedrock(
+        region=settings.bedrock_region,
+        base_url=settings.bedrock_base_url,
         model=model,
-        price=price_of(model, settings.prices),
-        key_setting="ANTHROPIC_API_KEY",
+        price=price,
+        gate=gate,
+        timeout=httpx2.Timeout(settings.teacher_timeout_s, connect=CONNECT_S),
     )
 
 
+def _openai_compatible(settings: Settings, model: str | None, recorded: bool) -> Provider:
+    model = model or settings.openai_compatible_model or settings.ollama_model
+    url = settings.openai_compatible_url or settings.ollama_host
+    if not url:
+        raise GoldsmithError("teacher 'openai-compatible' has no address: set GOLDSMITH_OPENAI_COMPATIBLE_URL or OLLAMA_HOST")
+    if not model:
+        raise InvalidInput(
+            "teacher 'openai-compatible' needs a model: say `model`, or set GOLDSMITH_OPENAI_COMPATIBLE_MODEL",
+            errors=[{"field": "model", "value": None}],
+        )
+    url = (url if "://" in url else f"http://{url}").rstrip("/")
+    url = url if url.count("/") > 2 else f"{url}/v1"
+    local = is_own(url) and not model.endswith(("-cloud", ":cloud"))  # Ollama sends its cloud models on to its maker
+    price = FREE if local and model not in prices(settings.prices) else _price(settings, "openai-compatible", model)
+    where = _HERE if local else f"at {url}, which is not known to be in the EU"
+    gate = Gate("openai-compatible", "here" if local else "outside", where, settings.allow_providers)
+    gate.check(recorded)
+    key = settings.openai_compatible_key.get_secret_value() if settings.openai_compatible_key else None
+    timeout = httpx.Timeout(settings.teacher_timeout_s, connect=CONNECT_S)
+    return OpenAICompatible(url, key=key, model=model, price=price, gate=gate, local=local, timeout=timeout)
+
+
 def _rehearsal(settings: Settings, model: str) -> Provider:
+    price = _price(settings, "rehearsal", model)
     url = settings.rehearsal_url
     if not url:
         raise GoldsmithError(
@@ -87,13 +116,19 @@ def _rehearsal(settings: Settings, model: str) -> Provider:
     if not is_loopback(url):
         raise InvalidInput(f"GOLDSMITH_REHEARSAL_URL {url!r}: the rehearsal teacher must be on loopback")
     client = _client("rehearsal", url, settings.teacher_timeout_s)
-    return BatchedMessages(
-        client,
-        name="rehearsal",
-        model=model,
-        price=price_of(model, settings.prices),
-        key_setting="GOLDSMITH_REHEARSAL_URL",
-    )
+    gate = Gate("rehearsal", "here", _HERE, settings.allow_providers)
+    return BatchedMessages(client, name="rehearsal", model=model, price=price, gate=gate, key_setting="GOLDSMITH_REHEARSAL_URL")
+
+
+def _price(settings: Settings, provider: str, model: str) -> Price:
+    price = price_of(model, settings.prices)
+    if price.provider != provider:
+        allowed = sorted(name for name, known in prices(settings.prices).items() if known.provider == provider)
+        raise InvalidInput(
+            f"model {model!r} is not one of teacher {provider!r}, by the price list: it belongs to {price.provider!r}",
+            errors=[{"field": "model", "value": model, "teacher": provider, "allowed": allowed}],
+        )
+    return price
 
 
 def _client(key: str, url: str | None, timeout_s: float) -> anthropic.AsyncAnthropic:
@@ -105,10 +140,3 @@ def _client(key: str, url: str | None, timeout_s: float) -> anthropic.AsyncAnthr
         timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S),
         http_client=anthropic.DefaultAsyncHttpxClient(trust_env=False) if loopback else None,  # no proxy on loopback
     )
-
-
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"

@@ -15,10 +15,11 @@ from pydantic import SecretStr
 from bench.metering import MeteringServer
 from goldsmith.errors import GoldsmithError, RetryableError
 from goldsmith.settings import Settings
-from goldsmith.teacher.anthropic import request_body, retry_after_s
+from goldsmith.teacher.anthropic import request_body
 from goldsmith.teacher.prices import Price, Usage, plan_cache, price_of
 from goldsmith.teacher.provider import Failed, Provider, Reply, Request
 from goldsmith.teacher.providers import open_provider
+from goldsmith.teacher.refusals import retry_after_s
 
 T = TypeVar("T")
 ASKED = Request("A whale is stuck in the lift.", 300, system="Be brief.", recorded=False)

@@ -366,7 +366,7 @@ def test_the_rehearsal_teacher_is_on_loopback(opened: Open, url: str | None, err
 
 
 def test_an_unknown_provider_is_named(database: Database, job_factory: Callable[..., UUID]) -> None:
-    with pytest.raises(InvalidInput, match="teacher 'oracle': anthropic or rehearsal"):
+    with pytest.raises(InvalidInput, match="teacher 'oracle': one of anthropic, bedrock, openai-compatible, rehearsal"):
         open_teacher(
             database,
             settings=Settings(),

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from goldsmith.kinds.base import DatasetRef, JobConfig, JobResult, Name
+from goldsmith.kinds.base import DatasetRef, JobConfig, JobResult, Name, TeacherName
 
 
 class GoldConfig(JobConfig):
@@ -17,9 +17,7 @@ class GoldConfig(JobConfig):
     kind: Literal["gold"] = "gold"
     dataset: DatasetRef = Field(description="The corpus: one user message a row.")
     name: Name = Field(description="Name of the dataset that is made.")
-    teacher: Literal["anthropic", "rehearsal"] = Field(
-        description="`anthropic`: Claude, needs ANTHROPIC_API_KEY; `rehearsal`: written rules on this machine, for trying out."
-    )
+    teacher: TeacherName
     model: str | None = Field(None, max_length=200, description="The teacher's model; empty: the one in the settings.")
     budget_usd: float = Field(gt=0, le=100_000, description="The job never spends more, whatever is retried or lost.")
     max_tokens: int = Field(

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from goldsmith.kinds.base import JobConfig, JobRef, JobResult, Reference
+from goldsmith.kinds.base import JobConfig, JobRef, JobResult, Reference, TeacherName
 
 
 class RulesConfig(JobConfig):
@@ -16,9 +16,7 @@ class RulesConfig(JobConfig):
 
     kind: Literal["rules"] = "rules"
     runs: Annotated[JobRef, Reference("job", kind="import")] = Field(description="The import job whose runs are read.")
-    teacher: Literal["anthropic", "rehearsal"] = Field(
-        description="`anthropic`: Claude, needs ANTHROPIC_API_KEY; `rehearsal`: written rules on this machine, for trying out."
-    )
+    teacher: TeacherName
     model: str | None = Field(None, max_length=200, description="The teacher's model; empty: the one in the settings.")
     budget_usd: float = Field(gt=0, le=100_000, description="The job never spends more, whatever is retried or lost.")
     concurrency: int = Field(8, ge=1, le=64, description="Questions in flight.")

@@ -270,7 +270,7 @@ def test_prompts_of_another_template_are_bought_without_the_vocabulary_rule(cont
         ({"budget_usd": 0}, "greater than 0"),
         ({"budget_usd": 100_001}, "less than or equal to 100000"),
         ({"concurrency": 65}, "less than or equal to 64"),
-        ({"teacher": "oracle"}, "'anthropic' or 'rehearsal'"),
+        ({"teacher": "oracle"}, "'openai-compatible' or 'rehearsal'"),
         ({"dataset": "prompts"}, "should match pattern"),
         ({"min_words": 50}, "min_words: 50 is above max_words 45"),
         ({"colour": 1}, "Extra inputs"),
