@@ -75,7 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     app.include_router(health.router)
     for router in (
-        devserver.router,  # first, as routes are tried in order and its status is polled: 360 µs a read, 460 behind the others
+        devserver.polled,  # first, as routes are tried in order
+        devserver.router,
         bulk.router,
         jobs.router,
         pipelines.router,

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from api.body import inline, read_json
+from api.direct import DirectRoute
 from api.errors import PROBLEM
 from api.jobs import REFUSALS, IdempotencyKey, submit_job, submit_schemas
 from api.state import CallerDep, State, StateDep
@@ -20,6 +21,7 @@ from goldsmith.errors import TooManyRequests
 from goldsmith.kinds.intercept.schema import InterceptConfig
 
 router = APIRouter(tags=["devserver"])
+polled = APIRouter(tags=["devserver"], route_class=DirectRoute)
 
 
 class Started(BaseModel):
@@ -72,8 +74,8 @@ async def start(request: Request, state: StateDep, caller: CallerDep, idempotenc
     return Started(job_id=job.id)
 
 
-@router.get("/api/job/{job_id}/status", response_model=JobStatus, responses={404: NOT_FOUND, 503: PROBLEM})
-@router.get("/api/run/{job_id}/status", response_model=JobStatus, responses={404: NOT_FOUND, 503: PROBLEM})
+@polled.get("/api/job/{job_id}/status", response_model=JobStatus, responses={404: NOT_FOUND, 503: PROBLEM})
+@polled.get("/api/run/{job_id}/status", response_model=JobStatus, responses={404: NOT_FOUND, 503: PROBLEM})
 async def status(job_id: str, state: StateDep) -> JSONResponse:
     """The status for the poll loop. A job that ended more than 24 hours ago is not found here; `/v1` keeps it longer."""
     try:

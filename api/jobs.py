@@ -38,7 +38,7 @@ MISSING: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 404, 422, 503), P
 ALREADY_THERE = {"description": "The job that is there with this `unique_key`", "model": Job}
 
 
-def one_key(
+async def one_key(
     request: Request,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
 ) -> str | None:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -102,6 +103,11 @@ def _happened(numbers: metrics.Numbers, places: Sequence[metrics.Place]) -> Iter
 
 def observe(method: str, route: str, status: int, started: float) -> None:
     """Count a request; `route` is the template, never the path with its ids."""
-    method = method if method in METHODS else "other"
-    REQUESTS.labels(PROCESS, method, route, str(status)).inc()
-    SECONDS.labels(PROCESS, method, route).observe(time.perf_counter() - started)
+    count, seconds = _of(method if method in METHODS else "other", route, status)
+    count.inc()
+    seconds.observe(time.perf_counter() - started)
+
+
+@cache  # few: methods, templates and states; looking a pair up by its labels takes 10 µs
+def _of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(PROCESS, method, route, str(status)), SECONDS.labels(PROCESS, method, route)

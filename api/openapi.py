@@ -40,7 +40,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def only_known_query(request: Request) -> None:
+async def only_known_query(request: Request) -> None:
     """Refuses a query parameter that the route does not have: a mistyped filter must not list everything."""
     if not request.query_params:
         return

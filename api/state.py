@@ -46,7 +46,8 @@ class State:
         self.numbers = CollectorRegistry()
         self.numbers.register(QueueNumbers(self.database))
         self._waiting = (-math.inf, 0)
-        self._publishing: set[asyncio.Task[None]] = set()
+        self._to_tell: list[Told] = []
+        self._telling: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         self.database.open()
@@ -58,7 +59,8 @@ class State:
         self.rescue.stop()
         await self.wakeups.close()
         try:
-            await asyncio.gather(*self._publishing)
+            if self._telling is not None:
+                await self._telling
         finally:
             await self.rates.close()
             await self.async_database.close()
@@ -74,12 +76,16 @@ class State:
         return self._waiting[1]
 
     def publish_soon(self, told: Iterable[Told]) -> None:
-        """Tell the broker off the event loop, after the reply if need be. What it does not take, rescue tells later."""
-        if not (messages := list(told)):
-            return
-        task = asyncio.get_running_loop().create_task(asyncio.to_thread(self._publish, messages))
-        self._publishing.add(task)
-        task.add_done_callback(self._publishing.discard)
+        """Tell the broker off the event loop, after the reply if need be, and together what comes while it is being told.
+        What it does not take, rescue tells later."""
+        self._to_tell.extend(told)
+        if self._to_tell and (self._telling is None or self._telling.done()):
+            self._telling = asyncio.get_running_loop().create_task(self._tell())
+
+    async def _tell(self) -> None:
+        while self._to_tell:
+            messages, self._to_tell = self._to_tell, []
+            await asyncio.to_thread(self._publish, messages)
 
     def _publish(self, messages: list[Told]) -> None:
         refused = self.queue.publish(messages)
@@ -92,7 +98,7 @@ class State:
                 log.warning("the database is away too", error=str(error).partition("\n")[0])
 
 
-# Async without a need to wait: FastAPI runs a plain function on a thread. A status read took 580 µs with it, 460 without.
+# Dependencies are async without a need to wait: FastAPI runs a plain function on a thread, which costs 100 to 500 µs each.
 async def get_state(request: Request) -> State:
     state: State = request.app.state.goldsmith
     return state

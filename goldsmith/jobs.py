@@ -6,19 +6,20 @@
            └──────────────────┘
 
 `attempt` rises with every claim: it is the fence. `failures` rises on a crash or a `RetryableError` and is what
-`max_attempts` limits. All times are the database's clock. Each function is one transaction that has committed when it
+`max_attempts` limits. All times are the database's clock. What a function does has committed when it
 returns; the broker is told afterwards, and of whatever it is not told, rescue tells it later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import psycopg
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
@@ -230,7 +231,9 @@ WITH before AS (
     SELECT id, seq, attempt, status, jsonb_build_object('message', message, 'failures', failures, 'run_at', run_at,
         'seconds', extract(epoch FROM now() - started_at)) FROM job
 )
-SELECT id, status, gpu_id, concurrency_key, CASE WHEN caller_slot IS NOT NULL THEN created_by END AS limited FROM job
+SELECT id, status, gpu_id, concurrency_key, CASE WHEN caller_slot IS NOT NULL THEN created_by END AS limited,
+    EXISTS (SELECT 1 FROM job_dependencies d WHERE d.parent_id = job.id) AS has_children
+FROM job
 """
 
 CANCEL = """
@@ -683,13 +686,16 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
         "after_s": end.after_s,
         "run_at": end.run_at,
     }
-    with conn.transaction():
-        row = conn.execute(FINISH, values).fetchone()
-        if row is None:
-            raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its end is refused")
-        woke = row["status"] in FINAL and _wake_children(conn, [job_id])
-        names = (("gpu", "gpu_id"), ("concurrency", "concurrency_key"), ("key", "limited"))
-        freed = [f"{name}:{row[of]}" for name, of in names if row[of]]
+    row = conn.execute(FINISH, values).fetchone()
+    if row is None:
+        raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its end is refused")
+    names = (("gpu", "gpu_id"), ("concurrency", "concurrency_key"), ("key", "limited"))
+    freed = [f"{name}:{row[of]}" for name, of in names if row[of]]
+    woke = False
+    with suppress(psycopg.OperationalError):  # the end has committed; what is not done here rescue does
+        if row["has_children"] and row["status"] in FINAL:
+            with conn.transaction():
+                woke = _wake_children(conn, [job_id])
         if freed:
             woke = conn.execute(UNBLOCK, {"names": freed}).rowcount > 0 or woke
     return Ended(row["status"], woke)

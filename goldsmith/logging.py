@@ -57,6 +57,8 @@ def configure(level: str = "info", **bound: Any) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("uvicorn.access").setLevel("WARNING")
+    logging.getLogger("celery.app.trace").setLevel("WARNING")  # a job's start and end are lines of our own
+    logging.getLogger("celery.worker.strategy").setLevel("WARNING")
     logging.getLogger("httpx").setLevel("WARNING")
     logging.getLogger("alembic").setLevel("WARNING")
     structlog.contextvars.bind_contextvars(**bound)

@@ -29,6 +29,7 @@ def celery_app(broker_url: str) -> Celery:
     """The one Celery configuration, for publishers and workers alike."""
     app = Celery("goldsmith", broker=broker_url, set_as_current=False)
     app.conf.update(
+        broker_transport="goldsmith.transport:Transport",
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],

@@ -30,6 +30,7 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
     """A worker's Celery app with its supervisor and rescue thread; `gpu` workers must see exactly one device."""
     gpu_id = device_id(settings.gpu_id) if queue_name == "gpu" else None
     app = celery_app(settings.broker)
+    app.conf.worker_consumer = "worker.consumer:GroupingConsumer"
     concurrency = settings.io_concurrency if queue_name == "io" else 1
     database = Database(settings.database, size=2 * concurrency + 4)
     queue = Queue(settings.broker)
