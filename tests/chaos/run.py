@@ -39,7 +39,7 @@ def chaos(folder: Path, *, seed: int, seconds: float, jobs: int, isolated: int, 
             plan = faults.schedule(seed, seconds, number, LEASE_S, WORKERS)
             bodies = load.jobs(seed, jobs, isolated)
             begin = time.monotonic()
-            submitting = threading.Thread(target=sender.run, args=(bodies, seconds))
+            submitting = threading.Thread(target=sender.run, args=(bodies, seconds), daemon=True)
             submitting.start()
 
             def tell(fault: faults.Fault) -> None:
@@ -78,7 +78,12 @@ def main() -> None:
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="goldsmith-chaos-"))
     print(f"seed {args.seed}, {args.seconds:.0f} s, {args.jobs} jobs, {args.faults} faults; in {folder}", flush=True)
-    code, said = chaos(folder, seed=args.seed, seconds=args.seconds, jobs=args.jobs, isolated=args.isolated, number=args.faults)
+    try:
+        code, said = chaos(
+            folder, seed=args.seed, seconds=args.seconds, jobs=args.jobs, isolated=args.isolated, number=args.faults
+        )
+    except KeyboardInterrupt:
+        sys.exit("interrupted; every process was ended, nothing was counted")
     print(said)
     sys.exit(code)
 
