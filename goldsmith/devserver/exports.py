@@ -17,8 +17,8 @@ from typing import Any
 
 from goldsmith.devserver.checkout import Checkout, config_key
 from goldsmith.devserver.files import Skipped, Unreadable, checked, read_json, read_text, relative
-from goldsmith.devserver.personal import personal_data
 from goldsmith.language import language_of
+from goldsmith.privacy import find
 from goldsmith.recordings import Feedback
 
 EXCLUSIONS = {
@@ -31,7 +31,7 @@ EXCLUSIONS = {
     "no_interception": "no answer of the model was recorded: a new image of an old text, a failure, or a block without a trace",
     "no_input": "no input was recorded",
     "unknown_config": "its config is none of the checkout's",
-    "personal_data": "an e-mail address, phone number, IBAN, web address or handle is in one of its texts",
+    "personal_data": "one of its texts has personal data in it, as goldsmith.privacy finds it",
 }
 """Why a run must stay out of training; the first that holds, in this order."""
 
@@ -203,7 +203,7 @@ def _excluded(reading: Reading, named: Sequence[str], checkout: Checkout | None)
         return "unknown_config"
     texts = (reading.input, reading.output, reading.accepted, reading.context, reading.generation_prompt)
     edits = (text for each in reading.feedback for text in each.data.values() if isinstance(text, str))
-    if any(personal_data(text) for text in (*texts, *edits) if text):
+    if any(find(text) for text in (*texts, *edits) if text):
         return "personal_data"
     return None
 

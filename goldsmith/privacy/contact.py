@@ -1,0 +1,157 @@
+"""Ways to reach somebody: e-mail, web addresses, handles, phone numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from goldsmith.privacy.finding import Text
+
+Span = tuple[int, int]
+
+_PROVIDERS = (
+    "gmx|web|gmail|googlemail|hotmail|outlook|yahoo|ymail|t-online|icloud|aol|posteo|freenet|live|protonmail|proton|mail|mailbox|"
+    "online|arcor|vodafone|yandex|ukr|wp|onet|interia|libero|orange|laposte|msn|me|mac|tutanota|tuta|bluewin|sunrise|chello|aon"
+)
+# Ends of domains that are no word of German or English, so that a missing space after a full stop makes none.
+_ENDS = (
+    "de|com|net|org|eu|info|io|tv|ch|gg|xyz|app|dev|fr|pl|ru|ua|tr|nl|ly|cc|uk|online|shop|blog|berlin|hamburg|bayern|koeln|wien|"
+    "nrw|ruhr|edu|gov|biz|ai|co|cz|dk|se|hu|ro|bg|hr|rs|sk|lt|lv|fi|pt|gr|jp|kr|cn|ca|au|nz|br|mx|ir|eg|ng|vn|mobi|tech|club"
+)
+_WEAK_ENDS = "at|me|it|be|es|us|to|is|no|so|am|in|im|live|link|page|site|space|fun|art|world"
+# An @ as it is spelled; a bare "at" counts only before a dot that is spelled as well, or before a provider.
+_AT_SIGN = r"(?:\s?@\s?|\s?[(\[{<*_]\s?(?:at|ät|et|@|a)\s?[)\]}>*_]\s?|\s(?:klammeraffe|affenschwanz|affenklammer|at-zeichen|ät|at sign)\s)"
+_AT_WORD = r"\s(?:at|ät|et)\s"
+_DOT_WORD = r"(?:\s?[(\[{<*_]\s?(?:dot|punkt|\.)\s?[)\]}>*_]\s?|\s(?:dot|punkt|pünktchen)\s?|\s?\.\s?)"
+_DOT_SPELLED = r"(?:\s?[(\[{<*_]\s?(?:dot|punkt|\.)\s?[)\]}>*_]\s?|\s(?:dot|punkt)\s?)"
+_LOCAL = r"[\w.+%-]{1,64}"
+_EMAIL_SIGN = re.compile(rf"{_LOCAL}{_AT_SIGN}(?:[\w-]{{1,63}}{_DOT_WORD}){{1,4}}(?:{_ENDS}|{_WEAK_ENDS}|[a-z]{{2,6}})\b")
+_EMAIL_COMMA = re.compile(
+    rf"{_LOCAL}{_AT_SIGN}(?:(?:{_PROVIDERS})\b(?:[, ]\s?(?:{_ENDS})\b)?|[\w-]{{1,63}},\s?(?:de|com|net|org|at|ch)\b)"
+)
+_EMAIL_WORD = re.compile(
+    rf"{_LOCAL}(?:{_AT_WORD}(?:(?:[\w-]{{1,63}}{_DOT_SPELLED}){{1,3}}(?:{_ENDS}|at)\b"
+    rf"|(?:{_PROVIDERS})\s?[. ]\s?(?:{_ENDS}|at)\b))"
+)
+_AT_HINTS = frozenset("at ät et klammeraffe affenschwanz affenklammer".split())
+
+_URL = re.compile(
+    rf"\bh(?:tt|xx)ps?\s?:\s?/\s?/\s?\S+|\bwww\s?\.\s?\S+"
+    rf"|(?<![\w@.])(?:[^\W_][\w-]{{1,62}}\.){{1,4}}(?:(?:{_ENDS})\b(?:[/?#]\S*)?|(?:{_WEAK_ENDS})/\S+)"
+)
+_URL_SPELLED = re.compile(
+    rf"\b[^\W_][\w-]{{1,62}}{_DOT_SPELLED}(?:de|com|net|org|info|eu|io|tv|gg)\b(?:\s?(?:/|slash|schrägstrich)\s?\S+)?"
+)
+
+_PLATFORMS = (
+    "instagram|instagramm|insta|ig|snapchat|snap|discord|dc|tiktok|tik tok|twitch|telegram|tele|whatsapp|youtube|yt|roblox|minecraft|fortnite|"
+    "steam|psn|playstation|xbox|gamertag|twitter|facebook|fb|bereal|signal|skype|epic games|epic|nintendo|switch|reddit|"
+    "threads|bluesky|mastodon|pinterest|soundcloud|spotify|brawl stars|clash royale|deviantart|github|scratch|duolingo|kik|wechat|vk|line"
+)
+_LABEL = r"(?:[\s-]?(?:name|user(?:name)?|account|acc|konto|nick(?:name)?|tag|handle|kanal|channel|id|profil|profile|nutzername|benutzername|seite|page|code))?"
+_IS = r"\s*(?:[:=>~-]+|\bist\b|\bis\b|\blautet\b|\bheißt\b|\bheisst\b|\b(?:heiße|heisse|heiß|bin) ich\b|\bi'?m\b|\bi am\b|\bunter\b|\bals\b|\bas\b|\bunder\b)\s*"
+_ACCOUNT = r"[\"'@]{0,2}([\w](?:[\w.#-]*\w)?)"
+_HANDLE_AT = re.compile(r"(?<![\w.@/])@\s?[^\W\d][\w.]+|(?<![\w.@/])@[\w.]{2,}")
+_HANDLE_TAG = re.compile(r"(?<![\w#])[\w.]{2,32}#\d{4}\b|(?<![\w/])/?u/[\w-]{3,}")
+_HANDLE_OWN = re.compile(
+    rf"\b(?:mein(?:e[nmrs]?)?|my|unser(?:e[nmrs]?)?|our|sein|ihr|his|her|dein)\s(?:\w+\s)?(?:{_PLATFORMS}){_LABEL}(?:{_IS}|\s){_ACCOUNT}"
+)
+_HANDLE_MARKED = re.compile(rf"\b(?:{_PLATFORMS}){_LABEL}(?:{_IS}|\s){_ACCOUNT}")
+_HANDLE_FOLLOW = re.compile(
+    r"\b(?:folgt?|follow|adde?|added|addet|add|find(?:et|est)?|such(?:t|st)?|abonnier(?:t|e)?|subscribe|schreib(?:t)?|dm|text|hit|message)\b"
+    rf"[^.!?\n]{{0,30}}?\b(?:{_PLATFORMS}){_LABEL}(?:{_IS}|\s){_ACCOUNT}"
+)
+_HANDLE_CALLED = re.compile(
+    rf"\b(?:auf|bei|on|in)\s(?:{_PLATFORMS})\s(?:\w+\s)?(?:heiße ich|heisse ich|heiß ich|bin ich|nenne ich mich|i'?m(?: called)?|i am(?: called)?|i'?m known as|"
+    rf"my name is|they call me|findet man mich (?:als|unter)|findest du mich (?:als|unter)|you can find me (?:as|under)|unter|als|as)\s{_ACCOUNT}"
+)
+_HANDLE_USER = re.compile(
+    r"\b(?:user\s?names?|benutzernamen?|nutzernamen?|nicknames?|gamer\s?tag|login|spielernamen?|account\s?names?|anmeldenamen?|in-?game names?|ign|screen ?names?)\b"
+    rf"(?:{_IS}|\s(?:auf \w+ )?(?:ist|is)\s){_ACCOUNT}"
+)
+_PLATFORM_WORDS = frozenset(word for name in _PLATFORMS.split("|") for word in name.split()) | frozenset(
+    "username usernames user benutzername nutzername nickname gamertag login spielername accountname anmeldename ign screenname gamer".split()
+)
+# What follows "my insta is …" when it is no handle.
+_PLAIN_WORDS = frozenset(
+    """a an the so not very full cool my your for of and or to in on at with that this there here now like just gone broken down back cute funny
+    art photo picture post posts story stories style video videos drawing filter account page logo app game world ist is und oder mit auf für
+    in im an am zu von der die das den dem ein eine einen einem einer nicht so sehr voll ganz total nur noch auch schon leer kaputt weg cool
+    toll super bild bilder foto fotos video videos stil profil profilbild kanal seite server welt spiel figur logo ich du er sie es wir ihr
+    gibt hat haben habe sieht aus wie als bunt blau rot grün gelb schwarz weiß mein dein sein was wo wer wenn weil dass man kann will
+    made by block blocks blöcke haus burg landschaft charakter character skin name has have can mode post-it""".split()
+)
+
+_PHONE = re.compile(
+    # international, or national with a 0; separators between digits; 7 to 15 digits
+    r"(?<![\w.,:])(?<!\d[ .-])(?:\(?\+|\(?0)(?:[ ()/.\-–_]{0,3}\d){6,15}(?!\d|[.,:]\d)"
+    # North American groups; a dashed or spaced number in groups; eight digits in a row that are no round number
+    r"|(?<![\w.,])\(?\d{3}\)?[-. ]{1,2}\d{3}[-. ]\d{4}\b"
+    r"|(?<![\w.,#])(?!\d{1,3}0{5,}\b)\d{8,15}(?![\d.,]\d|\w)"
+)
+_PHONE_CUED = re.compile(
+    r"\b(?:tel(?:efon)?(?:nummer|nr)?|handy(?:nummer|nr)?|mobil(?:nummer|e number)?|festnetz|phone(?: number)?|cell(?:phone)?|whatsapp|"
+    r"anrufen|ruf(?:e|t)?|call(?: me)?|text(?: me)?|ring me|nummer|number|durchwahl|erreichbar|fax|sms)\b[^\d\n]{0,28}?"
+    r"(\+?\(?\d(?:[ ()/.-]{0,2}\d){4,14})(?!\d)"
+)
+_PHONE_WORDS = frozenset(
+    """tel telefon telefonnummer telefonnr handy handynummer handynr mobil mobilnummer mobile festnetz phone cell cellphone whatsapp anrufen
+    ruf rufe ruft call text ring nummer number durchwahl erreichbar fax sms""".split()
+)
+_DIGIT = r"(?:null|eins?|zwei|zwo|drei|vier|fünf|fuenf|sechs|sieben|acht|neun|zero|oh|one|two|three|four|five|six|seven|eight|nine|doppel\w+|double)"
+_PHONE_SPELLED = re.compile(rf"\b(?:plus )?(?:{_DIGIT}[ ,.-]{{1,3}}){{5,}}{_DIGIT}\b")
+_SPELLED = frozenset(
+    "null zwei zwo drei vier fünf sechs sieben acht neun zero one two three four five six seven eight nine".split()
+)
+_DATE = re.compile(r"\d{1,2}[./ -]\d{1,2}[./ -]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{4}\s?[-–/]\s?\d{2,4}")
+
+
+def emails(text: Text) -> Iterator[Span]:
+    if "@" in text.plain or any(f"{left}at" in text.lower or f"{left}ät" in text.lower for left in "([{<*_"):
+        yield from (match.span() for match in _EMAIL_SIGN.finditer(text.lower))
+        yield from (match.span() for match in _EMAIL_COMMA.finditer(text.lower))
+    if not _AT_HINTS.isdisjoint(text.words):
+        for pattern in (_EMAIL_WORD, _EMAIL_SIGN, _EMAIL_COMMA):
+            yield from (match.span() for match in pattern.finditer(text.lower))
+
+
+def urls(text: Text) -> Iterator[Span]:
+    if "." in text.plain or "://" in text.plain:
+        yield from (match.span() for match in _URL.finditer(text.lower))
+    if not text.words.isdisjoint(("dot", "punkt")):
+        yield from (match.span() for match in _URL_SPELLED.finditer(text.lower))
+
+
+def handles(text: Text) -> Iterator[Span]:
+    if "@" in text.plain:
+        yield from (match.span() for match in _HANDLE_AT.finditer(text.plain))
+    if "#" in text.plain or "u/" in text.plain:
+        yield from (match.span() for match in _HANDLE_TAG.finditer(text.plain))
+    if _PLATFORM_WORDS.isdisjoint(text.words):
+        return
+    for pattern in (_HANDLE_OWN, _HANDLE_FOLLOW, _HANDLE_CALLED, _HANDLE_USER):
+        for match in pattern.finditer(text.lower):
+            if match[1] not in _PLAIN_WORDS and len(match[1]) > 2:
+                yield match.span()
+    for match in _HANDLE_MARKED.finditer(text.lower):
+        if _looks_made_up(text.plain[slice(*match.span(1))]):
+            yield match.span()
+
+
+def phones(text: Text) -> Iterator[Span]:
+    if text.has_digit:
+        for match in _PHONE.finditer(text.plain):
+            seed = text.lower[max(0, match.start() - 6) : match.start()].rstrip(" :=").endswith("seed")
+            if not seed and not _DATE.fullmatch(match[0].strip("( ")) and len(set(re.sub(r"\D", "", match[0]))) > 1:
+                yield match.span()
+        if not _PHONE_WORDS.isdisjoint(text.words):
+            for match in _PHONE_CUED.finditer(text.lower):
+                if not _DATE.fullmatch(match[1]):
+                    yield match.span(1)
+    if len(_SPELLED & text.words) > 2:
+        yield from (match.span() for match in _PHONE_SPELLED.finditer(text.lower))
+
+
+def _looks_made_up(token: str) -> bool:
+    """A digit after a letter, an underscore or dot inside, capitals inside: what names of accounts have and words have not."""
+    return bool(re.search(r"[^\W\d_]\d|[a-zäöü][A-Z]|[^\W_][._][^\W_]|_|#\d", token)) and not re.fullmatch(r"\w{1,2}\d?", token)

@@ -1,0 +1,340 @@
+"""Names of people: lists of names, and frames that say that a name comes next.
+
+A word of the lists counts alone where it is nothing but a name. A name that is also a word ("Rose", "Max", "Stern") counts in a
+frame only ("ich heiße …", "my friend …", "Frau …", beside a family name), and a word of no list counts where the frame leaves
+no other reading. Painters, figures of tales and whoever else is known to everybody are nobody's secret: they are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+from goldsmith.privacy.finding import Text
+from goldsmith.privacy.lists import fold, lines, words
+
+Span = tuple[int, int]
+
+_TOKEN = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
+_PERSON_DE = (
+    "freund|freundin|freunde|freundinnen|bruder|schwester|brüder|schwestern|geschwister|cousin|cousine|kusine|oma|opa|omi|opi|mama|papa|mami|papi|"
+    "mutter|vater|mutti|vati|onkel|tante|lehrer|lehrerin|klassenlehrer|klassenlehrerin|kunstlehrer|kunstlehrerin|mathelehrer|mathelehrerin|sportlehrer|"
+    "sportlehrerin|musiklehrer|musiklehrerin|deutschlehrer|deutschlehrerin|englischlehrer|englischlehrerin|erzieher|erzieherin|klassenkamerad|"
+    "klassenkameradin|nachbar|nachbarin|nachbarn|trainer|trainerin|mitschüler|mitschülerin|kumpel|sohn|tochter|zwilling|zwillingsbruder|"
+    "zwillingsschwester|stiefbruder|stiefschwester|stiefvater|stiefmutter|halbbruder|halbschwester|neffe|nichte|enkel|enkelin|patenonkel|patentante|"
+    "schulleiter|schulleiterin|direktor|direktorin|rektor|rektorin|betreuer|betreuerin|hausmeister|hausmeisterin|sitznachbar|sitznachbarin|banknachbar|"
+    "banknachbarin|tischnachbar|tischnachbarin|babysitter|babysitterin|bff|abf|bester|beste|bro|sis|partnerin|partner|schatz|verlobter|verlobte|ehemann|"
+    "uroma|uropa|omas|opas|schwager|schwägerin|kindergärtnerin|sozialarbeiter|sozialarbeiterin|arzt|ärztin|zahnarzt|zahnärztin|schwarm|brieffreund|"
+    "brieffreundin|mitbewohner|mitbewohnerin|kollege|kollegin|chef|chefin|vermieter|schüler|schülerin|kind|baby|besti|kleiner|kleine|großer|große"
+)
+_PERSON_EN = (
+    "friend|friends|bestie|bff|brother|brothers|sister|sisters|sibling|siblings|cousin|cousins|mum|mom|mama|mommy|mummy|dad|daddy|papa|mother|father|"
+    "grandma|grandpa|granny|grandad|granddad|grandmother|grandfather|nan|nana|gran|uncle|aunt|auntie|aunty|teacher|classmate|neighbour|neighbor|neighbours|coach|"
+    "buddy|mate|pal|son|daughter|twin|twins|stepbrother|stepsister|stepdad|stepmum|stepmom|nephew|niece|babysitter|nanny|boyfriend|girlfriend|"
+    "crush|partner|roommate|roomie|tutor|headteacher|headmaster|principal|dentist|doctor|penpal|godmother|godfather|bro|sis|kid|baby|boss|wife|husband|fiancé|student|pupil|"
+    "bf|gf|homie|deskmate"
+)
+_OWN = r"(?:mein|meine|meinen|meinem|meiner|meines|unser|unsere|unseren|unserem|unserer|dein|deine|deinem|deiner|sein|seine|seinem|seiner|seinen|ihr|ihre|ihrem|ihrer|ihren|my|our|your|his|her|their|ne|nem|nen)"
+_QUALITY = r"(?:(?!und |and |oder |or )[^\W\d_]+\s){0,2}"
+_NAME_OF = r"(?:\s*,\s*(?:die|der|das|the)?\s*|\s*:\s*|\s+(?:namens|heißt|heisst|heist|heißen|heissen|hieß|genannt|mit (?:dem |vor)?namen?|called|named|is called|is named|are called|'s name is|s name is|name is|names are|ist|is|sind|are|war|was)(?:\s+(?:auch|eigentlich|der|die|nämlich|übrigens|also|actually|either|halt))?\s+|\s+)"
+_AT = r"(?=[^\W\d_])"
+
+# After these a name comes, and nothing else makes sense.
+_SELF = re.compile(
+    r"\b(?:ich (?:hei(?:ß|ss|s|sz)e?|hies|heise)|ich werde (?:immer |auch |meist )?(?=\w+ (?:genannt|gerufen))|heiße ich|heisse ich|"
+    r"(?:mein|meine|unser) (?:(?:voller|ganzer|richtiger|echter|zweiter|name und) )?(?:vor|nach|spitz|familien|ruf|zweit|künstler|doppel|zu)?n[aä]h?m[em]?n? (?:ist|is|lautet|war|wär|wäre|währe)|"
+    r"my (?:(?:full|real|first|last|middle|nick|given|family|christian|second) ?)?(?:nick|sur)?na(?:me|em|m|mes)(?:'s| is| iz|s|)|me name is|name'?s|"
+    r"i(?:'m|m| am| was) (?:called|named|known as)|(?:they|people|everyone|everybody|friends|you can|u can|pls|please|just|mom|mum) calls? me|"
+    r"(?:man|alle|sie|die|freunde|andere|viele|mama|papa|oma|leute) (?:nennt|nennen|rufen|ruft|sagen zu|sagt zu) mich|nennt mich|nenn mich|genannt werde ich|"
+    r"(?:(?:vor|nach|familien|zu)name|surname|first name|last name|full name|name)(?=\s*[:=]))"
+    r"\s*[:=,-]*\s+(?:(?:auch|eigentlich|nämlich|übrigens|der|die|actually|just|aber|also|einfach|halt|immer|is|ist|always|by)\s+){0,2}"
+    + _AT
+)
+_I_AM = re.compile(
+    r"\b(?:ich bin(?:s)?|ich wär|ich bin'?s|hier ist|hier spricht|hier schreibt|das bin ich|das ist|dies ist|i'?m|i am|this is|it's|its me|it is me|me is|that's|here is|here's|bin)"
+    r"\s*[,:]?\s+(?:(?:der|die|the|me|ich|auch|eigentlich|hier)\s+)?" + _AT
+)
+# A person first, then perhaps a word for naming, then the name.
+_KIN = re.compile(rf"\b(?:{_OWN}\s{_QUALITY})(?:{_PERSON_DE}|{_PERSON_EN}){_NAME_OF}{_AT}")
+_KIN_BARE = re.compile(
+    r"\b(?:oma|opa|omi|opi|tante|onkel|uroma|uropa|grandma|grandpa|granny|grandad|granddad|nana|gran|uncle|aunt|auntie|aunty|cousin|cousine|nachbarin|coach|trainer|schwester|bruder|"
+    r"freundin|freund|klassenlehrerin|klassenlehrer|lehrerin|lehrer|erzieherin|teacher|classmate|mitschüler|mitschülerin|kumpel|bestie|schüler|schülerin|sister|brother|friend|friends|bff)\s+"
+    + _AT
+)
+_NAMED = re.compile(
+    rf"\b(?:{_PERSON_DE}|{_PERSON_EN}|junge|jungen|mädchen|mann|frau|leute|kinder|boy|girl|man|woman|lady|guy|kids|person|wir|er|sie|they|she|he|who|die|der)\b[^.!?\n]{{0,24}}?"
+    rf"\b(?:namens|heißt|heisst|heist|heißen|heissen|hieß|genannt|mit (?:dem |vor)?namen?|called|named|name is|name's|named)\s+(?:(?:auch|eigentlich|nämlich|übrigens|also|actually|both)\s+)?{_AT}"
+)
+_TITLE = re.compile(
+    r"\b(?:herrn?|hr\.?|frau|fr\.|fräulein|mr\.?|mrs\.?|ms\.?|miss|mister|missis|misses|sir|madam|madame|monsieur|señora|señor|hodscha|hoca|schwester|pater|pfarrer(?:in)?|pastor(?:in)?|rabbi(?:ner)?|imam|"
+    r"dr\.?|doktor|doctor|prof\.?|professor(?:in)?|mme)\s+(?:(?:dr|prof|doktor|professor(?:in)?|med|dipl|ing|von|van|de|zu|der)\b\.?\s*)*"
+    + _AT
+)
+_FULL_TITLE = re.compile(r"m(?:r|rs|s)\b|prof|herr|dr")  # after these a lower-case word may be of no list
+_ARTICLE_BEFORE = re.compile(
+    r"(?:\b(?:ein|eine|einen|einem|einer|die|der|den|dem|diese|dieser|jede|jeder|keine|alte|alten|junge|jungen|schöne|schönen|kleine|kleinen|große|großen|nackte|schwarze|meine|deine|seine|ihre|zur|zu|"
+    r"weiße|blonde|traurige|lachende|alter|junger|nette|netter|liebe|of|the|a|an|to|i|you|we|they|will|would|really|und|oder|\w+ende|\w+ige|\w+ige[nr])\s+)$"
+)
+# A name first, then what makes it one.
+_AFTER = re.compile(
+    rf"\s*(?:,?\s(?:ist|is|war|was|heißt|sind|are)\s(?:{_OWN}|ein|eine|a|an|the|der|die|meine)\s{_QUALITY}(?:{_PERSON_DE}|{_PERSON_EN})\b"
+    rf"|\s*,\s{_OWN}\s{_QUALITY}(?:{_PERSON_DE}|{_PERSON_EN})\b"
+    r"|\s*[(,]\s*(?:\d{1,2}|sechs|sieben|acht|neun|zehn|elf|zwölf|six|seven|eight|nine|ten|eleven|twelve)\s*(?:\)|jahre?|j\.|years?|yrs?|y/?o|klasse|[.,]?\s*$)"
+    r"|,?\s(?:ist|is|bin|wird|turns|was)\s(?:erst |schon |just |only )?(?:\d{1,2}|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|five|six|seven|eight|nine|ten|eleven|twelve)\s(?:jahre?|years?|yrs)"
+    r"|,?\s(?:aus (?:der|meiner|unserer|unsrer) (?:klasse|\d|schule|parallelklasse|straße|gruppe|kita|nachbarschaft|ag)|aus klasse|von nebenan|in meiner klasse|in unserer klasse|klasse \d|from (?:my|our|the) (?:class|school|street|team|group)|from next door|from class|from year|in my class|in our class|"
+    r"who sits|sits next to|sitzt neben|geht in (?:meine|unsere|die) |goes to (?:my|our) |hat (?:mich|mir|zu mir|heute geburtstag|geburtstag)|is in my|war (?:gestern|heute|auch) |told me|gave me|said to me|has a birthday|wohnt (?:in|bei|neben|nebenan|gegenüber)|lives (?:in|next|near|at|on)|und ich\b|and i\b|and me\b|& ich\b|& i\b))"
+)
+_SIGNED = re.compile(
+    r"(?:\b(?:lg|vlg|glg|hdl|gruß|grüße|gruss|gruesse|grüßen|dein|deine|eure|euer|your|yours|love|regards|cheers|xoxo|unterschrift|signed|gez\.?|gemalt von|gezeichnet von|gemacht von|made by|drawn by|painted by|written by|geschrieben von|"
+    r"bild von|picture by|drawing by|art by|copyright|©|@ von|autor|autorin|author|künstler|künstlerin|artist|von|by)[,:!\s]+(?:von |from |der |die )?)"
+    + _AT
+)
+_GREETED = re.compile(
+    r"(?:\b(?:hallo|hi|hey|heyy|hej|moin|servus|liebe|lieber|liebste|liebster|dear|dearest|hello|tschüss|tschüß|danke|dankeschön|thanks|thank you|bye|happy birthday|alles gute|alles liebe|glückwunsch|congratulations|congrats|gute besserung|get well|"
+    r"good luck|viel glück|geburtstag|birthday(?: card| cake| party)?|geburtstagskarte|karte|card|überraschung|abschied|für|for|to|an)[,:!\s]+(?:dir |dich |to you |for |für |von |to |an |zum geburtstag |meine liebe |my dear )?)"
+    + _AT
+)
+_JOINED = re.compile(r"\s*(?:,|und|and|&|\+|oder|or|,\s*und|,\s*and)\s*$")
+_WITH_I = re.compile(
+    r"\b(?:ich und|i und|me and|ich &|me &|ich mit|me with|wir sind|we are|wir heißen|mit mir und|with me and|you and)\s+" + _AT
+)
+_SURNAME_END = re.compile(
+    r"(?:czyk|wski|wska|cki|cka|dzki|dzka|ński|nski|nska|owicz|ewicz|iewicz|enko|chuk|tschuk|szuk|yuk|iuk|oglu|oğlu|ovic|evic|ovich|evich|owitsch|ewitsch|escu|opoulos|opoulou|akis|idis|shvili|dze|yan|ian|ov|ova|ev|eva|"
+    r"owa|ow|ewa|sson|sen|mann|ström|berg|quist|inen|nyi|ssy|fi|poor|zadeh|zade|nejad|yar|zai|zai|singh|ullah|uddin|rahman|bhai|wala|puri|swamy|lingam|nathan|rajah|moorthy|murthy|wale|tola|dele|kunle|wole|emeka|nkwo|"
+    r"chukwu|gbu|baatar|sinh|manyan|aite|aitis|auskas|iene|iute|cova|kova|iuc|eanu|anu|elli|etti|ini|otti|ucci|illo|eira|inho)$"
+)
+_PARTICLES = frozenset(
+    "van von de del della di da dos das do al el bin bint ibn abu zu zum den der ter ten la le ben mc mac st o y e".split()
+)
+_NOT_TITLE = frozenset(
+    "holle holla mond sonne tod winter sommer frühling fruehling herbst natur maus igel hase bär baer katze schnecke biene ente frosch spinne schmetterling malzahn nilsson bean claus right wrong universe president world".split()
+)
+
+
+@dataclass(frozen=True)
+class _Token:
+    start: int
+    end: int
+    raw: str
+    key: str
+    """Folded, without a genitive."""
+    capital: bool
+
+
+@cache
+def _lists() -> tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str], frozenset[str]]:
+    """First names, family names, names that are words as well, words that are no names in a frame, and names that count alone."""
+    first = words("first") | words("extra")
+    last = words("last") | words("surnames")
+    ambiguous = words("ambiguous")
+    common = words("stop") | words("nouns")
+    alone = frozenset(word for word in first - ambiguous - common if len(word) > 2)
+    return first, last, ambiguous, common, alone
+
+
+@cache
+def _public() -> tuple[frozenset[str], re.Pattern[str]]:
+    """First words of well-known names, and a pattern for all of them."""
+    phrases = sorted(lines("public"), key=len, reverse=True)
+    return frozenset(re.split(r"[ .'-]", phrase)[0] for phrase in phrases), re.compile(
+        r"\b(?:" + "|".join(re.escape(phrase) for phrase in phrases) + r")(?:'?s)?\b"
+    )
+
+
+def names(text: Text, language: str | None) -> Iterator[Span]:
+    first, last, ambiguous, common, alone = _lists()
+    cased = text.plain != text.lower and not (text.plain.isupper() and len(text.plain) > 3)
+    tokens = _tokens(text.plain, cased)
+    if not tokens:
+        return
+    starts = {token.start: place for place, token in enumerate(tokens)}
+    public = _public_places(text, tokens)
+    found: set[int] = set()
+
+    def known(token: _Token) -> bool:
+        return any(part in first or part in last for part in [token.key, *token.key.split("-")])
+
+    def common_word(token: _Token) -> bool:
+        return token.key in common or fold(token.raw) in common
+
+    def sure(place: int) -> bool:
+        """Behind a frame that leaves no other reading."""
+        token = tokens[place]
+        if place in public or token.key in _STOP or len(token.raw) < 2:
+            return False
+        return not common_word(token) or (token.capital and cased and token.key in alone)
+
+    def likely(place: int) -> bool:
+        """Behind a frame that a name usually follows, but other words may."""
+        token = tokens[place]
+        if place in public or common_word(token) or len(token.raw) < 2:
+            return False
+        if known(token):
+            return token.capital or token.key not in ambiguous
+        return token.capital and (language == "en" or not _GERMAN_NOUN.search(token.raw))
+
+    def certain_name(place: int) -> bool:
+        token = tokens[place]
+        return place not in public and not common_word(token) and known(token) and (token.capital or token.key not in ambiguous)
+
+    for pattern, accept in ((_SELF, sure), (_KIN, likely), (_NAMED, likely), (_WITH_I, likely)):
+        for match in pattern.finditer(text.lower):
+            place = starts.get(match.end())
+            if place is not None and accept(place):
+                found.add(place)
+    for pattern in (_I_AM, _KIN_BARE, _SIGNED, _GREETED):
+        for match in pattern.finditer(text.lower):
+            place = starts.get(match.end())
+            if place is not None and certain_name(place):
+                token = tokens[place]
+                if token.key not in ambiguous or pattern is _KIN_BARE or _ends(text, token):
+                    found.add(place)
+            elif place is not None and pattern is _KIN_BARE and cased and likely(place) and language != "de":
+                found.add(place)
+    for match in _TITLE.finditer(text.lower):
+        place = starts.get(match.end())
+        if place is None or place in public or tokens[place].key in _NOT_TITLE or tokens[place].key in _STOP:
+            continue
+        token = tokens[place]
+        before = text.lower[max(0, match.start() - 14) : match.start()]
+        if token.capital and cased and (text.plain[match.start()].isupper() or not _ARTICLE_BEFORE.search(before)):
+            if not (token.key in common and token.key not in last):
+                found.add(place)
+        elif (
+            not (cased and token.capital)
+            and not _ARTICLE_BEFORE.search(before)
+            and not common_word(token)
+            and (known(token) or _SURNAME_END.search(token.key) or _FULL_TITLE.match(match[0]))
+        ):
+            found.add(place)
+    for place, token in enumerate(tokens):
+        if place in found or place in public:
+            continue
+        parts = token.key.split("-")
+        if token.key in alone or (len(parts) > 1 and all(part in first for part in parts)):
+            if (token.capital and cased) or len(token.key) > 3 or token.key in words("extra"):
+                found.add(place)
+        elif (token.capital or known(token)) and not common_word(token) and _AFTER.match(text.lower, token.end):
+            before = text.lower[max(0, token.start - 8) : token.start]
+            if (
+                known(token)
+                and (token.capital or token.key not in ambiguous)
+                and not re.search(r"\b(?:der|die|das|ein|eine|the|a|an)\s$", before)
+            ):
+                found.add(place)
+    _full_names(tokens, found, public, cased)
+    _spread(text, tokens, found, likely)
+    yield from _spans(text, tokens, found, public, cased)
+
+
+_STOP = words("stop")
+# Ends of German nouns and of adjectives as nouns: an unknown capitalised word with one is no name.
+_GERMAN_NOUN = re.compile(
+    r"(?:ung|heit|keit|schaft|tum|nis|chen|lein|ling|ismus|tät|tion|haus|baum|blume|tier|fisch|vogel|wald|berg|stadt|schiff|wagen|auto|ball|buch|bild|kuchen|himmel|wasser|stein|land|meer|see|turm|schloss|welt|kind|"
+    r"mann|frau|hund|katze|pferd|drache|monster|garten|zimmer|straße|brücke|boot|zeug|werk|licht|farbe|stern|mond|sonne|wolke|regen|bogen|held|heldin|prinz|prinzessin|ritter|könig|königin|lehrer|lehrerin|erin|ler|innen|linge|"
+    r"spieler|maler|läufer|fahrer|sänger|tänzer|bauer|kopf|arm|bein|fuß|hand|auge|ohr|haar|kleid|hose|hemd|jacke|mütze|hut|schuh|tasche|korb|topf|tisch|stuhl|bett|lampe|tür|fenster|dach|keller|küche|bad|feld|wiese|blatt|gras|"
+    r"pflanze|pilz|frucht|beere|apfel|eis|torte|brot|suppe|spiel|puppe|bär|burg|insel|strand|fluss|bach|höhle|kiste|truhe|schatz|karte|zug|bahn|bus|flieger|rakete|roboter)(?:e|en|n|s|es|er)?$",
+    re.IGNORECASE,
+)
+
+
+def _tokens(plain: str, cased: bool) -> list[_Token]:
+    first = _lists()[0]
+    tokens = []
+    for match in _TOKEN.finditer(plain):
+        raw = match[0]
+        key = fold(raw)
+        if key.endswith(("'s", "'")):
+            key = key.rpartition("'")[0] or key
+        elif key.endswith("s") and raw[0].isupper() and key[:-1] in words("extra") and len(key) > 4 and key not in first:
+            key = key[:-1]
+        tokens.append(_Token(match.start(), match.end(), raw, key, cased and raw[0].isupper()))
+    return tokens
+
+
+def _public_places(text: Text, tokens: list[_Token]) -> set[int]:
+    beginnings, pattern = _public()
+    if beginnings.isdisjoint(text.words):
+        return set()
+    spans = [match.span() for match in pattern.finditer(text.lower)]
+    return {
+        place
+        for place, token in enumerate(tokens)
+        if any(start <= token.start and token.end <= end + 1 for start, end in spans)
+    }
+
+
+def _ends(text: Text, token: _Token) -> bool:
+    return not text.plain[token.end : token.end + 2].strip() or text.plain[token.end] in ",!.:("
+
+
+def _full_names(tokens: list[_Token], found: set[int], public: set[int], cased: bool) -> None:
+    """A first name, however many meanings it has, before a family name; and two capitalised words of which the second can be
+    nothing but a family name."""
+    first, last, ambiguous, common, _ = _lists()
+    if not cased:
+        return
+    for place, (one, two) in enumerate(pairwise(tokens)):
+        if place in public or place + 1 in public or two.start - one.end != 1 or not (one.capital and two.capital):
+            continue
+        family = (two.key in last and two.key not in ambiguous and two.key not in common) or bool(
+            _SURNAME_END.search(two.key) and not _GERMAN_NOUN.search(two.raw)
+        )
+        given = one.key in first and one.key not in common
+        if (given and (family or two.key in last)) or (
+            family and two.key in last and one.key not in common and one.key not in ambiguous
+        ):
+            found.update((place, place + 1))
+
+
+def _spread(text: Text, tokens: list[_Token], found: set[int], likely: Callable[[int], bool]) -> None:
+    """Along lists: "Lena, Bo und Tariq"."""
+    for place in range(1, len(tokens)):
+        joined = tokens[place].start - tokens[place - 1].end < 8 and text.lower[
+            tokens[place - 1].end : tokens[place].start
+        ].strip() in (",", "&", "+", "und", "and")
+        if joined and place - 1 in found and place not in found and likely(place):
+            found.add(place)
+        word = tokens[place - 1].key
+        if (
+            word in ("und", "and", "oder", "or")
+            and place - 2 >= 0
+            and place - 2 in found
+            and place not in found
+            and likely(place)
+        ):
+            found.add(place)
+
+
+def _spans(text: Text, tokens: list[_Token], found: set[int], public: set[int], cased: bool) -> Iterator[Span]:
+    """Neighbours that are one name as one finding, family names behind first names included."""
+    first, last, ambiguous, common, _ = _lists()
+    place = 0
+    while place < len(tokens):
+        if place not in found:
+            place += 1
+            continue
+        start, end = tokens[place].start, place
+        while end + 1 < len(tokens) and end + 1 not in public:
+            token = tokens[end + 1]
+            gap = text.plain[tokens[end].end : token.start]
+            if gap.strip(" .") or len(gap) > 2:
+                break
+            if (
+                end + 1 in found
+                or (token.key in _PARTICLES and end + 2 < len(tokens) and tokens[end + 2].key in last)
+                or (
+                    token.capital
+                    and token.key not in common
+                    and (token.key in last or token.key in first or _SURNAME_END.search(token.key))
+                )
+                or (not cased and token.key in last and token.key not in ambiguous and token.key not in common)
+            ):
+                end += 1
+            else:
+                break
+        yield start, tokens[end].end
+        place = end + 1
