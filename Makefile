@@ -40,7 +40,7 @@ lint: setup  ## ruff, mypy, import contracts, one migration head, container file
 	@test "$$($(BIN)/alembic heads | wc -l)" = 1 || { echo "there must be one Alembic head"; exit 1; }
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-bench: setup  ## Measure speed beside named peers, in one run of nine minutes (ONLY="submit status": these lines)
+bench: setup  ## Measure speed beside named peers, in one run of up to ten minutes (ONLY="submit status": these lines)
 	@$(BIN)/python -c 'import procrastinate, taskiq_redis' 2>/dev/null || $(BIN)/pip install -q -c constraints.txt -e '.[bench]'
 	@$(BIN)/python -m bench.queue $(if $(ONLY),--only $(ONLY))
 

@@ -37,7 +37,7 @@ class Size:
     rounds: int = 5
     seconds: float = 1.5
     """Of an HTTP round."""
-    jobs: int = 1000
+    jobs: int = 600
     """Finished in a round."""
     finished: int = 100_000
     """In the full table."""
