@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -125,15 +125,17 @@ class Messages:
             arguments["extra_headers"] = {"anthropic-version": OLDER_API}
         return arguments
 
-    async def ask(self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None) -> Reply:
+    async def ask(self, request: Request, *, heard: Callable[[Mapping[str, str]], None] | None = None) -> Reply:
         body = self.body(request)
-        if ready is not None:
-            await ready()
         try:
             raw = await self._client.messages.with_raw_response.create(**self.arguments(body))
             text = await raw.text()
         except self.errors as error:
+            if heard is not None and isinstance(error, anthropic.APIStatusError):
+                heard(error.response.headers)
             raise self.failed(error) from error
+        if heard is not None:
+            heard(raw.headers)
         return self.read(text, raw.headers.get("content-type", "no content type"), raw.request_id, body["max_tokens"])
 
     async def count_tokens(self, request: Request) -> int | None:

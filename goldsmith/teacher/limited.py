@@ -1,4 +1,4 @@
-"""A provider that is asked again when it is busy, and never when the first try may have been billed."""
+"""A provider within its limits: asked again when it is busy, and never when the first try may have been billed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import structlog
 
 from goldsmith.errors import RetryableError
-from goldsmith.teacher.provider import Batches, Failed, Provider, Reply, Request
+from goldsmith.teacher.limiter import Limiter
+from goldsmith.teacher.provider import Batches, Failed, Reply, Request, Wire
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # doubling, when the provider does not say how long
 LONGEST_WAIT_S = 60.0  # a provider that wants more gets the job's own back-off: no slot sits that long
@@ -21,35 +22,45 @@ log = structlog.get_logger()
 class Limited:
     """See `goldsmith.teacher.provider.Provider`; `tries` counts the first one too."""
 
-    def __init__(self, provider: Provider, *, tries: int) -> None:
-        self.name, self.model, self.price, self.local = provider.name, provider.model, provider.price, provider.local
-        self._provider = provider
+    def __init__(self, wire: Wire, limiter: Limiter, *, tries: int) -> None:
+        self.name, self.model, self.price, self.local = wire.name, wire.model, wire.price, wire.local
+        self._wire = wire
+        self._limiter = limiter
         self._tries = tries
 
     @property
     def batches(self) -> Batches | None:
-        return self._provider.batches
+        return self._wire.batches
 
     def identity(self, request: Request) -> dict[str, Any]:
-        return self._provider.identity(request)
+        return self._wire.identity(request)
 
     async def count_tokens(self, request: Request) -> int | None:
-        return await self._provider.count_tokens(request)
+        return await self._wire.count_tokens(request)
 
     async def ask(self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None) -> Reply:
         tried = 0
         while True:
-            try:
-                return await self._provider.ask(request, ready=ready if tried == 0 else None)
-            except Failed as failed:
-                tried += 1
-                if failed.billed != "no" or failed.why not in ("busy", "unreachable"):
-                    raise
-                pause = self._pause(failed, tried)
-                if tried == self._tries or pause > LONGEST_WAIT_S:
-                    raise self._given_up(failed, tried) from failed
-                log.info("the teacher is asked again", teacher=self.name, pause_s=round(pause, 2), because=failed.error.detail)
-                await asyncio.sleep(pause)
+            async with self._limiter.slot() as slot:
+                if ready is not None and not tried:
+                    await ready()
+                slot.sent()
+                try:
+                    reply = await self._wire.ask(request, heard=slot.heard)
+                except Failed as said:
+                    slot.failed(said)
+                    failed = said
+                else:
+                    slot.answered()
+                    return reply
+            tried += 1
+            if failed.billed != "no" or failed.why not in ("limited", "busy", "unreachable"):
+                raise failed
+            pause = self._pause(failed, tried)
+            if tried == self._tries or pause > LONGEST_WAIT_S:
+                raise self._given_up(failed, tried) from failed
+            log.info("the teacher is asked again", teacher=self.name, pause_s=round(pause, 2), because=failed.error.detail)
+            await asyncio.sleep(pause)
 
     def _pause(self, failed: Failed, tried: int) -> float:
         if failed.retry_after_s is not None:
@@ -67,4 +78,5 @@ class Limited:
         )
 
     async def aclose(self) -> None:
-        await self._provider.aclose()
+        await self._limiter.aclose()
+        await self._wire.aclose()

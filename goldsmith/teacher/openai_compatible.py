@@ -7,7 +7,7 @@ format's own client: httpx, which is here anyway, keeps every status and every b
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -52,7 +52,7 @@ class _Completion(BaseModel):
 
 
 class OpenAICompatible:
-    """See `goldsmith.teacher.provider.Provider`."""
+    """See `goldsmith.teacher.provider.Wire`."""
 
     name = "openai-compatible"
     batches: Batches | None = None
@@ -84,17 +84,17 @@ class OpenAICompatible:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
-    async def ask(self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None) -> Reply:
+    async def ask(self, request: Request, *, heard: Callable[[Mapping[str, str]], None] | None = None) -> Reply:
         self._gate.check(request.recorded)
         body = self._body(request)
-        if ready is not None:
-            await ready()
         try:
             response = await self._http.post(f"{self.url}/chat/completions", json=body)
         except httpx.HTTPError as error:
             never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
             detail = f"{self.url} gave no answer: {type(error).__name__} {error}".rstrip()
             raise Failed(RetryableError(detail), "no" if never_sent else "maybe", why="unreachable") from error
+        if heard is not None:
+            heard(response.headers)
         request_id = response.headers.get("x-request-id")
         if response.status_code >= 400:
             raise refusal(

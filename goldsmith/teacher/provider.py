@@ -16,12 +16,15 @@ from goldsmith.teacher.prices import Price, Usage
 CUSTOM_ID = r"[A-Za-z0-9_-]{1,64}"
 """What a batch takes as the name of a request; a SHA-256 in hexadecimal fits."""
 
-Why = Literal["key", "money", "model", "request", "busy", "unreachable", "broken", "expired", "cancelled", "not_found"]
+Why = Literal[
+    "key", "money", "model", "request", "limited", "busy", "unreachable", "broken", "expired", "cancelled", "not_found"
+]
 """Why there is no reply.
 
     key, money, model   no request of this job can succeed: the key or the account is refused, the model is unknown
     request             this request is refused (400, 413, 422); asking the same again gets the same
-    busy                429, 5xx: not billed; worth asking later, after `retry_after_s` where it is said
+    limited             429: more than the account may ask; not billed; worth asking after `retry_after_s`
+    busy                529 and other 5xx: not billed; worth asking later, after `retry_after_s` where it is said
     unreachable         no answer: never sent, cut off or timed out
     broken              an answer that is none: HTML, half a JSON, more tokens than were asked for
     expired, cancelled  the batch ended before its turn; not billed, worth asking again
@@ -141,6 +144,27 @@ class Batches(Protocol):
 
     async def cancel(self, batch_id: str) -> Batch:
         """Ask to stop; what is under way may still be answered and billed. The batch ends some time after."""
+
+
+class Wire(Protocol):
+    """A provider without patience: one try, whatever the limits."""
+
+    name: str
+    model: str
+    price: Price
+    local: bool
+
+    @property
+    def batches(self) -> Batches | None: ...
+
+    def identity(self, request: Request) -> dict[str, Any]: ...
+
+    async def ask(self, request: Request, *, heard: Callable[[Mapping[str, str]], None] | None = None) -> Reply:
+        """`heard` gets the headers of the response, whatever its status."""
+
+    async def count_tokens(self, request: Request) -> int | None: ...
+
+    async def aclose(self) -> None: ...
 
 
 class Provider(Protocol):

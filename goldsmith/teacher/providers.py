@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -13,10 +15,11 @@ from goldsmith.teacher.anthropic import Messages
 from goldsmith.teacher.batches import MessageBatches
 from goldsmith.teacher.bedrock import Bedrock
 from goldsmith.teacher.limited import Limited
+from goldsmith.teacher.limiter import Limiter
 from goldsmith.teacher.openai_compatible import OpenAICompatible
 from goldsmith.teacher.prices import FREE, Price, eu_regions, price_of, prices
 from goldsmith.teacher.privacy import Gate, bedrock_place, is_loopback, is_own
-from goldsmith.teacher.provider import Provider
+from goldsmith.teacher.provider import Provider, Wire
 
 if TYPE_CHECKING:
     from goldsmith.settings import Settings
@@ -35,18 +38,36 @@ def open_provider(settings: Settings, provider: str, model: str | None, *, recor
 
     Raises `InvalidInput` and `GoldsmithError` that name the setting; nothing is sent yet.
     """
+    wire: Wire
     if provider == "anthropic":
-        return Limited(_anthropic(settings, model or settings.teacher_model, recorded), tries=TRIES)
-    if provider == "bedrock":
-        return Limited(_bedrock(settings, model or settings.bedrock_model, recorded), tries=TRIES)
-    if provider == "openai-compatible":
-        return Limited(_openai_compatible(settings, model, recorded), tries=TRIES)
-    if provider == "rehearsal":
-        return Limited(_rehearsal(settings, model or REHEARSAL_MODEL), tries=REHEARSAL_TRIES)
-    raise InvalidInput(
-        f"teacher {provider!r}: one of {', '.join(PROVIDERS)}",
-        errors=[{"field": "teacher", "value": provider, "allowed": list(PROVIDERS)}],
+        wire = _anthropic(settings, model or settings.teacher_model, recorded)
+    elif provider == "bedrock":
+        wire = _bedrock(settings, model or settings.bedrock_model, recorded)
+    elif provider == "openai-compatible":
+        wire = _openai_compatible(settings, model, recorded)
+    elif provider == "rehearsal":
+        wire = _rehearsal(settings, model or REHEARSAL_MODEL)
+    else:
+        raise InvalidInput(
+            f"teacher {provider!r}: one of {', '.join(PROVIDERS)}",
+            errors=[{"field": "teacher", "value": provider, "allowed": list(PROVIDERS)}],
+        )
+    limiter = Limiter(settings.broker, _account(settings, wire))
+    return Limited(wire, limiter, tries=REHEARSAL_TRIES if provider == "rehearsal" else TRIES)
+
+
+def _account(settings: Settings, wire: Wire) -> str:
+    """What has one limit: a model, at one address, under one key."""
+    keys = (settings.anthropic_api_key, settings.openai_compatible_key)
+    addresses = (
+        settings.anthropic_base_url,
+        settings.openai_compatible_url,
+        settings.ollama_host,
+        settings.rehearsal_url,
+        settings.bedrock_region,
     )
+    said = [*(key.get_secret_value() if key else "" for key in keys), *(address or "" for address in addresses)]
+    return f"{wire.name}:{wire.model}:{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}"
 
 
 class BatchedMessages(Messages):
@@ -57,7 +78,7 @@ class BatchedMessages(Messages):
         self.batches = MessageBatches(self, client)
 
 
-def _anthropic(settings: Settings, model: str, recorded: bool) -> Provider:
+def _anthropic(settings: Settings, model: str, recorded: bool) -> Wire:
     price = _price(settings, "anthropic", model)
     # also with a base URL on this machine: a gateway passes on what it gets
     gate = Gate("anthropic", "outside", "outside the EU", settings.allow_providers)
@@ -69,7 +90,7 @@ def _anthropic(settings: Settings, model: str, recorded: bool) -> Provider:
     return BatchedMessages(client, name="anthropic", model=model, price=price, gate=gate, key_setting="ANTHROPIC_API_KEY")
 
 
-def _bedrock(settings: Settings, model: str, recorded: bool) -> Provider:
+def _bedrock(settings: Settings, model: str, recorded: bool) -> Wire:
     price = _price(settings, "bedrock", model)
     place, where = bedrock_place(settings.bedrock_region, model, eu_regions(settings.prices))
     gate = Gate("bedrock", place, where, settings.allow_providers)
@@ -84,7 +105,7 @@ def _bedrock(settings: Settings, model: str, recorded: bool) -> Provider:
     )
 
 
-def _openai_compatible(settings: Settings, model: str | None, recorded: bool) -> Provider:
+def _openai_compatible(settings: Settings, model: str | None, recorded: bool) -> Wire:
     model = model or settings.openai_compatible_model or settings.ollama_model
     url = settings.openai_compatible_url or settings.ollama_host
     if not url:
@@ -106,7 +127,7 @@ def _openai_compatible(settings: Settings, model: str | None, recorded: bool) ->
     return OpenAICompatible(url, key=key, model=model, price=price, gate=gate, local=local, timeout=timeout)
 
 
-def _rehearsal(settings: Settings, model: str) -> Provider:
+def _rehearsal(settings: Settings, model: str) -> Wire:
     price = _price(settings, "rehearsal", model)
     url = settings.rehearsal_url
     if not url:

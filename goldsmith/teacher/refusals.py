@@ -22,7 +22,7 @@ def refusal(
 ) -> Failed:
     """The failure for a status of 400 and above; `said` is the provider's own reason. None of them is billed."""
     why, detail = _meaning(status, said, model, key_setting, model_setting)
-    known = RetryableError if why == "busy" else GoldsmithError
+    known = RetryableError if why in ("limited", "busy") else GoldsmithError
     return Failed(known(detail), "no", request_id, why=why, retry_after_s=retry_after_s(headers))
 
 
@@ -33,7 +33,9 @@ def _meaning(status: int, said: str, model: str, key_setting: str, model_setting
         return "money", f"the account of {key_setting} cannot pay ({said}); nothing was retried"
     if status == 404:
         return "model", f"the teacher knows no model {model!r} ({said}); set `model` or {model_setting}"
-    if status in (408, 409, 429) or status >= 500:
+    if status == 429:
+        return "limited", f"the teacher is busy or broken ({said})"
+    if status in (408, 409) or status >= 500:
         return "busy", f"the teacher is busy or broken ({said})"
     return "request", f"the teacher refused the request ({said}); nothing was retried"
 

@@ -184,9 +184,9 @@ def test_a_wrong_key_is_said_at_once(server: MeteringServer, monkeypatch: pytest
 
 def test_portions_keep_within_what_the_provider_takes(server: MeteringServer) -> None:
     provider = anthropic(server)
-    provider.price = Price(input=1, output=1, batch=0.5, batch_requests=40, batch_bytes=10_000)
     batches = batches_of(provider)
-    provider.batches._messages.price = provider.price  # type: ignore[union-attr]
+    small = Price(input=1, output=1, batch=0.5, batch_requests=40, batch_bytes=10_000)
+    batches._messages.price = small  # type: ignore[attr-defined]
     requests = [(f"row-{n}", asked(n)) for n in range(100)]
     assert [len(portion) for portion in batches.portions(requests)] == [40, 40, 20]
     long = [(f"row-{n}", asked(n, prompt="x" * 3000)) for n in range(7)]
