@@ -71,12 +71,14 @@ class KeyRing:
         self._loopback = settings.host in LOOPBACK
         self._callers: dict[str, tuple[float, Caller]] = {}
         self._open = (-math.inf, True)
+        self._still: dict[str, asyncio.Task[bool]] = {}
         self._changes = 0
 
     def forget(self) -> None:
         """A key was made or revoked here: it counts from the next request on, also for look-ups that are on their way."""
         self._changes += 1
         self._callers.clear()
+        self._still.clear()
         self._open = (-math.inf, self._open[1])
 
     async def is_open(self) -> bool:
@@ -106,6 +108,22 @@ class KeyRing:
             "send the header `Authorization: Bearer <key>` with a key that `goldsmith keys create` made, or GOLDSMITH_API_KEY",
             headers={"WWW-Authenticate": "Bearer"},
         )
+
+    async def still(self, authorization: str) -> bool:
+        """Whether who came in with this header still would; readers with the same header share one look in `CACHE_S`."""
+        if (looking := self._still.get(authorization)) is None:
+            looking = self._still[authorization] = asyncio.create_task(self._still_in(authorization))
+            asyncio.get_running_loop().call_later(CACHE_S, self._still.pop, authorization, None)
+        return await asyncio.shield(looking)
+
+    async def _still_in(self, authorization: str) -> bool:
+        try:
+            await self.caller(authorization)
+        except Unauthorized:
+            return False
+        except (psycopg.Error, psycopg_pool.PoolTimeout):  # a database that is away took nobody's key
+            return True
+        return True
 
     async def _find(self, key: str) -> Caller | None:
         sha256 = keys.sha256_of(key)

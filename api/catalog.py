@@ -118,7 +118,7 @@ async def resume_kind(kind: str, state: StateDep, caller: CallerDep) -> KindView
 
 
 def _dataset(version: DatasetVersion) -> DatasetView:
-    return DatasetView(dataset=version, ref=version.ref, files=sorted(version.manifest.get("files", {})))
+    return DatasetView(dataset=version, ref=version.ref, files=sorted(version.manifest.get("files") or {}))
 
 
 @router.get("/datasets", tags=["datasets"], responses=REFUSALS)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import psycopg_pool
 import redis
+import structlog
 from anyio import to_thread
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.errors import PROBLEM
-from api.metrics import REQUESTS_OF_THIS_PROCESS
-from api.state import StateDep
+from api.metrics import DATABASE_UP, PROCESS, REQUESTS_OF_THIS_PROCESS
+from api.state import State, StateDep
 from goldsmith import migrate
 
 router = APIRouter(tags=["health"])
+log = structlog.get_logger()
 
 
 @router.get("/healthz")
@@ -45,8 +47,22 @@ def readyz(state: StateDep) -> JSONResponse:
     return JSONResponse({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 
 
-@router.get("/metrics", response_class=Response, responses={503: PROBLEM})
+@router.get("/metrics", response_class=Response)
 async def prometheus(state: StateDep) -> Response:
-    """For Prometheus. The queue's numbers are the same from every process; requests are counted by each on its own."""
-    text = await to_thread.run_sync(lambda: generate_latest(state.numbers))
+    """For Prometheus. The queue's numbers are the same from every process; requests are counted by each on its own.
+
+    Without its database it tells of its requests alone, and `goldsmith_database_up` is 0.
+    """
+    text = await to_thread.run_sync(_queue_numbers, state)
     return Response(text + generate_latest(REQUESTS_OF_THIS_PROCESS), media_type=CONTENT_TYPE_LATEST)
+
+
+def _queue_numbers(state: State) -> bytes:
+    try:
+        text = generate_latest(state.numbers)
+    except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
+        log.warning("metrics lack the queue's numbers", error=str(error).partition("\n")[0])
+        DATABASE_UP.labels(PROCESS).set(0)
+        return b""
+    DATABASE_UP.labels(PROCESS).set(1)
+    return text

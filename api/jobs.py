@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -277,6 +278,7 @@ async def get_job(
 )
 async def get_events(
     job_id: UUID,
+    request: Request,
     state: StateDep,
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
@@ -295,7 +297,9 @@ async def get_events(
     async with state.async_database.connection() as conn:
         status, rows = await jobs.events_async(conn, job_id, after=after, limit=1 if streamed else limit)
     if streamed:
-        return Response(status_code=204) if status in FINAL and not rows else state.readers.stream(job_id, after)
+        if status in FINAL and not rows:
+            return Response(status_code=204)
+        return state.readers.stream(job_id, after, partial(state.keys.still, request.headers.get("authorization", "")))
     found = [Event.model_validate(row) for row in rows]
     return EventPage(events=found, next_after=found[-1].seq if found else after, status=status)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -33,6 +33,12 @@ LIMITED = Counter(
 )
 LET_THROUGH = Counter(
     "goldsmith_rate_limit_let_through", "Writes not counted: Valkey was away", ["process"], registry=REQUESTS_OF_THIS_PROCESS
+)
+DATABASE_UP = Gauge(
+    "goldsmith_database_up",
+    "1: Postgres told the queue's numbers; 0: they are missing",
+    ["process"],
+    registry=REQUESTS_OF_THIS_PROCESS,
 )
 
 
@@ -64,6 +70,16 @@ class QueueNumbers(Collector):
         for (provider, model, rehearsal), usd in sorted(numbers.spent_usd.items()):
             spent.add_metric([provider, model, str(rehearsal).lower()], usd)
         yield spent
+        attempts = CounterMetricFamily(
+            "goldsmith_failed_attempts", "Attempts that counted as a failure", labels=["queue", "kind", "cause"]
+        )
+        for labels, count in sorted(numbers.failed_attempts.items()):
+            attempts.add_metric(labels, count)
+        yield attempts
+        tries = CounterMetricFamily("goldsmith_webhook_tries", "Webhook deliveries that were tried", labels=["outcome"])
+        for outcome in ("delivered", "put_off", "given_up"):
+            tries.add_metric([outcome], numbers.webhook_tries.get(outcome, 0))
+        yield tries
 
 
 def _waiting(numbers: metrics.Numbers, places: Sequence[metrics.Place]) -> Iterable[Metric]:

@@ -20,7 +20,11 @@ class SweepBody(BaseModel):
 
     dry_run: bool = Field(False, strict=True, description="Only say what would go.")
     days: int | None = Field(
-        None, ge=1, le=36_500, description="Remove what ended more than so many days ago; empty: GOLDSMITH_KEEP_JOBS_DAYS."
+        None,
+        strict=True,
+        ge=1,
+        le=36_500,
+        description="Remove what ended more than so many days ago; empty: GOLDSMITH_KEEP_JOBS_DAYS.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from goldsmith.job import FINAL, Job, Status
 from goldsmith.wake import Wakeups
 
 HEARTBEAT_S = 15  # proxies commonly end a connection that was silent for 60
+LOOK_AT_KEY_S = 3  # a reader whose key was revoked is sent away within so long, and what the key ring remembers
 PAGE = 100  # events that one reader holds at most, while it does not take them
 COME_BACK_MS = 2000
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -80,14 +81,14 @@ class Readers:
         async with self._database.connection() as conn:
             return await jobs.get_async(conn, job_id)
 
-    def stream(self, job_id: UUID, after: int) -> StreamingResponse:
-        """Server-sent events from `after` on, to the job's end."""
-        return StreamingResponse(self._events(job_id, after), media_type="text/event-stream", headers=HEADERS)
+    def stream(self, job_id: UUID, after: int, may_read: Callable[[], Awaitable[bool]]) -> StreamingResponse:
+        """Server-sent events from `after` on, to the job's end, or until the reader may read no more."""
+        return StreamingResponse(self._events(job_id, after, may_read), media_type="text/event-stream", headers=HEADERS)
 
-    async def _events(self, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+    async def _events(self, job_id: UUID, after: int, may_read: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
         yield b"retry: %d\n\n" % COME_BACK_MS
         with self._wakeups.watching(job_id) as watched:
-            while not self._wakeups.closing:
+            while not self._wakeups.closing and await may_read():
                 seen = watched.seq
                 try:
                     page = await self._page(job_id, after, seen)
@@ -104,8 +105,13 @@ class Readers:
                     continue
                 if page.status in FINAL:
                     return
-                while not await watched.beyond(max(seen, after), HEARTBEAT_S):
-                    yield b": \n\n"
+                silent_since = time.monotonic()
+                while not await watched.beyond(max(seen, after), min(HEARTBEAT_S, LOOK_AT_KEY_S)):
+                    if not await may_read():
+                        return
+                    if time.monotonic() - silent_since >= HEARTBEAT_S:
+                        silent_since = time.monotonic()
+                        yield b": \n\n"
 
     async def _page(self, job_id: UUID, after: int, seen: int) -> Page:
         """Readers at the same place share one query. `seen` is part of it: a page begun before that change would lack it."""

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from api.body import body_schema, read_model
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
-from api.state import State, StateDep
+from api.state import CallerDep, State, StateDep
 from goldsmith import outbound, webhooks
+from goldsmith.keys import Caller
 from goldsmith.webhooks import Delivery, DeliveryStatus, NewWebhook, Webhook, WebhookChange, WebhookWithSecret
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
@@ -28,19 +29,19 @@ class DeliveryPage(BaseModel):
 
 
 @router.post("", status_code=201, responses=REFUSALS, openapi_extra=body_schema(NewWebhook))
-async def add(request: Request, response: Response, state: StateDep) -> WebhookWithSecret:
+async def add(request: Request, response: Response, state: StateDep, caller: CallerDep) -> WebhookWithSecret:
     """Tell this URL when jobs end. The secret is in this answer and in no other."""
     new = await read_model(request, NewWebhook)
-    made = await to_thread.run_sync(_add, state, new)
+    made = await to_thread.run_sync(_add, state, caller, new)
     response.headers["Location"] = f"/v1/webhooks/{made.id}"
     response.headers["Cache-Control"] = "no-store"
     return made
 
 
-def _add(state: State, new: NewWebhook) -> WebhookWithSecret:
+def _add(state: State, caller: Caller, new: NewWebhook) -> WebhookWithSecret:
     outbound.check(new.url, state.settings.webhook_private)
     with state.database.connection() as conn:
-        return webhooks.add(conn, new)
+        return webhooks.add(conn, new, actor=caller.name)
 
 
 @router.get("", responses=REFUSALS)
@@ -57,32 +58,32 @@ def get(webhook_id: UUID, state: StateDep) -> Webhook:
 
 
 @router.patch("/{webhook_id}", responses=REFUSALS | MISSING, openapi_extra=body_schema(WebhookChange))
-async def change(webhook_id: UUID, request: Request, state: StateDep) -> Webhook:
+async def change(webhook_id: UUID, request: Request, state: StateDep, caller: CallerDep) -> Webhook:
     """Change what is given. `active: false` gives up what waits; `active: true` also brings back one that was disabled."""
     wanted = await read_model(request, WebhookChange)
-    return await to_thread.run_sync(_change, state, webhook_id, wanted)
+    return await to_thread.run_sync(_change, state, caller, webhook_id, wanted)
 
 
-def _change(state: State, webhook_id: UUID, wanted: WebhookChange) -> Webhook:
+def _change(state: State, caller: Caller, webhook_id: UUID, wanted: WebhookChange) -> Webhook:
     if wanted.url is not None:
         outbound.check(wanted.url, state.settings.webhook_private)
     with state.database.connection() as conn:
-        return webhooks.change(conn, webhook_id, wanted)
+        return webhooks.change(conn, webhook_id, wanted, actor=caller.name)
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=MISSING)
-def remove(webhook_id: UUID, state: StateDep) -> None:
+def remove(webhook_id: UUID, state: StateDep, caller: CallerDep) -> None:
     """With its deliveries."""
     with state.database.connection() as conn:
-        webhooks.remove(conn, webhook_id)
+        webhooks.remove(conn, webhook_id, actor=caller.name)
 
 
 @router.post("/{webhook_id}/rotate", responses=MISSING)
-def rotate(webhook_id: UUID, response: Response, state: StateDep) -> WebhookWithSecret:
+def rotate(webhook_id: UUID, response: Response, state: StateDep, caller: CallerDep) -> WebhookWithSecret:
     """A new secret, shown here and nowhere else. For 24 hours deliveries carry a signature by the old one as well."""
     response.headers["Cache-Control"] = "no-store"
     with state.database.connection() as conn:
-        return webhooks.rotate(conn, webhook_id)
+        return webhooks.rotate(conn, webhook_id, actor=caller.name)
 
 
 @router.post("/{webhook_id}/test", status_code=202, responses=MISSING | {409: PROBLEM})

@@ -191,7 +191,9 @@ def _take_back(conn: Connection, call_id: UUID) -> bool:
     conn.execute(
         "SELECT 1 FROM budgets WHERE id = (SELECT budget_id FROM teacher_calls WHERE id = %s) FOR NO KEY UPDATE", (call_id,)
     )
-    call = conn.execute("SELECT * FROM teacher_calls WHERE id = %s FOR UPDATE", (call_id,)).fetchone()
+    call = conn.execute(
+        "SELECT status, reserved_usd, cost_usd, budget_id, answer FROM teacher_calls WHERE id = %s FOR UPDATE", (call_id,)
+    ).fetchone()
     if call is None:
         raise NotFound(f"the teacher call {call_id} does not exist")
     if call["status"] == "reserved":

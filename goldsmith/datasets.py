@@ -289,4 +289,6 @@ def examples_of(
 def files(conn: psycopg.Connection[dict[str, Any]], ref: str) -> dict[str, Stored]:
     """Where the version's files lie in the storage, by name; raises `NotFound`."""
     version = get(conn, *parse_ref(ref))
+    if not version.manifest.get("files"):
+        raise NotFound(f"the manifest of {version.ref} names no files")
     return {name: Stored(**stored) for name, stored in version.manifest["files"].items()}

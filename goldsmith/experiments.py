@@ -62,7 +62,7 @@ __all__ = [
 CLOCK_SKEW = timedelta(minutes=5)  # a guess: more than this ahead of the database's clock is a wrong clock, not a slow network
 
 _EXPERIMENT = """
-    SELECT e.*, (
+    SELECT e.id, e.name, e.status, e.salt, e.unit, e.plan, e.created_by, e.created_at, e.started_at, e.ended_at, (
         SELECT jsonb_agg(jsonb_build_object('name', a.name, 'weight', a.weight, 'adapter', a.adapter) ORDER BY a.name)
         FROM arms a WHERE a.experiment_id = e.id
     ) AS arms

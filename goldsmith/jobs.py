@@ -112,7 +112,8 @@ WITH item AS MATERIALIZED (
                       outside_workshops, seq, status, blocked_by, published_at)
     SELECT item.id, kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
            created_by, on_parent_failure, unique_key, concurrency_key, concurrency_limit, pipeline_id, pipeline_name,
-           outside_workshops, 1, first.status, first.blocked_by, CASE WHEN first.status = 'queued' AND first.blocked_by IS NULL THEN now() END
+           outside_workshops, 1, first.status, CASE WHEN first.status = 'queued' THEN first.blocked_by END,
+           CASE WHEN first.status = 'queued' AND first.blocked_by IS NULL THEN now() END
     FROM item CROSS JOIN LATERAL (SELECT CASE
         WHEN cardinality(item.parents) > 0 AND EXISTS (
             SELECT 1 FROM unnest(item.parents) AS one JOIN jobs parent ON parent.id = one
@@ -141,6 +142,7 @@ WHERE kind = %(kind)s AND unique_key = %(unique_key)s AND status NOT IN ('failed
 ORDER BY id DESC LIMIT 1
 """
 
+PAUSED = "(SELECT 'paused:' || p.kind FROM paused_kinds p WHERE p.kind = jobs.kind)"
 RUNNING_WITH_KEY = "(SELECT count(*) FROM jobs r WHERE r.status = 'running' AND r.concurrency_key = jobs.concurrency_key)"
 RUNNING_OF_CALLER = "(SELECT count(*) FROM jobs r WHERE r.status = 'running' AND r.created_by = jobs.created_by)"
 RUNNING_AT_ONCE = "(SELECT k.running_at_once FROM api_keys k WHERE k.name = jobs.created_by)"
@@ -231,9 +233,17 @@ WITH before AS (
     SELECT id, seq, attempt, status, jsonb_build_object('message', message, 'failures', failures, 'run_at', run_at,
         'seconds', extract(epoch FROM now() - started_at)) FROM job
 )
-SELECT id, status, gpu_id, concurrency_key, CASE WHEN caller_slot IS NOT NULL THEN created_by END AS limited,
+SELECT id, queue, kind, status, gpu_id, concurrency_key, CASE WHEN caller_slot IS NOT NULL THEN created_by END AS limited,
     EXISTS (SELECT 1 FROM job_dependencies d WHERE d.parent_id = job.id) AS has_children
 FROM job
+"""
+
+# The numbers of /metrics; last in a transaction, as others wait for these rows.
+COUNT_FAILED_ATTEMPTS = """
+INSERT INTO failed_attempts (queue, kind, cause, count)
+SELECT queue, kind, cause, count(*) FROM jsonb_to_recordset(%(failed)s) AS failed (queue text, kind text, cause text)
+GROUP BY queue, kind, cause ORDER BY queue, kind, cause
+ON CONFLICT (queue, kind, cause) DO UPDATE SET count = failed_attempts.count + excluded.count
 """
 
 CANCEL = """
@@ -255,7 +265,8 @@ SELECT id, status FROM job
 RETRY = f"""
 WITH job AS (
     UPDATE jobs SET status = again.status, failures = 0, error = NULL, result = NULL, progress = 0, message = '',
-        completed_at = NULL, cancel_requested_at = NULL, run_at = again.run_at, blocked_by = NULL, seq = seq + 1,
+        completed_at = NULL, cancel_requested_at = NULL, run_at = again.run_at,
+        blocked_by = CASE WHEN again.status = 'queued' THEN {PAUSED} END, seq = seq + 1,
         published_at = CASE WHEN again.status = 'queued' THEN now() END
     FROM (SELECT c.id, later.run_at, CASE WHEN EXISTS (
         SELECT 1 FROM job_dependencies d JOIN jobs p ON p.id = d.parent_id
@@ -292,31 +303,33 @@ WITH lost AS (
                     WHEN failures + 1 >= max_attempts THEN 'failed' ELSE 'queued' END AS status,
         CASE WHEN now() - started_at > (timeout + %(lease)s + {LATE_S}) * interval '1 second'
              THEN format('it ran longer than its time limit of %%s s and worker %%s could not end it', timeout, worker)
-             ELSE format('worker %%s gave no sign of life for more than %%s s', worker, %(lease)s::float) END AS cause
+             ELSE format('worker %%s gave no sign of life for more than %%s s', worker, %(lease)s::float) END AS cause,
+        CASE WHEN now() - started_at > (timeout + %(lease)s + {LATE_S}) * interval '1 second' THEN 'Time limit' ELSE 'Worker lost' END AS title
     FROM jobs
     WHERE completed_at IS NULL AND status = 'running' AND (
         now() - greatest(heartbeat_at, pg_postmaster_start_time(), %(since)s::timestamptz) > %(lease)s * interval '1 second'
         OR now() - started_at > (timeout + %(lease)s + {LATE_S}) * interval '1 second')
     FOR UPDATE SKIP LOCKED
 ), job AS (
-    UPDATE jobs SET status = lost.status, failures = failures + 1, seq = seq + 1, published_at = NULL, message =
+    UPDATE jobs SET status = lost.status, failures = failures + 1, seq = seq + 1, published_at = NULL,
+        blocked_by = CASE WHEN lost.status = 'queued' THEN {PAUSED} END, message =
             CASE lost.status WHEN 'failed' THEN 'Error: ' || lost.cause WHEN 'cancelled' THEN 'Cancelled' ELSE 'Put back: ' || lost.cause END,
-        error = CASE WHEN lost.status = 'failed' THEN jsonb_build_object('type', 'about:blank', 'title', 'Worker lost',
+        error = CASE WHEN lost.status = 'failed' THEN jsonb_build_object('type', 'about:blank', 'title', lost.title,
             'detail', format('%%s; attempt %%s of %%s', lost.cause, failures + 1, max_attempts)) END,
         completed_at = CASE WHEN lost.status = 'queued' THEN NULL ELSE now() END
     FROM lost WHERE jobs.id = lost.id
-    RETURNING jobs.*
+    RETURNING jobs.*, lost.title
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
     SELECT id, seq, attempt, CASE WHEN status = 'queued' THEN 'rescued' ELSE status END, jsonb_build_object('message', message) FROM job
 )
-SELECT id, gpu_id FROM job
+SELECT id, queue, kind, title AS cause FROM job
 """
 
 # Here and below, `completed_at IS NULL` lets the planner use the index of live jobs: 0.3 ms instead of 429 beside 300,000 ended ones.
-WAKE_DUE = """
+WAKE_DUE = f"""
 WITH job AS (
-    UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = NULL, seq = seq + 1
+    UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = {PAUSED}, seq = seq + 1
     WHERE status = 'scheduled' AND completed_at IS NULL AND run_at <= now()
     RETURNING *
 ), event AS (
@@ -341,7 +354,7 @@ FOR NO KEY UPDATE SKIP LOCKED
 """
 
 # Children of ended parents: when all have ended they go; when one failed or was cancelled, `on_parent_failure` decides.
-WAKE_WAITING = """
+WAKE_WAITING = f"""
 WITH parents AS (
     SELECT j.id, j.on_parent_failure AS fate, j.run_at, bool_and(p.completed_at IS NOT NULL) AS ended,
         string_agg(p.id::text || ' (' || p.kind || ') ended ' || p.status, ', ') FILTER (WHERE p.status IN ('failed', 'cancelled')) AS bad
@@ -357,6 +370,7 @@ WITH parents AS (
     FROM parents
 ), job AS (
     UPDATE jobs SET seq = seq + 1, published_at = NULL, status = next.status,
+        blocked_by = CASE WHEN next.status = 'queued' THEN {PAUSED} END,
         completed_at = CASE WHEN next.status IN ('failed', 'cancelled') THEN now() END,
         message = CASE next.status WHEN 'failed' THEN 'Error: it waited for ' || bad
                                    WHEN 'cancelled' THEN 'Cancelled: it waited for ' || bad ELSE message END,
@@ -686,9 +700,13 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
         "after_s": end.after_s,
         "run_at": end.run_at,
     }
-    row = conn.execute(FINISH, values).fetchone()
-    if row is None:
-        raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its end is refused")
+    counts = end.outcome in ("retry", "failed")
+    with conn.transaction() if counts else nullcontext():
+        row = conn.execute(FINISH, values).fetchone()
+        if row is None:
+            raise FencedOut(f"attempt {attempt} of job {job_id} was given up; its end is refused")
+        if counts:
+            _count_failed(conn, [row | {"cause": (end.error or {}).get("title", "Failed")}])
     names = (("gpu", "gpu_id"), ("concurrency", "concurrency_key"), ("key", "limited"))
     freed = [f"{name}:{row[of]}" for name, of in names if row[of]]
     woke = False
@@ -699,6 +717,11 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
         if freed:
             woke = conn.execute(UNBLOCK, {"names": freed}).rowcount > 0 or woke
     return Ended(row["status"], woke)
+
+
+def _count_failed(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    failed = [{name: row[name] for name in ("queue", "kind", "cause")} for row in rows]
+    conn.execute(COUNT_FAILED_ATTEMPTS, {"failed": Jsonb(failed)})
 
 
 def _wake_children(conn: Connection, parents: Sequence[UUID] | None) -> bool:
@@ -776,12 +799,14 @@ def rescue(conn: Connection, *, lease_s: float, since: datetime | None = None) -
         held = conn.execute("SELECT pg_try_advisory_xact_lock(hashtext('goldsmith.rescue')) AS held").fetchone()
         if not held or not held["held"]:
             return []
-        lost = [row["id"] for row in conn.execute(LOST, {"lease": lease_s, "since": since})]
+        lost = conn.execute(LOST, {"lease": lease_s, "since": since}).fetchall()
         wake_due(conn)
         _wake_children(conn, None)
         conn.execute(UNBLOCK, {"names": None})
         conn.execute(UNPAUSE)
-    return lost
+        if lost:
+            _count_failed(conn, lost)
+    return [row["id"] for row in lost]
 
 
 def running_attempts(conn: Connection) -> set[str]:

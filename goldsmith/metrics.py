@@ -47,6 +47,10 @@ class Numbers:
     """Events since the beginning, by queue, kind and event."""
     spent_usd: Mapping[tuple[str, str, bool], float]
     """By provider, model, and whether it was a rehearsal: then nobody was paid."""
+    failed_attempts: Mapping[tuple[str, str, str], int]
+    """By queue, kind and cause: the title of what went wrong, one of a few."""
+    webhook_tries: Mapping[str, int]
+    """By outcome: delivered, put_off, given_up."""
 
 
 _UNFINISHED = """
@@ -85,6 +89,8 @@ SELECT provider, model, rehearsal, sum(cost_usd) AS usd FROM teacher_calls WHERE
 GROUP BY provider, model, rehearsal
 """
 
+_FAILED_ATTEMPTS = "SELECT queue, kind, cause, count FROM failed_attempts"
+
 
 def read(conn: Connection) -> Numbers:
     """All numbers as they are now; adds up what is older than a minute on the way."""
@@ -95,7 +101,10 @@ def read(conn: Connection) -> Numbers:
         since = _moment(conn.execute("SELECT until FROM job_totals_until FOR UPDATE"))
         conn.execute(_ADD_UP, {"since": since})
         until = _moment(conn.execute(f"UPDATE job_totals_until SET until = greatest(until, {_UNTIL}) RETURNING until"))
-        for rows in (conn.execute("SELECT * FROM job_totals"), conn.execute(_LATEST, {"since": until})):
+        for rows in (
+            conn.execute("SELECT queue, kind, event, count, run_seconds, buckets FROM job_totals"),
+            conn.execute(_LATEST, {"since": until}),
+        ):
             _add(happened, rows)
     unfinished = conn.execute(_UNFINISHED).fetchall()
     return Numbers(
@@ -103,6 +112,8 @@ def read(conn: Connection) -> Numbers:
         {(row["queue"], row["kind"]): row["oldest_s"] for row in unfinished if row["status"] == "queued"},
         happened,
         {(row["provider"], row["model"], row["rehearsal"]): float(row["usd"]) for row in conn.execute(_SPENT)},
+        {(row["queue"], row["kind"], row["cause"]): row["count"] for row in conn.execute(_FAILED_ATTEMPTS)},
+        {row["outcome"]: row["count"] for row in conn.execute("SELECT outcome, count FROM webhook_tries")},
     )
 
 

@@ -188,7 +188,7 @@ def _replayed(conn: Connection, body: Mapping[str, Any], created_by: str, key: s
 
 
 def get(conn: Connection, pipeline_id: UUID) -> Pipeline:
-    pipeline = conn.execute("SELECT * FROM pipelines WHERE id = %s", (pipeline_id,)).fetchone()
+    pipeline = conn.execute("SELECT id, created_by, created_at FROM pipelines WHERE id = %s", (pipeline_id,)).fetchone()
     if pipeline is None:
         raise NotFound(f"there is no pipeline {pipeline_id}")
     rows = conn.execute(

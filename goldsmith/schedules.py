@@ -65,7 +65,7 @@ def times(cron: str, time_zone: str, after: datetime, count: int = 1) -> list[da
 class ScheduleChange(BaseModel):
     """What may be changed; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     cron: str | None = Field(None, min_length=9, max_length=200, description="Minute, hour, day of month, month, day of week.")
     time_zone: Annotated[str, AfterValidator(_known_zone)] | None = Field(None, description="As the IANA list names it.")
@@ -75,7 +75,7 @@ class ScheduleChange(BaseModel):
 
 
 class NewSchedule(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Name = Field(description="Lower case, digits, dot, dash, underscore.")
     cron: str = Field(
@@ -109,6 +109,9 @@ class Schedule(BaseModel):
     """Why the last firing made no job; null when it made one."""
     created_by: str
     created_at: datetime
+
+
+_COLUMNS = ", ".join(Schedule.model_fields)
 
 
 def _parsed(config: dict[str, Any], options: dict[str, Any]) -> tuple[JobConfig, JobOptions]:
@@ -159,14 +162,14 @@ def create(conn: Connection, new: NewSchedule, *, created_by: str = "local") -> 
 
 
 def get(conn: Connection, name: str) -> Schedule:
-    row = conn.execute("SELECT * FROM schedules WHERE name = %s", (name,)).fetchone()
+    row = conn.execute(f"SELECT {_COLUMNS} FROM schedules WHERE name = %s", (name,)).fetchone()
     if row is None:
         raise NotFound(f"there is no schedule {name!r}")
     return Schedule.model_validate(row)
 
 
 def list_schedules(conn: Connection) -> list[Schedule]:
-    return [Schedule.model_validate(row) for row in conn.execute("SELECT * FROM schedules ORDER BY name").fetchall()]
+    return [Schedule.model_validate(row) for row in conn.execute(f"SELECT {_COLUMNS} FROM schedules ORDER BY name").fetchall()]
 
 
 def preview(conn: Connection, name: str) -> list[datetime]:
@@ -203,7 +206,9 @@ def remove(conn: Connection, name: str) -> None:
         raise NotFound(f"there is no schedule {name!r}")
 
 
-DUE = "SELECT *, now() AS now FROM schedules WHERE enabled AND next_at <= now() ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED"
+DUE = f"""
+SELECT id, {_COLUMNS}, now() AS now FROM schedules WHERE enabled AND next_at <= now() ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
 
 
 def fire(conn: Connection, settings: Settings) -> list[Told]:

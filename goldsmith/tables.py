@@ -248,6 +248,16 @@ job_totals_until = Table(
     CheckConstraint("one", name="one_row"),
 )
 
+# What /metrics tells; nothing is ever taken away, so the numbers only rise.
+failed_attempts = Table(
+    "failed_attempts",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("cause", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+
 artifacts = Table(
     "artifacts",
     metadata,
@@ -532,6 +542,10 @@ webhook_deliveries = Table(
     Index("ix_webhook_deliveries_due", "webhook_id", "next_at", postgresql_where=text("next_at IS NOT NULL")),
     Index("ix_webhook_deliveries_newest", "webhook_id", "id"),
     Index("ix_webhook_deliveries_job", "job_id"),
+)
+
+webhook_tries = Table(
+    "webhook_tries", metadata, Column("outcome", Text, primary_key=True), Column("count", BigInteger, nullable=False)
 )
 
 api_keys = Table(

@@ -28,7 +28,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
-from goldsmith import outbound
+from goldsmith import audit, outbound
 from goldsmith.db import Connection, Database
 from goldsmith.errors import Conflict, NotFound
 from goldsmith.kinds.registry import kinds
@@ -53,7 +53,7 @@ URL: JsonDict = {"format": "iri", "pattern": "^https?://"}  # told to readers of
 class NewWebhook(BaseModel):
     """Who is to be told of what; no events or kinds given: all."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     url: str = Field(max_length=2048, description="https:// or http://, without user name and password.", json_schema_extra=URL)
     events: list[Event] = Field([], max_length=3, description="Which events; empty: all of them.")
@@ -68,7 +68,7 @@ class NewWebhook(BaseModel):
 class WebhookChange(BaseModel):
     """What is left out stays as it is."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     url: str | None = Field(None, max_length=2048, json_schema_extra=URL)
     events: list[Event] | None = Field(None, max_length=3)
@@ -216,6 +216,10 @@ UPDATE webhook_deliveries SET sending_until = NULL,
 WHERE id = %(id)s AND attempts = %(attempt)s
 """
 
+COUNT = """
+INSERT INTO webhook_tries (outcome, count) VALUES (%(outcome)s, 1) ON CONFLICT (outcome) DO UPDATE SET count = webhook_tries.count + 1
+"""
+
 GIVE_UP = """
 UPDATE webhook_deliveries SET next_at = NULL, sending_until = NULL, log = log || jsonb_build_array(jsonb_build_object(
     'at', now(), 'status_code', NULL, 'duration_ms', 0, 'error', 'given up: the webhook is not active'))
@@ -227,11 +231,13 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def add(conn: Connection, new: NewWebhook) -> WebhookWithSecret:
+def add(conn: Connection, new: NewWebhook, *, actor: str = "local") -> WebhookWithSecret:
     """Make a webhook. Its URL is checked at every sending; `outbound.check` says beforehand what would come of it."""
     secret = new_secret()
-    row = conn.execute(ADD, {**new.model_dump(), "secret": secret}).fetchone()
-    assert row is not None
+    with conn.transaction():
+        row = conn.execute(ADD, {**new.model_dump(), "secret": secret}).fetchone()
+        assert row is not None
+        audit.record(conn, actor, "webhook.create", f"webhook:{row['id']}", new.model_dump())
     return WebhookWithSecret(secret=secret, **row)
 
 
@@ -253,25 +259,30 @@ def _there(row: dict[str, Any] | None, webhook_id: UUID) -> dict[str, Any]:
     return row
 
 
-def change(conn: Connection, webhook_id: UUID, change: WebhookChange) -> Webhook:
+def change(conn: Connection, webhook_id: UUID, change: WebhookChange, *, actor: str = "local") -> Webhook:
     """Change what is given. Switched off, its waiting deliveries are given up; `retry` sends one when it is on again."""
     with conn.transaction():
         row = _there(conn.execute(CHANGE, {**change.model_dump(), "id": webhook_id}).fetchone(), webhook_id)
         if not row["active"]:
             conn.execute(GIVE_UP, {"webhook_id": webhook_id})
+        audit.record(conn, actor, "webhook.change", f"webhook:{webhook_id}", change.model_dump(exclude_none=True))
     return Webhook.model_validate(row)
 
 
-def rotate(conn: Connection, webhook_id: UUID) -> WebhookWithSecret:
+def rotate(conn: Connection, webhook_id: UUID, *, actor: str = "local") -> WebhookWithSecret:
     """A new secret; for a day the one before it signs too, so that a receiver can change over without losing anything."""
     secret = new_secret()
-    row = conn.execute(ROTATE, {"id": webhook_id, "secret": secret}).fetchone()
-    return WebhookWithSecret(secret=secret, **_there(row, webhook_id))
+    with conn.transaction():
+        row = _there(conn.execute(ROTATE, {"id": webhook_id, "secret": secret}).fetchone(), webhook_id)
+        audit.record(conn, actor, "webhook.rotate", f"webhook:{webhook_id}")
+    return WebhookWithSecret(secret=secret, **row)
 
 
-def remove(conn: Connection, webhook_id: UUID) -> None:
+def remove(conn: Connection, webhook_id: UUID, *, actor: str = "local") -> None:
     """With its deliveries."""
-    _there(conn.execute("DELETE FROM webhooks WHERE id = %s RETURNING id", (webhook_id,)).fetchone(), webhook_id)
+    with conn.transaction():
+        row = conn.execute("DELETE FROM webhooks WHERE id = %s RETURNING url", (webhook_id,)).fetchone()
+        audit.record(conn, actor, "webhook.remove", f"webhook:{webhook_id}", {"url": _there(row, webhook_id)["url"]})
 
 
 def test(conn: Connection, webhook_id: UUID) -> Delivery:
@@ -384,18 +395,21 @@ def record(conn: Connection, claimed: Claimed, answer: Answer, *, dead_after_day
         "dead_after_days": dead_after_days,
     }
     with conn.transaction():  # the webhook before its deliveries, as its removal locks them: no deadlock
+        dead = False
         if answer.error is None:
             conn.execute(TAKEN, values)
-            conn.execute(RECORD, values)
-            return
-        hook = conn.execute(NOT_TAKEN, values).fetchone()
-        if hook is None:  # removed meanwhile, its deliveries with it
-            return
-        if hook["active"]:
-            conn.execute(RECORD, values)
         else:
-            conn.execute(RECORD, values | {"again_s": None})
+            hook = conn.execute(NOT_TAKEN, values).fetchone()
+            if hook is None:  # removed meanwhile, its deliveries with it
+                return
+            if dead := not hook["active"]:
+                values["again_s"] = None
+        noted = conn.execute(RECORD, values).rowcount
+        if dead:
             conn.execute(GIVE_UP, values)
+        if noted:
+            outcome = "delivered" if answer.error is None else "given_up" if values["again_s"] is None else "put_off"
+            conn.execute(COUNT, {"outcome": outcome})
 
 
 class SenderThread(threading.Thread):

@@ -285,3 +285,10 @@ def test_a_reference_of_another_form_is_refused(ref: str) -> None:
 def test_a_reference_is_a_name_and_a_number_or_latest() -> None:
     assert datasets.parse_ref("dataset:gold.v-2@12") == ("gold.v-2", 12)
     assert datasets.parse_ref("dataset:gold@latest") == ("gold", "latest")
+
+
+def test_a_manifest_that_names_no_files_is_said(conn: Connection, storage: Storage, job_factory: JobFactory) -> None:
+    version = save(conn, storage, job_factory(), [example(0)])
+    conn.execute("UPDATE dataset_versions SET manifest = manifest - 'files'")
+    with pytest.raises(NotFound, match="names no files"):
+        datasets.files(conn, version.ref)

@@ -185,9 +185,10 @@ def test_a_job_that_becomes_due_while_its_kind_is_paused_waits_too(conn: Connect
     paused.pause(conn, "noop", "me")
     conn.execute("UPDATE jobs SET run_at = now()")
     jobs.wake_due(conn)
-    assert [told.id for told in jobs.tell(conn, "io", 9)] == [late.id]
-    assert not take(conn, late.id)
     assert jobs.get(conn, late.id).blocked_by == "paused:noop"
+    assert jobs.tell(conn, "io", 9) == []
+    assert not take(conn, late.id)
+    assert [told.id for told in paused.resume(conn, "noop", "me")[1]] == [late.id]
 
 
 def test_a_block_that_outlived_its_pause_is_lifted_by_rescue(conn: Connection) -> None:

@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook as Standard
 from standardwebhooks.webhooks import WebhookVerificationError
 from structlog.testing import capture_logs
 
-from goldsmith import jobs, webhooks
+from goldsmith import jobs, metrics, webhooks
 from goldsmith.db import Connection, Database, connect
 from goldsmith.embedded.postgres import EmbeddedPostgres
 from goldsmith.errors import Conflict, NotFound
@@ -558,3 +558,23 @@ def test_no_secret_gets_into_the_log(conn: Connection, receiver: Receiver, sende
         sender.join(20)
     assert "a webhook was not taken" in [line["event"] for line in lines]
     assert hook.secret.removeprefix("whsec_") not in str(lines)
+
+
+def test_every_try_is_counted_by_what_came_of_it(conn: Connection) -> None:
+    def tried() -> dict[str, int]:
+        return {row["outcome"]: row["count"] for row in conn.execute("SELECT outcome, count FROM webhook_tries")}
+
+    conn.execute("DELETE FROM webhook_tries")
+    hook = add(conn)
+    for status_code in (500, 200, 410):
+        webhooks.test(conn, hook.id)
+        conn.execute("UPDATE webhook_deliveries SET next_at = now() WHERE next_at IS NOT NULL")
+        claimed = webhooks.claim(conn, hook.id)
+        assert claimed is not None
+        error = None if status_code == 200 else f"the receiver answered {status_code}"
+        for _ in range(2):  # the second note of one try is none
+            webhooks.record(conn, claimed, webhooks.Answer(status_code, 1, error), dead_after_days=5)
+            conn.execute("UPDATE webhook_deliveries SET attempts = attempts + 1 WHERE id = %s", (claimed.id,))
+    assert tried() == {"put_off": 1, "delivered": 1, "given_up": 1}
+    webhooks.remove(conn, hook.id)
+    assert metrics.read(conn).webhook_tries == tried()

@@ -141,6 +141,25 @@ def test_totals_are_the_same_from_every_process_and_outlive_the_jobs(conn: Conne
     assert happened() == expected | {("io", "noop", "started"): (2, 0), ("io", "noop", "failed"): (1, 20)}
 
 
+def test_every_failed_attempt_is_counted_by_its_cause(client: TestClient, conn: Connection, job_factory: JobFactory) -> None:
+    full = jobs.Outcome("retry", error={"title": "Disk full", "detail": "/state"}, after_s=-1)
+    job_id = job_factory(status="queued")
+    go_through(conn, job_id, full)
+    go_through(conn, job_id, full)
+    go_through(conn, job_id, jobs.Outcome("requeue", after_s=-1))
+    go_through(conn, job_id, jobs.Outcome("failed", message="on purpose"))
+    job_factory(status="running", kind="train", queue="gpu", heartbeat_at="yesterday")
+    job_factory(status="running", timeout=5, started_at="yesterday")
+    assert len(jobs.rescue(conn, lease_s=0)) == 2
+    conn.execute("DELETE FROM jobs")
+    assert samples(client)["goldsmith_failed_attempts_total"] == {
+        ("Disk full", "noop", "io"): 2,
+        ("Failed", "noop", "io"): 1,
+        ("Time limit", "noop", "io"): 1,
+        ("Worker lost", "train", "gpu"): 1,
+    }
+
+
 def test_two_processes_that_are_asked_at_once_add_up_once(
     database: Database, conn: Connection, job_factory: JobFactory
 ) -> None:
@@ -239,15 +258,21 @@ def test_a_request_that_broke_is_found_by_its_id(client: TestClient) -> None:
 
 
 def test_a_database_that_is_away_is_a_503_that_tells_nothing_of_it(
-    client: TestClient, conn: Connection, postgres: EmbeddedPostgres
+    client: TestClient, conn: Connection, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = conn.info.dbname
     assert client.get("/v1/jobs").status_code == 200
+    assert samples(client)["goldsmith_database_up"] == {(): 1}
+    monkeypatch.setattr("api.metrics.CACHE_S", 0)
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         answer = client.post("/v1/jobs", json={"kind": "noop"})
         problem(answer, 503, says="the database does not answer")
+        lacking = samples(client)
+        assert lacking["goldsmith_database_up"] == {(): 0}
+        assert lacking["goldsmith_http_requests_total"]["POST", "/v1/jobs", "503"] == 1
+        assert "goldsmith_queue_depth" not in lacking
         assert answer.headers["retry-after"] == "2"
         assert name not in answer.text
         assert client.get("/healthz").status_code == 200

@@ -54,3 +54,10 @@ def test_a_change_to_a_wrong_cron_changes_nothing(client: TestClient) -> None:
     client.post("/v1/schedules", json=NIGHTLY)
     problem(client.patch("/v1/schedules/nightly", json={"cron": "x * * * *"}), 422, "cron", "bad minute")
     assert client.get("/v1/schedules/nightly").json()["cron"] == NIGHTLY["cron"]
+
+
+@pytest.mark.parametrize("wrong", [1, "true", 0])
+def test_a_value_of_another_type_is_refused_and_not_made_to_fit(client: TestClient, wrong: object) -> None:
+    problem(client.post("/v1/schedules", json=NIGHTLY | {"enabled": wrong}), 422, "enabled")
+    assert client.post("/v1/schedules", json=NIGHTLY | {"enabled": False}).status_code == 201
+    problem(client.patch("/v1/schedules/nightly", json={"enabled": wrong}), 422, "enabled")

@@ -20,8 +20,8 @@ import psycopg
 import pytest
 from starlette.testclient import TestClient
 
-from api import stream
-from goldsmith import jobs, wake
+from api import access, stream
+from goldsmith import jobs, keys, wake
 from goldsmith.db import Connection, Database, connect, connect_async
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.jobs import Outcome
@@ -261,6 +261,35 @@ def test_a_silent_stream_says_that_it_lives(api: Api, http: httpx.Client, monkey
     assert said[0].startswith("retry: ")
     assert said.count(":") + said.count(": ") >= 2
     wait_until(lambda: _readers(api, job_id) == 0, "the end of the reader that left")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_stream_ends_when_its_key_is_revoked(
+    api: Api, http: httpx.Client, conn: Connection, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    assert stream.LOOK_AT_KEY_S + 2 * access.CACHE_S < 10
+    monkeypatch.setattr(stream, "LOOK_AT_KEY_S", 0.1)
+    monkeypatch.setattr(access, "CACHE_S", 0.1)
+    job_id = submitted(http)
+    boss, reader, other = (
+        {"Authorization": f"Bearer {keys.create(conn, keys.NewKey(name=name, scopes=['admin']), actor='test').key}"}
+        for name in ("boss", "reader", "other")
+    )
+    api.state.keys.forget()
+    with (
+        http.stream("GET", f"/v1/jobs/{job_id}/events", headers=STREAM | reader) as answer,
+        http.stream("GET", f"/v1/jobs/{job_id}/events", headers=STREAM | other) as goes_on,
+    ):
+        assert answer.status_code == goes_on.status_code == 200
+        if elsewhere:
+            keys.revoke(conn, "reader", actor="test")
+        else:
+            http.post("/v1/keys/reader/revoke", headers=boss).raise_for_status()
+        told = parsed(answer.read().decode())
+        jobs.finish(conn, job_id, claimed(conn, job_id), Outcome("completed", result={}))
+        told_on = parsed(goes_on.read().decode())
+    assert [event["event"] for event in told] in ([], ["submitted"])
+    assert [event["event"] for event in told_on] == ["submitted", "started", "completed"]
 
 
 @pytest.mark.parametrize("given", ["-1", "x", str(2**70)])

@@ -49,6 +49,14 @@ def test_its_life(client: TestClient) -> None:
     assert client.patch(url, json={"active": True}).json()["disabled_reason"] is None
     assert client.delete(url).status_code == 204
     problem(client.get(url), 404, says="there is no webhook")
+    problem(client.delete(url), 404)
+    noted = client.get("/v1/audit").json()["entries"]
+    subject = f"webhook:{made['id']}"
+    assert [one["action"] for one in noted if one["subject"] == subject] == [
+        "webhook.remove", "webhook.change", "webhook.change", "webhook.create"
+    ]  # fmt: skip
+    assert noted[1]["data"] == {"active": True}
+    assert made["secret"] not in str(noted)
     assert [hook["id"] for hook in client.get("/v1/webhooks").json()] == [other["id"]]
 
 
@@ -144,3 +152,12 @@ def test_the_delivery_log(client: TestClient, conn: Connection, job_factory: Job
     answer = client.post(again)
     assert (answer.status_code, answer.json()["status"]) == (202, "pending")
     problem(client.post(f"/v1/webhooks/{hook['id']}/deliveries/{uuid4()}/retry"), 404, says="has no delivery")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [({"active": 1}, "active"), ({"active": "true"}, "active"), ({"url": 5}, "url"), ({"events": "job.failed"}, "events")],
+)
+def test_a_value_of_another_type_is_refused_and_not_made_to_fit(client: TestClient, body: dict[str, Any], field: str) -> None:
+    made = add(client)
+    problem(client.patch(f"/v1/webhooks/{made['id']}", json=body), 422, field)

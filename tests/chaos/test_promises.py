@@ -24,6 +24,7 @@ from goldsmith.db import Connection, connect
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.queue import Queue
 from goldsmith.rescue import rescue_once
+from goldsmith.tables import metadata
 from tests.chaos import effects
 from tests.chaos.stack import Member, Stack, running
 from tests.conftest import wait_until
@@ -198,26 +199,62 @@ def test_a_full_disk_fails_the_job_that_needs_it_and_no_other(stack: Stack) -> N
 
 
 def test_workers_go_on_below_a_newer_schema(stack: Stack) -> None:
-    """An upgrade migrates first: until they are restarted, the old processes live with a schema that they do not know."""
-    running_job = submit(stack, kind="chaos_cpu", steps=20, pause_s=0.1)
-    until_effects(stack, running_job, 2)
+    """An upgrade migrates first: until they are replaced, processes of the old code live with a schema that they do not know."""
+    in_flight = [submit(stack, kind=kind, steps=20, pause_s=0.1) for kind in ("chaos_cpu", "chaos_gpu")]
+    waiting = submit(stack, kind="chaos_cpu", steps=1, options={"depends_on": in_flight})
+    for job in in_flight:
+        until_effects(stack, job, 2)
     for _ in range(10):  # often enough that every connection has prepared its statements for the schema of now
-        get(stack, running_job)
+        get(stack, waiting)
         httpx.get(f"{stack.url}/v1/jobs")
     with connect(stack.postgres.url()) as conn:
         before = conn.execute("SELECT version_num FROM alembic_version").fetchone()
         assert before is not None
-        conn.execute("ALTER TABLE jobs ADD COLUMN of_tomorrow text NOT NULL DEFAULT 'x'")
-        conn.execute("ALTER TABLE job_events ADD COLUMN of_tomorrow text")
-        conn.execute("UPDATE alembic_version SET version_num = 'tomorrow'")
+        with conn.transaction():
+            conn.execute("SET LOCAL lock_timeout = '5s'")
+            for table in metadata.tables:
+                conn.execute(f"ALTER TABLE {table} ADD COLUMN of_tomorrow text NOT NULL DEFAULT 'x'")
+            conn.execute("UPDATE alembic_version SET version_num = 'tomorrow'")
         try:
             assert httpx.get(f"{stack.url}/readyz").status_code == 200
-            assert ended(stack, running_job)["status"] == "completed"
-            assert ended(stack, submit(stack, kind="chaos_cpu", steps=1))["status"] == "completed"
+            assert [ended(stack, job)["status"] for job in (*in_flight, waiting)] == ["completed"] * 3
+            worker = stack.members["cpu-1"]
+            assert worker.process is not None
+            late = submit(stack, kind="chaos_cpu", steps=20, pause_s=0.1)
+            until_effects(stack, late, 2)
+            worker.process.terminate()  # with a run of its own, for one of the old code that starts on the newer schema
+            worker.process.wait(30)
+            stack.launch("cpu-1")
+            done = ended(stack, late)
+            assert (done["status"], done["attempt"], done["failures"]) == ("completed", 2, 0)
         finally:
-            conn.execute("ALTER TABLE jobs DROP COLUMN of_tomorrow")
-            conn.execute("ALTER TABLE job_events DROP COLUMN of_tomorrow")
-            conn.execute("UPDATE alembic_version SET version_num = %s", (before["version_num"],))
+            with conn.transaction():
+                for table in metadata.tables:
+                    conn.execute(f"ALTER TABLE {table} DROP COLUMN of_tomorrow")
+                conn.execute("UPDATE alembic_version SET version_num = %s", (before["version_num"],))
+
+
+def test_a_database_that_stands_still_is_a_503_and_loses_nothing(stack: Stack) -> None:
+    """Stopped, not killed: its connections stay open and its kernel goes on taking what is sent."""
+    job = submit(stack, kind="chaos_cpu", steps=30, pause_s=0.1)
+    until_effects(stack, job, 2)
+    postmaster = psutil.Process(stack.members["postgres"].pid)
+    stopped = [postmaster, *postmaster.children(recursive=True)]
+    for process in stopped:
+        process.suspend()
+    try:
+        with httpx.Client(base_url=stack.url, timeout=25) as client:  # an answer that does not come fails here
+            requests = [("GET", f"/v1/jobs/{job}", None), ("POST", "/v1/jobs", {"kind": "noop"}), ("GET", "/v1/jobs", None)]
+            for method, path, body in requests:  # together longer than the lease
+                assert client.request(method, path, json=body).status_code == 503
+            assert client.get("/healthz").status_code == 200
+    finally:
+        for process in reversed(stopped):
+            process.resume()
+    assert ended(stack, job)["status"] == "completed"
+    steps = {line["effect"] for line in effects.read(stack.effects) if line["job"] == job}
+    assert steps == {f"step {number}" for number in range(30)}
+    assert ended(stack, submit(stack, kind="chaos_cpu", steps=1))["status"] == "completed"
 
 
 class TestALongQueue:
