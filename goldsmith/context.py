@@ -14,6 +14,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from goldsmith.adapters import AdapterVersion, NewAdapter
     from goldsmith.datasets import DatasetVersion, Example
+    from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
     from goldsmith.recordings import RecordedRun
     from goldsmith.rules import Cluster, Rule
@@ -69,9 +70,17 @@ class JobContext(Protocol):
     def dataset(self, ref: str) -> DatasetVersion: ...
     def examples(self, ref: str, split: str | None = None) -> Iterator[Example]: ...
     def save_dataset(
-        self, name: str, examples: Iterable[Example], *, manifest: Mapping[str, Any], parents: Sequence[str], rehearsal: bool
+        self,
+        name: str,
+        examples: Iterable[Example],
+        *,
+        manifest: Mapping[str, Any],
+        parents: Sequence[str],
+        rehearsal: bool,
+        checkout: Checkout | None = None,
     ) -> DatasetVersion:
-        """Freeze rows into the next version of `name`: JSONL files and rows, content-hashed."""
+        """Freeze rows into the next version of `name`: JSONL files and rows, content-hashed. `checkout`: what the prompts were
+        rendered with, if that may be new; it is kept, and the rows without their rendered prompts."""
 
     # -- rules
     def save_rules(self, rules: Sequence[Rule]) -> None: ...

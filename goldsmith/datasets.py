@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
-from goldsmith import jobs
+from goldsmith import jobs, late
 from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.kinds.base import NAME_PATTERN
 from goldsmith.storage import Storage, Stored
@@ -22,8 +22,12 @@ from goldsmith.storage import Storage, Stored
 if TYPE_CHECKING:
     import psycopg
 
+    from goldsmith.devserver.checkout import Checkout
+
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
+Origin = Literal["recorded", "upload", "synthetic"]
+ORIGINS: tuple[Origin, ...] = ("recorded", "upload", "synthetic")
 
 _REF = re.compile(rf"dataset:({NAME_PATTERN})@([1-9][0-9]{{0,8}}|latest)")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -37,7 +41,10 @@ class Message(BaseModel):
 
 
 class Example(BaseModel):
-    """One row for training, in TRL's conversational form, with all that is needed to render it anew."""
+    """One row for training, in TRL's conversational form, with all that is needed to render it anew.
+
+    `messages` are rendered from the other fields when a row is read; what is stored is `output` and what the prompt is made of.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")  # not null: saving refuses NaN
 
@@ -47,12 +54,36 @@ class Example(BaseModel):
     context_lang: str = Field(description="The language of the context in the prompt.")
     context_sha256: str
     template_version: str
+    wiki: bool = Field(False, description="Whether the wiki block of that template stands below the prompt.")
     input: str = Field(description="The text that the prompt was rendered from.")
     language: str = Field(description="The language of the input.")
+    original: str = Field("", description="What was typed, where the input is a translation of it.")
     group: str = Field(description="Rows of one group are never split.")
-    source: str = Field(description="The recorded run that the input comes from.")
+    source: str = Field(description="The run, the upload and line, or the preset that the input comes from.")
+    origin: Origin = Field(
+        "recorded",
+        description="`recorded`: people typed it in a workshop; `upload`: it was uploaded; `synthetic`: a model made it.",
+    )
+    preset: str = Field("", description="The preset of a synthetic input.")
+    traditions: list[str] = Field(default_factory=list, description="The cultural traditions that the input names.")
     rehearsal: bool = False
     gates: dict[str, Any] = Field(default_factory=dict, description="What checks said about the answer.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_own_output(cls, data: Any) -> Any:
+        """`output` is told, never set: it is the last message."""
+        return {name: value for name, value in data.items() if name != "output"} if isinstance(data, dict) else data
+
+    @computed_field(description="The answer; null for a row of a corpus.")  # type: ignore[prop-decorator]
+    @property
+    def output(self) -> str | None:
+        return self.messages[-1].content if self.messages[-1].role == "assistant" else None
+
+    @property
+    def private(self) -> bool:
+        """Whether a person may have typed the input: only what a model made is surely nobody's."""
+        return self.origin != "synthetic"
 
 
 class DatasetVersion(BaseModel):
@@ -137,8 +168,11 @@ def save_version(
     manifest: Mapping[str, Any],
     parents: Sequence[str],
     rehearsal: bool,
+    checkout: Checkout | None = None,
 ) -> DatasetVersion:
     """Freeze rows into the next version of `name`: first the files, then every row in one transaction.
+
+    `checkout`: what the rows were rendered with; kept, so that they can be rendered again when they are read.
 
     The files are `train.jsonl`, `heldout.jsonl` (those that have rows) and `manifest.json`; the version's manifest names
     them under `files`. The same content saved again by the same job is the same version. The version is a rehearsal when
@@ -193,10 +227,14 @@ def save_version(
             },
         ).fetchone()
         assert row is not None
+        if checkout is not None:
+            late.keep(conn, checkout)
+        dumped = [example.model_dump(mode="json", exclude={"split"}) for example in rows]
+        parts = late.Parts(conn, dumped)
         with conn.cursor().copy("COPY examples (dataset_version_id, ordinal, split, data) FROM STDIN") as copy:
             copy.set_types(["uuid", "int4", "text", "jsonb"])
-            for ordinal, example in enumerate(rows):
-                copy.write_row((row["id"], ordinal, example.split, Jsonb(example.model_dump(mode="json", exclude={"split"}))))
+            for ordinal, (example, data) in enumerate(zip(rows, dumped, strict=True)):
+                copy.write_row((row["id"], ordinal, example.split, Jsonb(parts.stored(data))))
         jobs.fence(conn, job_id, attempt)
     return get(conn, name, row["version"])
 
@@ -283,7 +321,8 @@ def examples_of(
         """,
         (version.name, version.version, split, split, offset, limit),
     ).fetchall()
-    return [Example(split=row["split"], **row["data"]) for row in rows]
+    parts = late.Parts(conn, [row["data"] for row in rows])
+    return [Example(split=row["split"], **parts.rendered(row["data"])) for row in rows]
 
 
 def files(conn: psycopg.Connection[dict[str, Any]], ref: str) -> dict[str, Stored]:

@@ -336,6 +336,42 @@ examples = Table(
     CheckConstraint(_in("split", ("train", "heldout")), name="split"),
 )
 
+prompt_templates = Table(
+    "prompt_templates",
+    metadata,
+    Column("version", Text, primary_key=True),
+    Column("template", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("wiki", Text, nullable=False, server_default=text("''")),
+    _created_at(),
+)
+
+prompt_contexts = Table(
+    "prompt_contexts",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+    _created_at(),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    _json("about", "{}"),
+    Column("created_by", Text),
+    _created_at(),
+    UniqueConstraint("kind", "origin", "sha256"),
+    CheckConstraint(_in("kind", ("prompts", "contexts")), name="kind"),
+    CheckConstraint(_in("origin", ("recorded", "upload", "synthetic")), name="origin"),
+)
+
 budgets = Table(
     "budgets",
     metadata,

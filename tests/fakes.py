@@ -18,6 +18,7 @@ from goldsmith.errors import InvalidInput, JobCancelled, NotFound
 if TYPE_CHECKING:
     from goldsmith.adapters import AdapterVersion, NewAdapter
     from goldsmith.datasets import DatasetVersion, Example
+    from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
     from goldsmith.recordings import RecordedRun
     from goldsmith.rules import Cluster, Rule
@@ -133,7 +134,14 @@ class FakeContext:
         return versions[number - 1]
 
     def save_dataset(
-        self, name: str, examples: Iterable[Example], *, manifest: Mapping[str, Any], parents: Sequence[str], rehearsal: bool
+        self,
+        name: str,
+        examples: Iterable[Example],
+        *,
+        manifest: Mapping[str, Any],
+        parents: Sequence[str],
+        rehearsal: bool,
+        checkout: Checkout | None = None,
     ) -> DatasetVersion:
         rows = list(examples)
         datasets.check_new(name, rows, manifest)

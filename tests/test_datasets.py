@@ -15,6 +15,8 @@ import pytest
 from goldsmith import datasets
 from goldsmith.datasets import DatasetVersion, Example, Message
 from goldsmith.db import Connection, connect
+from goldsmith.devserver.checkout import Checkout, InterceptionConfig
+from goldsmith.devserver.prompts import render
 from goldsmith.errors import FencedOut, InvalidInput, NotFound
 from goldsmith.storage import Storage, Stored, sha256_file
 from tests.conftest import wait_until
@@ -287,8 +289,78 @@ def test_a_reference_is_a_name_and_a_number_or_latest() -> None:
     assert datasets.parse_ref("dataset:gold@latest") == ("gold", "latest")
 
 
+<<<<<<< HEAD
 def test_a_manifest_that_names_no_files_is_said(conn: Connection, storage: Storage, job_factory: JobFactory) -> None:
     version = save(conn, storage, job_factory(), [example(0)])
     conn.execute("UPDATE dataset_versions SET manifest = manifest - 'files'")
     with pytest.raises(NotFound, match="names no files"):
         datasets.files(conn, version.ref)
+=======
+CHECKOUT = Checkout(
+    template="Do: {{TASK_INSTRUCTION}}\nHow: {{CONTEXT}}\nWhat: {{INPUT_TEXT}}",
+    task="Knit it.",
+    wiki="\nLook it up.",
+    configs=[
+        InterceptionConfig(
+            config_id="loom", name={}, context={"de": "Faden", "en": "Yarn"}, parameters={}, meta={"wikipedia": True}
+        ),
+        InterceptionConfig(config_id="töpferei", name={}, context={"en": "Clay"}, parameters={}, meta={}),
+    ],
+)
+
+
+def rendered_example(number: int, config_id: str, language: str, answer: str | None, **changes: Any) -> Example:
+    text = f"Wunsch {number} {{{{CONTEXT}}}}"
+    prompt = render(CHECKOUT, config_id, language, text)
+    messages = [Message(role="user", content=prompt.content)]
+    messages += [Message(role="assistant", content=answer)] if answer is not None else []
+    fields = {"messages": messages, "config_id": config_id, "input": text, "language": language}
+    return example(number, **(fields | prompt.model_dump(exclude={"content"}) | changes))
+
+
+def stored(conn: Connection) -> list[dict[str, Any]]:
+    return [row["data"] for row in conn.execute("SELECT data FROM examples ORDER BY dataset_version_id, ordinal").fetchall()]
+
+
+def test_rows_are_stored_without_their_prompt_and_rendered_when_they_are_read(
+    conn: Connection, storage: Storage, job_factory: JobFactory
+) -> None:
+    asked = [rendered_example(1, "loom", "de", None), rendered_example(2, "töpferei", "en", None)]
+    corpus = save(conn, storage, job_factory(), asked, checkout=CHECKOUT)
+    answered = [rendered_example(1, "loom", "de", "Ein Faden."), rendered_example(2, "töpferei", "en", "Some clay.")]
+    gold = save(conn, storage, job_factory(), answered, name="gold")  # of a job that knows no checkout
+
+    for data in stored(conn):
+        assert "messages" not in data
+        assert {"config_id", "context_sha256", "context_lang", "input", "template_version", "wiki", "output"} <= set(data)
+        assert "Knit it." not in json.dumps(data)
+    assert [data["output"] for data in stored(conn)] == [None, None, "Ein Faden.", "Some clay."]
+    assert [data["wiki"] for data in stored(conn)] == [True, False, True, False]
+    assert datasets.examples_of(conn, corpus.ref) == asked
+    assert datasets.examples_of(conn, gold.ref) == answered
+    assert asked[0].messages[0].content == "Do: Knit it.\nHow: Faden\nWhat: Wunsch 1 {{CONTEXT}}\nLook it up."
+
+
+def test_a_row_that_lies_about_what_it_was_made_from_is_refused(
+    conn: Connection, storage: Storage, job_factory: JobFactory
+) -> None:
+    honest = rendered_example(1, "loom", "de", None)
+    save(conn, storage, job_factory(), [honest], checkout=CHECKOUT)
+    for lie in ({"input": "another"}, {"wiki": False}):
+        with pytest.raises(InvalidInput, match="is not what its template"):
+            save(conn, storage, job_factory(), [honest.model_copy(update=lie)])
+    assert len(stored(conn)) == 1
+
+
+def test_a_row_from_elsewhere_keeps_its_messages(conn: Connection, storage: Storage, job_factory: JobFactory) -> None:
+    version = save(conn, storage, job_factory(), [example(1)])
+    assert "messages" in stored(conn)[0]
+    assert datasets.examples_of(conn, version.ref) == [example(1)]
+
+
+def test_the_output_is_the_last_message_and_nothing_else() -> None:
+    row = rendered_example(1, "loom", "de", "Ein Faden.")
+    assert row.model_dump()["output"] == "Ein Faden."
+    assert Example.model_validate(row.model_dump() | {"output": "something else"}) == row
+    assert [example(1, origin=origin).private for origin in datasets.ORIGINS] == [True, True, False]
+>>>>>>> 9cbbeed (Store rows as what their prompt is made of, and check the prompt against a captured one)

@@ -17,6 +17,7 @@ from goldsmith import adapters, artifacts, datasets, experiments, jobs, recordin
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
+from goldsmith.devserver.checkout import Checkout
 from goldsmith.errors import InvalidInput, JobCancelled, Requeue, storable
 from goldsmith.experiments import Decision, ExperimentData
 from goldsmith.recordings import RecordedRun
@@ -126,7 +127,14 @@ class RunContext:
             yield from datasets.examples_of(conn, ref, split)
 
     def save_dataset(
-        self, name: str, examples: Iterable[Example], *, manifest: Mapping[str, Any], parents: Sequence[str], rehearsal: bool
+        self,
+        name: str,
+        examples: Iterable[Example],
+        *,
+        manifest: Mapping[str, Any],
+        parents: Sequence[str],
+        rehearsal: bool,
+        checkout: Checkout | None = None,
     ) -> DatasetVersion:
         with self._database.connection() as conn:
             return datasets.save_version(
@@ -139,6 +147,7 @@ class RunContext:
                 manifest=manifest,
                 parents=parents,
                 rehearsal=rehearsal,
+                checkout=checkout,
             )
 
     # -- rules

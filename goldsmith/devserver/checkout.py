@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import tomllib
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from goldsmith.errors import InvalidInput
 CONFIGS = Path("schemas/configs/interception")
 TEMPLATE = Path("schemas/chunks/manipulate.json")
 TASK = Path("schemas/engine/instruction_selector.py")
+WIKI = Path("schemas/engine/wikipedia_prompt_helper.py")
+BUILT_IN = Path(__file__).with_name("built_in.toml")
 PLACEHOLDERS = ("{{TASK_INSTRUCTION}}", "{{CONTEXT}}", "{{INPUT_TEXT}}")
 
 
@@ -36,6 +39,11 @@ class InterceptionConfig(BaseModel):
     parameters: dict[str, Any]
     meta: dict[str, Any]
 
+    @property
+    def wikipedia(self) -> bool:
+        """Whether the devserver puts its wiki block below the prompts of this config."""
+        return self.meta.get("wikipedia") is True
+
     def context_sha256(self, lang: str) -> str:
         """Pins the text that was trained on; raises `KeyError` when the config has no context in `lang`."""
         return hashlib.sha256(self.context[lang].encode()).hexdigest()
@@ -49,11 +57,14 @@ class Checkout(BaseModel):
     template: str
     task: str
     configs: list[InterceptionConfig]
+    wiki: str = ""
+    """What the devserver puts below a prompt whose config asks for Wikipedia; empty where the checkout has none."""
 
     @property
     def template_version(self) -> str:
-        """First 12 hex digits of the SHA-256 of template and task, NUL between them."""
-        return hashlib.sha256(f"{self.template}\0{self.task}".encode()).hexdigest()[:12]
+        """First 12 hex digits of the SHA-256 of template, task and, where there is one, wiki block, NUL between them."""
+        parts = [self.template, self.task, self.wiki] if self.wiki else [self.template, self.task]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def has(self, config_id: str) -> bool:
         return any(config.config_id == config_key(config_id) for config in self.configs)
@@ -73,11 +84,15 @@ class Checkout(BaseModel):
 def read_checkout(root: Path) -> tuple[Checkout, list[Skipped]]:
     """Read a checkout (the repository, or the `devserver` folder in it); the configs come sorted by id.
 
+    A folder that holds config files and nothing of a checkout is read too: template and task are then the built-in ones.
     Left out, with a reason: configs that cannot be read, and those that the student is not for (hidden, `skip_stage2`,
     a pipeline other than `text_transformation`, no context). Raises `InvalidInput` when the template, the task or all configs
     are missing.
     """
     base = next((folder for folder in (root, root / "devserver") if (folder / CONFIGS).is_dir()), None)
+    if base is None and any(path.suffix == ".json" for path in root.iterdir()):
+        own = tomllib.loads(BUILT_IN.read_text(encoding="utf-8"))
+        return _with_configs(own["template"], own["task"], "", sorted(root.iterdir()), root)
     if base is None:
         raise InvalidInput(
             f"{root} is no devserver checkout: neither {CONFIGS} nor devserver/{CONFIGS} is in it",
@@ -89,11 +104,16 @@ def read_checkout(root: Path) -> tuple[Checkout, list[Skipped]]:
         paths = sorted(checked(base / CONFIGS, root).iterdir())
         template = _template(base / TEMPLATE, root)
         task = _task(base / TASK, root)
+        wiki = _wiki(base / WIKI, root) if (base / WIKI).exists() else ""
     except (Unreadable, OSError) as error:
         raise InvalidInput(
             f"the checkout {root} cannot be used: {error}",
             errors=[{"field": "checkout", "value": str(root), "message": str(error)}],
         ) from None
+    return _with_configs(template, task, wiki, paths, root)
+
+
+def _with_configs(template: str, task: str, wiki: str, paths: list[Path], root: Path) -> tuple[Checkout, list[Skipped]]:
     configs: dict[str, InterceptionConfig] = {}
     skipped: list[Skipped] = []
     for path in paths:
@@ -108,13 +128,13 @@ def read_checkout(root: Path) -> tuple[Checkout, list[Skipped]]:
             skipped.append(Skipped(path=relative(path, root), reason=str(error)))
     if not configs:
         raise InvalidInput(
-            f"no usable interception config in {base / CONFIGS}"
+            f"no usable interception config in {paths[0].parent if paths else root}"
             + "".join(f"; {each.path}: {each.reason}" for each in skipped[:5]),
             errors=[
                 {"field": "checkout", "value": str(root), "message": "needs at least one visible text_transformation config"}
             ],
         )
-    return Checkout(template=template, task=task, configs=[configs[key] for key in sorted(configs)]), skipped
+    return Checkout(template=template, task=task, configs=[configs[key] for key in sorted(configs)], wiki=wiki), skipped
 
 
 def _template(path: Path, root: Path) -> str:
@@ -127,13 +147,27 @@ def _template(path: Path, root: Path) -> str:
     return template
 
 
-def _task(path: Path, root: Path) -> str:
-    """`INSTRUCTION_TYPES["transformation"]["default"]`, taken from the source; the module is never run."""
+def _parsed(path: Path, root: Path) -> list[ast.stmt]:
     try:
-        module = ast.parse(read_text(path, root))
+        return ast.parse(read_text(path, root)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Unreadable(f"{path.name} is not Python: {error}") from None
-    for statement in module.body:
+
+
+def _wiki(path: Path, root: Path) -> str:
+    """The literal text that `get_wikipedia_instructions` returns; the module is never run."""
+    for statement in _parsed(path, root):
+        if isinstance(statement, ast.FunctionDef) and statement.name == "get_wikipedia_instructions":
+            for node in statement.body:
+                text = node.value if isinstance(node, ast.Return) else None
+                if isinstance(text, ast.Constant) and isinstance(text.value, str) and "\x00" not in text.value:
+                    return text.value
+    raise Unreadable(f"{path.name} has no function get_wikipedia_instructions that returns a literal text")
+
+
+def _task(path: Path, root: Path) -> str:
+    """`INSTRUCTION_TYPES["transformation"]["default"]`, taken from the source; the module is never run."""
+    for statement in _parsed(path, root):
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == "INSTRUCTION_TYPES" for target in targets):
             node = _entry(_entry(getattr(statement, "value", None), "transformation"), "default")

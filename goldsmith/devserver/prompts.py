@@ -24,18 +24,32 @@ class RenderedPrompt(BaseModel):
     context_lang: str
     context_sha256: str
     template_version: str
+    wiki: bool
+    """Whether the checkout's wiki block stands below the prompt."""
 
 
-def render(checkout: Checkout, config_id: str, language: str, text: str) -> RenderedPrompt:
-    """Fill the checkout's template with its task, the config's context and `text`, in one pass: what is inserted is never
-    looked at again, so a text that contains a placeholder stays as it is. The context is in `language` if the config has
-    that, else in English, else in its first language.
+def render(checkout: Checkout, config_id: str, language: str, text: str, *, wiki: bool | None = None) -> RenderedPrompt:
+    """The prompt of a config for `text`. The context is in `language` if the config has that, else in English, else in its
+    first language. The wiki block is there when the config asks for Wikipedia, or as `wiki` says, if the checkout has one.
 
     Raises `InvalidInput` for an unknown config, and for a template with a placeholder that nothing fills.
     """
     config = checkout.config(config_id)
     lang = context_language(config, language)
-    values = {"TASK_INSTRUCTION": checkout.task, "CONTEXT": config.context[lang], "INPUT_TEXT": text}
+    block = checkout.wiki if (config.wikipedia if wiki is None else wiki) else ""
+    return RenderedPrompt(
+        content=fill(checkout.template, task=checkout.task, context=config.context[lang], text=text, wiki=block),
+        context_lang=lang,
+        context_sha256=config.context_sha256(lang),
+        template_version=checkout.template_version,
+        wiki=bool(block),
+    )
+
+
+def fill(template: str, *, task: str, context: str, text: str, wiki: str = "") -> str:
+    """The template with everything in its place, in one pass: what is inserted is never looked at again, so a text that
+    contains a placeholder stays as it is. `wiki` follows the whole, as it is."""
+    values = {"TASK_INSTRUCTION": task, "CONTEXT": context, "INPUT_TEXT": text}
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in values:
@@ -46,12 +60,7 @@ def render(checkout: Checkout, config_id: str, language: str, text: str) -> Rend
             )
         return values[match[1]]
 
-    return RenderedPrompt(
-        content=_PLACEHOLDER.sub(value, checkout.template),
-        context_lang=lang,
-        context_sha256=config.context_sha256(lang),
-        template_version=checkout.template_version,
-    )
+    return _PLACEHOLDER.sub(value, template) + wiki
 
 
 def context_language(config: InterceptionConfig, language: str) -> str:

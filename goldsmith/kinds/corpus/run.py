@@ -67,6 +67,7 @@ def _run(config: CorpusConfig, ctx: JobContext) -> CorpusResult:
         },
         parents=[config.runs] if contexts.startswith(f"{config.runs}/") else [config.runs, contexts],
         rehearsal=False,
+        checkout=checkout,
     )
     result = CorpusResult(
         dataset=version.ref,
@@ -141,6 +142,7 @@ def _render(
                     context_lang=rendered.context_lang,
                     context_sha256=rendered.context_sha256,
                     template_version=rendered.template_version,
+                    wiki=rendered.wiki,
                     input=prompt.text,
                     language=prompt.language,
                     group=groups[number],
