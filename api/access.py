@@ -39,6 +39,7 @@ BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
     "/v1/schedules",
     "/v1/estimate",
     "/v1/datasets",
+    "/v1/uploads",
     "/v1/adapters",
     "/v1/experiments",
     "/api",

@@ -29,6 +29,7 @@ from api import (
     pipelines,
     retention,
     schedules,
+    uploads,
     webhooks,
 )
 from api.access import LOOPBACK, KeyRing, authorize, open_if_known
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         schedules.router,
         retention.router,
         catalog.router,
+        uploads.router,
         experiments.router,
         webhooks.router,
         keys.router,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from goldsmith.rules import Cluster, Rule
     from goldsmith.student import ChatClient, Encoder, Student
     from goldsmith.teacher import Teacher
+    from goldsmith.uploads import Upload
 
 
 class JobContext(Protocol):
@@ -51,6 +52,9 @@ class JobContext(Protocol):
 
     def artifact(self, ref: str) -> Path:
         """The local file behind `job:<id>/<name>`; read it, never write it."""
+
+    def upload(self, ref: str) -> tuple[Upload, Path]:
+        """What was uploaded as `upload:<id>`, and its file."""
 
     def folder(self, path: str) -> Path:
         """A folder that the admin allows imports from; raises `InvalidInput` when it is outside of those or missing."""

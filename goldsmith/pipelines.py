@@ -68,10 +68,11 @@ def _placeholders(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     kind = job.get("kind")
     if not isinstance(kind, str) or kind not in kinds():
         return  # parsing says so
-    for field, mark in references.reference_fields(kinds()[kind].config).items():
+    for field, marks in references.reference_fields(kinds()[kind].config).items():
         values = job.get(field)
+        takes_jobs = any(mark.to in ("job", "artifact") for mark in marks)
         for value in values if isinstance(values, list) else [values]:
-            if mark.to in ("job", "artifact") and isinstance(value, str) and (found := PLACEHOLDER.fullmatch(value)):
+            if takes_jobs and isinstance(value, str) and (found := PLACEHOLDER.fullmatch(value)):
                 yield field, found[2]
 
 

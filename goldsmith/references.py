@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from goldsmith import adapters, artifacts, datasets
+from goldsmith import adapters, artifacts, datasets, uploads
 from goldsmith.db import Connection
 from goldsmith.errors import GoldsmithError, NotFound, ReferenceNotUsable
 from goldsmith.kinds.base import JobConfig, Reference
@@ -21,11 +21,11 @@ def _marks(annotation: Any) -> list[Reference]:
 
 
 @lru_cache
-def reference_fields(config: type[JobConfig]) -> dict[str, Reference]:
-    """The fields of a config that point to something; of several marks the one that names a kind counts."""
+def reference_fields(config: type[JobConfig]) -> dict[str, list[Reference]]:
+    """The fields of a config that point to something, with their marks; those that name a kind come first."""
     hints = typing.get_type_hints(config, include_extras=True)
     marks = {name: _marks(hints[name]) for name in config.model_fields}
-    return {name: max(found, key=lambda mark: mark.kind is not None) for name, found in marks.items() if found}
+    return {name: sorted(found, key=lambda mark: mark.kind is None) for name, found in marks.items() if found}
 
 
 def resolve(conn: Connection, config: JobConfig) -> tuple[JobConfig, list[UUID]]:
@@ -35,14 +35,18 @@ def resolve(conn: Connection, config: JobConfig) -> tuple[JobConfig, list[UUID]]
     """
     pinned: dict[str, Any] = {}
     parents: list[UUID] = []
-    for field, mark in reference_fields(type(config)).items():
+    for field, marks in reference_fields(type(config)).items():
         value = getattr(config, field)
         if value is None:
             continue
         single = isinstance(value, str)
-        resolved = [_resolve_one(conn, field, mark, ref, parents) for ref in ([value] if single else value)]
+        resolved = [_resolve_one(conn, field, _mark(marks, ref), ref, parents) for ref in ([value] if single else value)]
         pinned[field] = resolved[0] if single else resolved
     return config.model_copy(update=pinned), list(dict.fromkeys(parents))
+
+
+def _mark(marks: list[Reference], ref: str) -> Reference:
+    return next(mark for mark in marks if mark.fits(ref))  # the field's pattern let nothing else pass
 
 
 def _resolve_one(conn: Connection, field: str, mark: Reference, ref: str, parents: list[UUID]) -> str:
@@ -54,6 +58,8 @@ def _resolve_one(conn: Connection, field: str, mark: Reference, ref: str, parent
                 return datasets.get(conn, *datasets.parse_ref(ref)).ref
             case "adapter":
                 return adapters.resolve(conn, ref)
+            case "upload":
+                uploads.get(conn, ref, mark.kind)
             case "experiment":
                 if not conn.execute("SELECT 1 FROM experiments WHERE id = %s", (ref,)).fetchone():
                     raise NotFound(f"there is no experiment {ref}")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from goldsmith.rules import Cluster, Rule
     from goldsmith.student import ChatClient, Encoder, Student
     from goldsmith.teacher import Teacher
+    from goldsmith.uploads import Upload
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class FakeContext:
         self.parent_results: dict[str, dict[str, Any] | None] = {}
         self.events: list[tuple[float, str, dict[str, float]]] = []
         self.logs: list[tuple[str, dict[str, Any]]] = []
+        self.uploads: dict[str, tuple[Upload, Path]] = {}
         self.recorded_runs: dict[str, list[RecordedRun]] = {}
         self.datasets: dict[str, list[tuple[DatasetVersion, list[Example]]]] = {}
         self.saved_rules: dict[str, list[Rule]] = {}
@@ -94,6 +96,11 @@ class FakeContext:
         if not name or not path.is_file():
             raise NotFound(f"the artifact {ref} does not exist")
         return path
+
+    def upload(self, ref: str) -> tuple[Upload, Path]:
+        if ref not in self.uploads:
+            raise NotFound(f"there is no {ref}; there are {sorted(self.uploads)}")
+        return self.uploads[ref]
 
     def folder(self, path: str) -> Path:
         if not Path(path).is_dir():

@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from goldsmith import adapters, artifacts, datasets, experiments, jobs, recordings, rules
+from goldsmith import adapters, artifacts, datasets, experiments, jobs, recordings, rules, uploads
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
@@ -26,6 +26,7 @@ from goldsmith.settings import Settings
 from goldsmith.storage import Storage
 from goldsmith.student import ChatClient, Encoder, Student, load_encoder, load_student, open_chat
 from goldsmith.teacher import Teacher, open_teacher
+from goldsmith.uploads import Upload
 
 EVENT_EVERY_S = 1.0
 log = structlog.get_logger()
@@ -95,6 +96,11 @@ class RunContext:
     def artifact(self, ref: str) -> Path:
         with self._database.connection() as conn:
             return self._storage.existing(artifacts.get_by_ref(conn, ref).uri)
+
+    def upload(self, ref: str) -> tuple[Upload, Path]:
+        with self._database.connection() as conn:
+            found = uploads.get(conn, ref)
+        return found, self._storage.existing(found.uri)
 
     def folder(self, path: str) -> Path:
         return allowed_folder(path, self._settings.import_roots)

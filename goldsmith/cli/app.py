@@ -16,7 +16,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from goldsmith import logging, migrate
-from goldsmith.cli import contexts, demo, doctor, jobs, keys, kinds, pipelines, schedules, webhooks
+from goldsmith.cli import contexts, demo, doctor, jobs, keys, kinds, pipelines, schedules, uploads, webhooks
 from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.processes import NAMES, command
 from goldsmith.cli.stack import Stack, StackError, bring_down, check_nothing_runs, connect, port_user, read_stack, running, urls
@@ -29,6 +29,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(kinds.app, name="kinds")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(uploads.app, name="uploads")
 app.add_typer(webhooks.app, name="webhooks")
 
 

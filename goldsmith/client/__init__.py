@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -56,6 +58,12 @@ __all__ = [
 
 DEFAULT_URL = "http://127.0.0.1:17804"
 LONG_POLL_S = 30.0
+UPLOADED = {
+    ".jsonl": "application/x-ndjson",
+    ".ndjson": "application/x-ndjson",
+    ".csv": "text/csv",
+    ".zip": "application/zip",
+}
 HEARTBEAT_S = 15.0  # of a stream; three without one, and the connection is taken for dead
 PATIENCE_S = 60.0
 
@@ -186,6 +194,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return [str(one) for one in value] if isinstance(value, list | tuple | set) else value
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    """What an upload of contexts reads of a folder: its JSON and Python files."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        schemas = [part for part in (folder / "schemas", folder / "devserver" / "schemas") if part.is_dir()]
+        for path in sorted(path for top in schemas or [folder] for path in top.rglob("*")):
+            if path.suffix in (".json", ".py") and path.is_file() and not path.is_symlink():
+                packed.write(path, path.relative_to(folder))
 
 
 def _part(value: UUID | str) -> str:
@@ -414,6 +431,38 @@ class Client:
     def resume_kind(self, kind: str) -> dict[str, Any]:
         found: dict[str, Any] = self.request("POST", f"/v1/kinds/{_part(kind)}/resume")
         return found
+
+    # -- uploads
+
+    def upload(self, path: Path, *, name: str | None = None, origin: str = "upload") -> dict[str, Any]:
+        """Send prompts (a .jsonl or .csv file) or contexts (a .zip of a checkout, or its folder); returns it with its `ref`.
+
+        `origin`: `upload`, `recorded` (typed in a workshop) or `synthetic` (made by a model: may go to any teacher).
+        """
+        if path.is_dir():
+            with tempfile.TemporaryDirectory() as folder:
+                packed = Path(folder, f"{path.resolve().name}.zip")
+                _pack(path, packed)
+                return self.upload(packed, name=name, origin=origin)
+        if path.suffix.lower() not in UPLOADED:
+            raise ValueError(f"{path.name}: uploaded are {', '.join(UPLOADED)} files and folders of contexts")
+        with path.open("rb") as file:
+            found: dict[str, Any] = self.request(
+                "POST",
+                "/v1/uploads",
+                params={"name": name or path.name, "origin": origin},
+                content=file,
+                headers={"Content-Type": UPLOADED[path.suffix.lower()], "Content-Length": str(path.stat().st_size)},
+                timeout=120,
+            )
+        return found
+
+    def uploads(self, limit: int = 100) -> Sequence[dict[str, Any]]:
+        """The newest first."""
+        found: Sequence[dict[str, Any]] = self.request("GET", "/v1/uploads", params={"limit": limit})
+        return found
+
+    # -- datasets
 
     def dataset(self, ref: str) -> dict[str, Any]:
         name, _, version = ref.removeprefix("dataset:").partition("@")

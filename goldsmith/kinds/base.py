@@ -15,10 +15,17 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 class Reference:
     """Marks a field that points to something; submitting checks that it is there and pins what moves."""
 
-    def __init__(self, to: Literal["job", "artifact", "dataset", "adapter", "experiment"], *, kind: str | None = None) -> None:
+    def __init__(
+        self, to: Literal["job", "artifact", "dataset", "adapter", "experiment", "upload"], *, kind: str | None = None
+    ) -> None:
         self.to = to
         self.kind = kind
-        """For jobs: the only kind that will do."""
+        """For jobs and uploads: the only kind that will do."""
+
+    def fits(self, ref: str) -> bool:
+        """Whether a reference is of this mark's sort; a field may take several."""
+        sort = ref.partition(":")[0] if ":" in ref else "experiment"
+        return self.to == sort or (self.to == "artifact" and sort == "job")
 
 
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
@@ -36,6 +43,9 @@ DatasetRef = Annotated[
     str, StringConstraints(pattern=rf"^dataset:{NAME_PATTERN}@([1-9][0-9]{{0,8}}|latest)$"), Reference("dataset")
 ]
 """`dataset:<name>@<version>` or `@latest`, which is pinned to a number at submit."""
+
+UploadRef = Annotated[str, StringConstraints(pattern=rf"^upload:{UUID_PATTERN}$"), Reference("upload")]
+"""`upload:<id>`."""
 
 AdapterRef = Annotated[
     str,
