@@ -289,13 +289,13 @@ def test_a_reference_is_a_name_and_a_number_or_latest() -> None:
     assert datasets.parse_ref("dataset:gold@latest") == ("gold", "latest")
 
 
-<<<<<<< HEAD
 def test_a_manifest_that_names_no_files_is_said(conn: Connection, storage: Storage, job_factory: JobFactory) -> None:
     version = save(conn, storage, job_factory(), [example(0)])
     conn.execute("UPDATE dataset_versions SET manifest = manifest - 'files'")
     with pytest.raises(NotFound, match="names no files"):
         datasets.files(conn, version.ref)
-=======
+
+
 CHECKOUT = Checkout(
     template="Do: {{TASK_INSTRUCTION}}\nHow: {{CONTEXT}}\nWhat: {{INPUT_TEXT}}",
     task="Knit it.",
@@ -363,4 +363,3 @@ def test_the_output_is_the_last_message_and_nothing_else() -> None:
     assert row.model_dump()["output"] == "Ein Faden."
     assert Example.model_validate(row.model_dump() | {"output": "something else"}) == row
     assert [example(1, origin=origin).private for origin in datasets.ORIGINS] == [True, True, False]
->>>>>>> 9cbbeed (Store rows as what their prompt is made of, and check the prompt against a captured one)

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "5d1c7b60f2a9"
-down_revision = "e92b40c7d613"
+down_revision = "b7f3a1d9c052"
 branch_labels = None
 depends_on = None
 
