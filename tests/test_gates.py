@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -20,11 +23,13 @@ TEXTS = tomllib.loads(Path(__file__).with_name("gates.toml").read_text(encoding=
 GOOD: dict[str, list[str]] = TEXTS["good"]
 
 
-def broken(text: str, language: str, *, typed: str | None = None, min_words: int = 10, max_words: int = 45) -> set[str]:
+def broken(
+    text: str, language: str, *, typed: str | None = None, context: str | None = None, min_words: int = 10, max_words: int = 45
+) -> set[str]:
     checks = gates.check(
         text,
         input=INPUT[language] if typed is None else typed,
-        context=CONTEXT[language],
+        context=CONTEXT[language] if context is None else context,
         language=language,
         min_words=min_words,
         max_words=max_words,
@@ -36,12 +41,15 @@ def broken(text: str, language: str, *, typed: str | None = None, min_words: int
 
 @pytest.mark.parametrize(("language", "text"), [(language, text) for language, texts in GOOD.items() for text in texts])
 def test_a_good_text_breaks_no_rule(language: str, text: str) -> None:
-    """Five texts in each language that every single rule lets through."""
+    """Ten texts in each language that every single rule lets through."""
     assert broken(text, language) == set()
     assert gates.passes(text, input=INPUT[language], context=CONTEXT[language], language=language, min_words=10, max_words=45)
 
 
-MARKERS = ('wiki lang="de"', "/wiki", "WIKI", " wiki", 'wiki lang="en">Karton</wiki')
+MARKERS = (
+    *('wiki lang="de"', "/wiki", "WIKI", " wiki", 'wiki lang="en">Karton</wiki', 'wiki lang="de"/', "wiki\n", "wiki>x</wiki"),
+    *("/ wiki ", "Wiki lang=en"),
+)
 BAD: dict[str, dict[str, list[str]]] = {
     **TEXTS["bad"],
     "K12_wiki": {
@@ -53,18 +61,102 @@ BAD: dict[str, dict[str, list[str]]] = {
 
 
 @pytest.mark.parametrize(
-    ("rule", "language", "text"),
-    [(rule, language, text) for rule, by_language in BAD.items() for language, texts in by_language.items() for text in texts],
+    ("rule", "language"), [(rule, language) for rule, by_language in BAD.items() for language in by_language]
 )
-def test_a_bad_text_breaks_its_rule(rule: str, language: str, text: str) -> None:
-    """Five texts for each rule in each language."""
-    assert rule in broken(text, language)
+def test_a_bad_text_breaks_its_rule(rule: str, language: str) -> None:
+    """Ten texts for each rule in each language."""
+    assert [text for text in BAD[rule][language] if rule not in broken(text, language)] == []
 
 
-def test_there_are_five_failing_texts_for_every_rule_and_language() -> None:
-    assert set(BAD) == set(gates.RULES)
-    assert all(len(texts) >= 5 for by_language in BAD.values() for texts in by_language.values())
-    assert all(set(by_language) == {"de", "en"} for by_language in BAD.values())
+def test_there_are_ten_texts_for_every_rule_and_language() -> None:
+    assert {*BAD, "K8_bans"} == set(gates.RULES)
+    every = [GOOD, TEXTS["bans"], TEXTS["allowed"], TEXTS["lengths"], *BAD.values()]
+    assert all(set(by_language) == {"de", "en"} for by_language in every)
+    assert all(len(set(map(str, texts))) >= 10 for by_language in every for texts in by_language.values())
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_what_the_context_forbids_by_name_is_found_and_nothing_else(language: str) -> None:
+    for context, text in TEXTS["bans"][language]:
+        assert "K8_bans" in broken(text, language, context=context), (context, text)
+    for context, text in TEXTS["allowed"][language]:
+        assert "K8_bans" not in broken(text, language, context=context), (context, text)
+
+
+def test_a_ban_is_not_held_against_what_the_child_wrote() -> None:
+    context = "Build it from card. Leave out faces."
+    assert "K8_bans" in broken("A card with two faces and an edge lies there.", "en", context=context)
+    assert "K8_bans" not in broken("A card with two faces and an edge lies there.", "en", context=context, typed="two faces")
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_the_length_that_a_context_names_overrules_the_jobs(language: str) -> None:
+    for context, number in TEXTS["lengths"][language]:
+        text = " ".join(["Karton"] * number) + "."
+        assert "K5_length" in broken(text, language, context=context, min_words=1, max_words=500), context
+    assert "K5_length" not in broken("word " * 7 + "end.", "en", context="Write 5 to 8 words.", min_words=20, max_words=50)
+
+
+def labelled() -> list[tuple[str, set[str], str, str, str]]:
+    """Language, the rules that the text breaks, input, context, text."""
+    lines = (Path(__file__).parent / "data" / "gates_labelled.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return [
+        (language, set() if rules == "-" else set(rules.split(",")), typed, context, text.replace("\\n", "\n"))
+        for language, rules, typed, context, text in rows
+    ]
+
+
+def test_each_rule_finds_what_people_labelled() -> None:
+    """Precision and recall of every rule on rows that share no text with the lists above; printed with `-s`."""
+    rows = labelled()
+    assert len(rows) >= 200
+    hits, false, missed = Counter[str](), Counter[str](), Counter[str]()
+    for language, wanted, typed, context, text in rows:
+        found = {
+            rule
+            for rule, reason in gates.check(
+                text, input=typed, context=context, language=language, min_words=4, max_words=80
+            ).items()
+            if reason
+        }
+        hits.update(found & wanted)
+        false.update(found - wanted)
+        missed.update(wanted - found)
+    for rule in gates.RULES:
+        precision, recall = hits[rule] / max(1, hits[rule] + false[rule]), hits[rule] / max(1, hits[rule] + missed[rule])
+        print(f"{rule:16} {hits[rule] + missed[rule]:3} rows  precision {precision:.2f}  recall {recall:.2f}")
+        assert precision >= 0.95, (rule, precision)
+        assert recall >= 0.95, (rule, recall)
+
+
+def test_near_duplicates_are_found_whatever_their_order_and_the_first_is_kept() -> None:
+    base = "The two foxes are folded card, the umbrella has a sharp edge, and the long bridge is one crease across the sheet."
+    other = "A whale of clay lies in the kiln, its tail pressed on with slip, and a thumb has left a groove along its back."
+    texts = [base, other, base.replace("sharp", "clean"), base.upper(), other.replace("whale", "train"), base[: len(base) // 2]]
+    assert gates.near_duplicates(texts) == {2: 0, 3: 0, 4: 1}
+    assert gates.near_duplicates(texts, 1.0) == {3: 0}
+    assert gates.near_duplicates([]) == {}
+
+
+def test_near_duplicates_are_the_same_as_by_comparing_every_pair() -> None:
+    random = Random(4)
+    texts = [" ".join(random.choices("abcdefgh", k=random.randint(1, 9))) for _ in range(300)]
+
+    def pairs(text: str) -> set[tuple[str, str]]:
+        said = ["", *text.split(), ""]
+        return set(pairwise(said))
+
+    kept: list[int] = []
+    repeats = set()
+    for number, text in enumerate(texts):
+        if any(len(pairs(text) & pairs(texts[k])) >= 0.7 * len(pairs(text) | pairs(texts[k])) for k in kept):
+            repeats.add(number)
+        else:
+            kept.append(number)
+    found = gates.near_duplicates(texts, 0.7)
+    assert set(found) == repeats
+    assert set(found.values()) <= set(kept)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +219,7 @@ def test_other_languages_are_left_alone() -> None:
 
 
 def test_an_empty_text_fails() -> None:
-    assert {"K5_form", "truncated", "K2_content"} <= broken("", "de")
+    assert {"K5_length", "K6_language", "K10_copy", "truncated"} <= broken("", "de")
 
 
 def test_the_parts_of_a_prompt_are_found_whatever_the_child_typed() -> None:

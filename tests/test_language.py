@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -26,4 +27,14 @@ def test_what_cannot_be_told_has_no_language(text: str) -> None:
 
 
 def test_decomposed_umlauts_count_like_composed_ones() -> None:
-    assert language_of(unicodedata.normalize("NFD", "Bär, Öl")) == language_of("Bär, Öl") == "de"
+    assert language_of(unicodedata.normalize("NFD", "Ein Bär im Öl")) == language_of("Ein Bär im Öl") == "de"
+
+
+def test_very_short_inputs_are_told_as_well_as_the_documentation_says() -> None:
+    lines = (Path(__file__).parent / "data" / "languages.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    right = sum(language_of(text) == language for language, text in rows if language in ("de", "en"))
+    taken = sum(language_of(text) is not None for language, text in rows if language not in ("de", "en"))
+    assert len(rows) == 155
+    assert right >= 108
+    assert taken <= 1

@@ -72,7 +72,7 @@ def test_one_first_answer_in_five_breaks_a_rule_and_most_repairs_do_not(checkout
             )
     assert 0.15 < failed / len(rows(checkout)) < 0.25
     assert 0.6 < repaired / failed < 1
-    assert {"K3_style_of", "K4_meta", "K5_form", "K6_language", "K10_copy", "truncated"} <= set(first)
+    assert {"K3_style_of", "K4_meta", "K5_plain_text", "K6_language", "K10_copy", "truncated"} <= set(first)
 
 
 def test_the_answer_keeps_the_childs_words_and_uses_the_frames_of_its_context(checkout: Checkout) -> None:

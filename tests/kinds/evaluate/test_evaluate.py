@@ -151,8 +151,8 @@ class TestVerdict:
             ("control", 0, 12),
         ]
         assert control.passed_by_gate["K2_content"] == 0
-        assert control.passed_by_gate["K1_vocabulary"] == control.passed_by_gate["K5_form"] == 1
-        assert base.passed_by_gate["K5_form"] == 0
+        assert control.passed_by_gate["K1_vocabulary"] == control.passed_by_gate["K5_plain_text"] == 1
+        assert base.passed_by_gate["K5_length"] == 0
         assert lora.gate_score == 1 > control.gate_score > base.gate_score
         against_base = result.comparisons[0]
         assert (against_base.pass_rate.difference, against_base.pass_rate.low) == (1, 1)

@@ -1,0 +1,208 @@
+"""K8: what a context itself forbids, read from its sentences. German and English.
+
+Only bans on things and words are read (`leave out faces`, `Verwende keine Vergleiche`, `avoid the words "cute", "tiny"`);
+what forbids a way of thinking is left to a judge. Where a sentence is not understood, nothing is banned.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from goldsmith.gates.phrases import plain
+from goldsmith.gates.words import folded, sentences
+
+_QUOTE = re.compile(r"[\"“”„»«]([^\"“”„»«]{2,50})[\"“”„»«]|(?<!\w)['‚‘]([^'‚‘]{2,50})['‘’](?!\w)")
+
+_MENTION_EN = r"(?:use|using|name|naming|mention|mentioning|say|saying|write|writing|include|including|show|showing|add|adding|employ|employing|contain|refer to|referring to|speak of|speaking of|talk about|talking about|put in|depict|depicting|describe|describing|draw|drawing|paint|painting|rely on|insert|introduce)"
+_MENTION_DE = r"(?:verwend\w*|benutz\w*|gebrauch\w*|nenn\w*|erwähn\w*|sag\w*|schreib\w*|zeig\w*|nutz\w*|einfüg\w*|beschreib\w*|setz\w*|bring\w*|male?|malen|zeichne\w*|nimm|greif\w*|einbau\w*|bau\w*|sprich|sprechen|rede\w*)"
+
+# What follows the match is what is banned.
+_BEFORE = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"\b(?:avoid|omit|exclude|leave out|leave away|skip|refrain from|stay away from|steer clear of|keep away from|do without|ban|forbid)(?:ing)?(?: all| any)?(?: {_MENTION_EN})?\b:?",
+        rf"\b(?:do not|don't|never|must not|mustn't|should not|shouldn't|may not|cannot|can't|not to|nor)(?: ever)? {_MENTION_EN}\b:?",
+        rf"\bwithout (?:ever )?{_MENTION_EN}\b:?",
+        r"(?:^|[;:,] ?|\bbut )no(?! (?:more|fewer|longer|less|one|matter))\b",
+        r"\bthere (?:must|should|may) be no\b|\bmust (?:contain|have|include) no\b|\buse no\b|\bname no\b|\bshow no\b|\bmention no\b",
+        r"\b(?:forbidden|banned|off limits|taboo|not allowed)(?: words| terms| are| is)?\s*:",
+        r"\b(?:vermeide|vermeiden sie|vermeidet|meide|unterlasse|umgehe)\b:?|\bzu vermeiden sind\b:?",
+        r"\bverzichte(?:t|n sie)?(?: \w+)? auf\b:?",
+        rf"\b{_MENTION_DE}(?: \w+){{0,2}}? (?:keine[nrms]?|kein)\b",
+        rf"\b{_MENTION_DE}(?: bitte)? (?:niemals|nie|auf keinen fall|keinesfalls|unter keinen umständen|nicht(?! nur))\b:?",
+        r"(?:^|[;:,] ?|\baber )(?:bitte )?keine?[nrms]?\b",
+        r"\b(?:es gibt|es soll|enthält|darf|dürfen) keine?[nrms]?\b",
+        r"\b(?:verboten|tabu|untersagt|nicht erlaubt|unerwünscht)(?:e wörter| sind| ist)?\s*:|\b(?:verboten|tabu|untersagt) (?:sind|ist)\b",
+    )
+]
+# What the group holds is what is banned.
+_AROUND = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\b(?:lass(?:e|t)?|lassen sie) (.{2,60}?) (?:weg|aus|fort|beiseite|außen vor)\b",
+        r"\bspare? (.{2,60}?) aus\b",
+        rf"\bohne (.{{2,60}}?) zu {_MENTION_DE}",
+        r"\bleave (.{2,40}?) out\b|\bkeep (.{2,40}?) out\b",
+        r"^(.{2,60}?) (?:is|are) (?:strictly )?(?:forbidden|banned|not allowed|off limits|taboo|prohibited|not permitted|unwelcome)\b",
+        r"^(.{2,60}?) (?:must|may|should|shall) (?:not|never) (?:appear|occur|be (?:named|mentioned|used|shown|seen|said))\b|^(.{2,40}?) (?:has|have) no place\b",
+        r"^(.{2,60}?) (?:ist|sind|bleiben|bleibt) (?:streng )?(?:verboten|tabu|untersagt|nicht erlaubt|unerwünscht|außen vor)\b",
+        r"^(.{2,60}?) (?:darf|dürfen|soll|sollen|sollten|sollte) (?:nicht|nie|niemals) (?:vorkommen|auftauchen|erscheinen|genannt|erwähnt|verwendet|benutzt|gezeigt|fallen|auftreten)",
+        r"^(.{2,60}?) (?:werden|wird) (?:nicht|nie|niemals) (?:genannt|erwähnt|verwendet|benutzt|gezeigt|beschrieben)|^(.{2,60}?) (?:haben|hat) (?:hier )?nichts (?:zu suchen|verloren)\b|^(.{2,60}?) (?:kommen|kommt) nicht vor\b",
+        rf"^(?:bitte )?{_MENTION_DE} ((?:[\w-]+,? ){{1,5}}?)(?:nicht|nie|niemals)(?: (?:ein|an|hinein|auf))?[.!]?$",
+    )
+]
+_UNQUOTED_INSTEAD = re.compile(r"(?:instead of|rather than|not|statt|anstatt|anstelle von|nicht) $", re.IGNORECASE)
+_NOT_ONLY = re.compile(
+    r"\bnot only\b|\bnot just\b|\bnicht nur\b|\bkeine angst\b|\bno matter\b|\bnot (?:afraid|forget)\b|\bvergiss nicht\b",
+    re.IGNORECASE,
+)
+
+_LEAD = re.compile(
+    r"^(?:(?:any|all|the|a|an|every|your|their|its|such|of|for|please|even|ever|single|kind|sort|form|forms|das|die|der|den|dem|des|alle[nrs]?|jede[nrs]?|jegliche[nrs]?|irgendwelche[nrs]?|irgend|solche[nrs]?"
+    r"|eine?[nrms]?|deine?[nrms]?|bitte|keine?[nrms]?|kein|no|not|noch|nor|neither|weder|sowie|auch|either|wörtliche?[nrs]?|words?|terms?|verbs?|adjectives?|nouns?|phrases?|expressions?|adverbs?|wort|wörter[n]?|worte|begriffe?n?"
+    r"|verben|verb|adjektive?n?|substantive?n?|ausdr[uü]cke?n?|formulierung(?:en)?|such as|like|wie|as|von|vom|namely|e\.g\.|z\.\s?b\.)[ :]+)+",
+    re.IGNORECASE,
+)
+_CUT = re.compile(
+    r"\b(?:when|while|that|which|because|but|unless|since|so that|so|if|instead|rather|except|until|only|here|at all|anywhere|whatsoever|sondern|weil|wenn|dass|als|damit|denn|aber|außer|bevor|bis|hier|überhaupt|irgendwo|stattdessen|ein)\b.*$|;.*$|\s[–—(].*$",
+    re.IGNORECASE,
+)
+_INNER = re.compile(
+    r" (?:in|on|at|with|to|from|for|of|about|into|im|in|auf|mit|bei|aus|für|am|an|zu|zum|zur|über|vor|nach) .*$", re.IGNORECASE
+)
+_SPLIT = re.compile(r"\s*(?:,|/|\band\b|\bor\b|\bnor\b|\bund\b|\boder\b|\bnoch\b|\bsowie\b)\s*", re.IGNORECASE)
+_WEAK = frozenset(
+    "it this that them anything something everything more too much es das alles etwas nichts mehr zu viel text scene prompt result szene ergebnis so also nur only".split()
+)
+_MOST_WORDS = 3
+_FINITE = re.compile(
+    r"\b(?:is|are|was|were|has|have|must|should|may|can|will|stays?|suffices?|counts?|matters?|ist|sind|war|hat|haben|muss|müssen|soll|sollen|darf|dürfen|kann|können|wird|werden|bleibt|bleiben|genügt|genügen|reicht|reichen|zählt|zählen)\b",
+    re.IGNORECASE,
+)
+_SAID_AS = re.compile(r"(?:describ|depict|draw|paint|show|beschreib|zeig|mal|zeichne)\w*(?: \w+)*:?$", re.IGNORECASE)
+
+_COMPARE = (
+    r"\b(?:represent(?:s|ing)?|symboli[sz](?:e|es|ing)|stands? for|standing for|resembl(?:e|es|ing)|(?:is|are|was|were|looks?|feels?|seems?|bends?|acts?|moves?|works?|shines?|lies|sits|stands|hangs) like|like (?:an?|the|some|his|her)|as if|as though|as \w+ as|embod(?:y|ies)|signif(?:y|ies)|metaphor\w*|metaphorical\w*"
+    r"|symbolisier\w*|verkörper\w*|steht für|stehen für|repräsentier\w*|gleicht|gleichen|ähnelt|ähneln|erinnert an|wie (?:ein\w*|der|die|das|aus|im|auf|von)|wirkt wie|als ob|als wäre\w*|versinnbildlich\w*|metapher\w*|so \w+ wie)\b"
+)
+_COLOURS = (
+    r"\b(?:(?:light|dark|pale|bright|deep|hell|dunkel|blass|tief|knall|zart|grell)?-?(?:red|blue|green|yellow|orange|purple|violet|pink|brown|black|white|grey|gray|turquoise|golden|silver|beige|crimson|scarlet|magenta|cyan"
+    r"|rot|blau|grün|gelb|lila|violett|rosa|braun|schwarz|weiß|grau|türkis|golden|silbern|purpurn)(?:ish|lich)?(?:e[nrsm]?|s)?)\b"
+)
+_FEELINGS = (
+    r"\b(?:happy|happily|happiness|sad|sadly|sadness|angry|anger|joy|joyful\w*|afraid|fear|fearful\w*|lonely|loneliness|proud\w*|love|hate|melanchol\w+|cheerful\w*|longing|hopeful\w*"
+    r"|glücklich\w*|glück|traurig\w*|trauer|wütend\w*|wut|freude|freudig\w*|angst|ängstlich\w*|einsam\w*|stolz\w*|liebe|hass|melanchol\w+|fröhlich\w*|sehnsucht|hoffnung\w*)\b"
+)
+_KINDS = [
+    (
+        re.compile(
+            r"^(?:metaph\w+|comparisons?|similes?|symbol\w*|analog\w+|vergleich\w*|allegor\w+|sinnbild\w*|gleichniss?e?n?)$"
+        ),
+        _COMPARE,
+    ),
+    (
+        re.compile(r"^(?:colou?rs?|colou?r (?:words?|names?)|farben?|farbwörter|farbnamen|farbadjektive|farbbezeichnungen)$"),
+        _COLOURS,
+    ),
+    (re.compile(r"^(?:feelings?|emotions?|gefühle?n?|emotionen)$"), _FEELINGS),
+]
+
+
+@dataclass(frozen=True)
+class Ban:
+    named: str
+    """As the context words it."""
+    pattern: re.Pattern[str]
+    """Finds it in a folded text."""
+
+
+@lru_cache(maxsize=256)
+def bans(context: str) -> tuple[Ban, ...]:
+    """What the context forbids, in its order, each once."""
+    read: dict[str, Ban] = {}
+    for sentence in sentences(plain_lines(context)):
+        for named in _named(sentence):
+            read.setdefault(named.casefold(), Ban(named, _pattern(named)))
+    return tuple(read.values())
+
+
+def plain_lines(context: str) -> str:
+    return "\n".join(plain(line) for line in context.splitlines())
+
+
+def _named(sentence: str) -> list[str]:
+    if _NOT_ONLY.search(sentence):
+        return []
+    found: list[str] = []
+    quotes = list(_QUOTE.finditer(sentence))
+    hidden = _QUOTE.sub(lambda quote: "~" * len(quote[0]), sentence)  # a quoted full stop or comma separates nothing
+    for pattern in _BEFORE:
+        for match in pattern.finditer(hidden):
+            if _SAID_AS.search(match[0]) and re.search(r"\b(?:as|als|like|wie)\b", hidden[match.end() :]):
+                continue  # not the thing is forbidden but a way to see it
+            found += _items(sentence[match.end() :], hidden[match.end() :])
+    for pattern in _AROUND:
+        for match in pattern.finditer(hidden.strip()):
+            group = next(number for number in range(1, pattern.groups + 1) if match[number] is not None)
+            start, end = match.span(group)
+            found += _items(sentence.strip()[start:end], hidden.strip()[start:end])
+    for quote in quotes:
+        if _UNQUOTED_INSTEAD.search(sentence[: quote.start()]):
+            found.append(quote[1] or quote[2])
+    return [item for item in found if item]
+
+
+def _items(said: str, hidden: str) -> list[str]:
+    """The things in a list, until something else begins; quoted ones alone where there are any."""
+    end = _CUT.search(hidden)
+    if end:
+        said, hidden = said[: end.start()], hidden[: end.start()]
+    quoted = [quote[1] or quote[2] for quote in _QUOTE.finditer(said)]
+    if quoted:
+        return [item.strip(" ,.;:!?") for item in quoted]
+    items: list[str] = []
+    for part in _SPLIT.split(said.strip(" .!?:")):
+        item = _LEAD.sub("", f"{part.strip()} ").strip(" .!?:\"'")
+        if re.search(r" (?:in|on|at|with|from|of|im|auf|mit|bei|aus|für|am|über)$", item) is None:
+            item = _INNER.sub("", item)
+        if not item:
+            continue
+        if len(item.split()) > _MOST_WORDS or _FINITE.search(item) or len(item) < 3 or item.casefold() in _WEAK:
+            break  # a clause of its own begins
+        items.append(item)
+    return items
+
+
+_ENDINGS = r"(?:s|es|en|e|n|er|em|ern|ed|d|ing|ly|'s)?"
+
+
+def _pattern(named: str) -> re.Pattern[str]:
+    plain_name = named.casefold()
+    for kind, pattern in _KINDS:
+        if kind.match(plain_name.split()[-1]) or kind.match(plain_name):
+            return re.compile(pattern, re.IGNORECASE)
+    parts = [re.escape(_stem(folded(word))) + _ENDINGS for word in plain_name.split()]
+    return re.compile(r"\b" + r"[ -]".join(parts) + r"\b", re.IGNORECASE)
+
+
+def _stem(word: str) -> str:
+    """`faces` and `face`, `Gesichter` and `Gesicht`: without the ending that the list of endings puts back."""
+    for ending in ("ies", "ern", "en", "er", "es", "e", "s", "n"):
+        if ending == "ies" and word.endswith("ies"):
+            return word[:-1]  # skies stays; `sky` is another word
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            return word[: -len(ending)]
+    return word
+
+
+def broken_ban(text: str, typed: str, context: str) -> str | None:
+    """What the text holds although the context forbids it; the child may have named it."""
+    for ban in bans(context):
+        for form in (text, folded(text)):
+            for match in ban.pattern.finditer(form):
+                if match[0].casefold() not in typed.casefold() and match[0].casefold() not in folded(typed).casefold():
+                    same_as_ban = match[0].casefold() == ban.named.casefold()
+                    return repr(match[0]) if same_as_ban else f"{match[0]!r} ({ban.named})"
+    return None
