@@ -14,7 +14,7 @@ from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, State, StateDep
 from goldsmith import audit, keys
-from goldsmith.keys import Caller, CreatedKey, Key, NewKey
+from goldsmith.keys import Caller, CreatedKey, Key, KeyBudgets, NewKey
 
 router = APIRouter(prefix="/v1")
 CONFLICT: dict[int | str, dict[str, Any]] = REFUSALS | {409: PROBLEM}
@@ -58,6 +58,19 @@ async def revoke_key(name: Annotated[str, Path(pattern=f"^{keys.NAME_PATTERN}$")
 def _revoke(state: State, name: str, caller: Caller) -> Key:
     with state.database.connection() as conn:
         return keys.revoke(conn, name, actor=caller.name)
+
+
+@router.patch("/keys/{name}", tags=["keys"], responses=MISSING, openapi_extra=body_schema(KeyBudgets))
+async def change_budgets(
+    request: Request, name: Annotated[str, Path(pattern=f"^{keys.NAME_PATTERN}$")], state: StateDep, caller: CallerDep
+) -> Key:
+    """Change what the key's jobs may spend on teachers, ever and in a UTC day; what is left out or null is unlimited."""
+    return await to_thread.run_sync(_change_budgets, state, name, await read_model(request, KeyBudgets), caller)
+
+
+def _change_budgets(state: State, name: str, new: KeyBudgets, caller: Caller) -> Key:
+    with state.database.connection() as conn:
+        return keys.set_budgets(conn, name, new, actor=caller.name)
 
 
 @router.get("/audit", tags=["audit"], responses=REFUSALS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -25,6 +27,7 @@ ANSWER_WITHIN_S = 10.0  # a server that hangs keeps its connections open, and it
 CONNECTION_WITHIN_S = 10.0
 CONNECTION_OF_REQUEST_WITHIN_S = 3.0
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class _Impatient(Connection):
@@ -112,6 +115,15 @@ class Database:
 
     def connection(self) -> AbstractContextManager[Connection]:
         return self._pool.connection()
+
+    async def run(self, do: Callable[Concatenate[Connection, P], T], *args: P.args, **more: P.kwargs) -> T:
+        """`do(conn, …)` on a thread, for a coroutine; it is done to its end also when the coroutine is cancelled."""
+
+        def with_connection() -> T:
+            with self.connection() as conn:
+                return do(conn, *args, **more)
+
+        return await asyncio.to_thread(with_connection)
 
 
 class AsyncDatabase:

@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg import errors as pg
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from goldsmith import audit
+from goldsmith import audit, budgets
 from goldsmith.db import AsyncConnection, Connection
 from goldsmith.errors import Conflict, NotFound
 
@@ -25,6 +25,18 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,63}"
 RESERVED = ("admin", "local")
 SHOWN = len("gs_ab12cd")
+
+
+_BUDGET = Field(
+    None,
+    ge=0,
+    lt=1e8,
+    allow_inf_nan=False,
+    description="Most that its jobs ever spend on teachers, in US dollars. Null: no limit.",
+)
+_BUDGET_PER_DAY = Field(
+    None, ge=0, lt=1e8, allow_inf_nan=False, description="Most that its jobs spend on teachers in a UTC day. Null: no limit."
+)
 
 
 class NewKey(BaseModel):
@@ -50,6 +62,8 @@ class NewKey(BaseModel):
         le=10_000,
         description="Jobs of it that run at the same time; more wait in the queue. Null: no limit.",
     )
+    budget_usd: float | None = _BUDGET
+    budget_usd_per_day: float | None = _BUDGET_PER_DAY
 
     @field_validator("name")
     @classmethod
@@ -64,6 +78,15 @@ class NewKey(BaseModel):
         return [scope for scope in SCOPES if scope in scopes]
 
 
+class KeyBudgets(BaseModel):
+    """What a key's jobs may spend from now on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    budget_usd: float | None = _BUDGET
+    budget_usd_per_day: float | None = _BUDGET_PER_DAY
+
+
 class Key(BaseModel):
     """A key as it is listed: everything but the key."""
 
@@ -73,6 +96,8 @@ class Key(BaseModel):
     scopes: list[Scope]
     jobs_per_hour: int | None
     running_at_once: int | None
+    budget_usd: float | None
+    budget_usd_per_day: float | None
     created_at: datetime
     last_used_at: datetime | None = Field(description="Written at most once a minute.")
     revoked_at: datetime | None
@@ -100,7 +125,7 @@ LOCAL = Caller("local", frozenset(("admin",)))
 ADMIN = Caller("admin", frozenset(("admin",)))
 """Whoever has GOLDSMITH_API_KEY."""
 
-_KEY = "id, name, prefix, scopes, jobs_per_hour, running_at_once, created_at, last_used_at, revoked_at"
+_KEY = "id, name, prefix, scopes, jobs_per_hour, running_at_once, budget_usd, budget_usd_per_day, created_at, last_used_at, revoked_at"
 
 FIND = """
 WITH used AS (
@@ -125,8 +150,9 @@ def create(conn: Connection, new: NewKey, *, actor: str) -> CreatedKey:
     with conn.transaction():
         try:
             row = conn.execute(
-                "INSERT INTO api_keys (name, prefix, sha256, scopes, jobs_per_hour, running_at_once) VALUES"
-                f" (%(name)s, %(prefix)s, %(sha256)s, %(scopes)s, %(jobs_per_hour)s, %(running_at_once)s) RETURNING {_KEY}",
+                "INSERT INTO api_keys (name, prefix, sha256, scopes, jobs_per_hour, running_at_once, budget_usd, budget_usd_per_day)"
+                " VALUES (%(name)s, %(prefix)s, %(sha256)s, %(scopes)s, %(jobs_per_hour)s, %(running_at_once)s, %(budget_usd)s,"
+                f" %(budget_usd_per_day)s) RETURNING {_KEY}",
                 values,
             ).fetchone()
         except pg.UniqueViolation:
@@ -153,6 +179,21 @@ def revoke(conn: Connection, name: str, *, actor: str) -> Key:
         row = conn.execute(f"SELECT {_KEY} FROM api_keys WHERE name = %s", (name,)).fetchone()
     if row is None:
         raise NotFound(f"there is no key named {name!r}")
+    return Key(**row)
+
+
+def set_budgets(conn: Connection, name: str, new: KeyBudgets, *, actor: str) -> Key:
+    """Change what a key may spend; holds from the next call of a teacher on, also in jobs that run. Left out: no limit."""
+    with conn.transaction():
+        row = conn.execute(
+            "UPDATE api_keys SET budget_usd = %(budget_usd)s, budget_usd_per_day = %(budget_usd_per_day)s"
+            f" WHERE name = %(name)s RETURNING {_KEY}",
+            new.model_dump() | {"name": name},
+        ).fetchone()
+        if row is None:
+            raise NotFound(f"there is no key named {name!r}")
+        budgets.set_caps_of_key(conn, name, new.budget_usd, new.budget_usd_per_day)
+        audit.record(conn, actor, "key.budget", name, new.model_dump())
     return Key(**row)
 
 

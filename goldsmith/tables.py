@@ -385,6 +385,27 @@ budgets = Table(
     CheckConstraint("spent_usd + reserved_usd <= cap_usd", name="within_cap"),
 )
 
+teacher_batches = Table(
+    "teacher_batches",
+    metadata,
+    _id(),
+    Column("job_id", UUID, ForeignKey("jobs.id", ondelete="SET NULL")),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("status", Text, nullable=False, server_default="intended"),
+    Column("provider_id", Text),  # null while nobody knows whether the provider has it
+    Column("error", Text),
+    _created_at(),
+    _at("sent_at"),
+    _at("ended_at"),
+    UniqueConstraint("provider", "provider_id"),
+    CheckConstraint(_in("status", ("intended", "sent", "settled", "void")), name="status"),
+    CheckConstraint("status NOT IN ('sent', 'settled') OR provider_id IS NOT NULL", name="sent_has_provider_id"),
+    CheckConstraint("(ended_at IS NOT NULL) = (status IN ('settled', 'void'))", name="ended_at"),
+    Index("ix_teacher_batches_open", "job_id", postgresql_where=text("ended_at IS NULL")),
+)
+
 teacher_calls = Table(
     "teacher_calls",
     metadata,
@@ -392,6 +413,8 @@ teacher_calls = Table(
     Column("job_id", UUID, ForeignKey("jobs.id")),  # null: a sweep removed the job; what it cost stays
     Column("attempt", Integer, nullable=False),
     Column("budget_id", UUID, ForeignKey("budgets.id"), nullable=False),
+    Column("budget_ids", ARRAY(UUID), nullable=False, server_default=text("'{}'")),  # all that it was reserved in
+    Column("batch_id", UUID, ForeignKey("teacher_batches.id")),
     Column("item", Text, nullable=False),
     Column("request_sha256", Text, nullable=False),
     Column("provider", Text, nullable=False),
@@ -401,9 +424,13 @@ teacher_calls = Table(
     Column("cost_usd", Numeric(14, 6)),
     Column("input_tokens", Integer),
     Column("output_tokens", Integer),
+    Column("cache_read_tokens", Integer),
+    Column("cache_write_tokens", Integer),
     Column("request_id", Text),
     Column("rehearsal", Boolean, nullable=False, server_default=text("false")),
-    _json("answer"),
+    Column("owner", Text),  # who may use the answer again: this caller and admins; '' is everybody, null admins alone
+    _json("answer"),  # a trigger refuses to change it
+    Column("error", Text),
     _created_at(),
     _at("settled_at"),
     CheckConstraint(_in("status", ("reserved", "settled", "released")), name="status"),
@@ -419,6 +446,16 @@ teacher_calls = Table(
         postgresql_where=text("status = 'settled'"),
     ),
     Index("ix_teacher_calls_answer", "request_sha256", postgresql_where=text("status = 'settled'")),
+    Index(
+        "ix_teacher_calls_in_flight",
+        "request_sha256",
+        "owner",
+        unique=True,
+        postgresql_where=text("status = 'reserved' AND owner IS NOT NULL"),
+    ),
+    Index("ix_teacher_calls_request", "request_sha256"),
+    Index("ix_teacher_calls_batch", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+    Index("ix_teacher_calls_open", "job_id", postgresql_where=text("status = 'reserved'")),
 )
 
 rules = Table(
@@ -594,12 +631,15 @@ api_keys = Table(
     Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("jobs_per_hour", Integer),
     Column("running_at_once", Integer),
+    Column("budget_usd", Numeric(14, 6)),
+    Column("budget_usd_per_day", Numeric(14, 6)),
     _at("hour_started_at"),
     Column("hour_jobs", Integer, nullable=False, server_default="0"),
     _created_at(),
     _at("last_used_at"),
     _at("revoked_at"),
     CheckConstraint("jobs_per_hour >= 1 AND running_at_once >= 1", name="quotas"),
+    CheckConstraint("budget_usd >= 0 AND budget_usd_per_day >= 0", name="budgets"),
 )
 
 audit_log = Table(

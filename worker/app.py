@@ -16,6 +16,7 @@ from goldsmith.gpu import device_id
 from goldsmith.queue import TASK, Queue, celery_app, priority_of
 from goldsmith.rescue import RescueThread
 from goldsmith.settings import Settings, get_settings
+from goldsmith.teacher.keeper import KeeperThread
 from goldsmith.webhooks import SenderThread
 from worker.supervisor import Supervisor
 
@@ -36,11 +37,12 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
     queue = Queue(settings.broker)
     name = f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
     supervisor = Supervisor(database, queue, settings, worker=name, gpu_id=gpu_id)
-    threads: list[RescueThread | SenderThread] = [RescueThread(database, queue, settings)]
+    threads: list[RescueThread | SenderThread | KeeperThread] = [RescueThread(database, queue, settings)]
     if queue_name == "io":
         threads.append(
             SenderThread(database, allowed=settings.webhook_private, dead_after_days=settings.webhook_dead_after_days)
         )
+        threads.append(KeeperThread(database, settings))
 
     @app.task(name=TASK, throws=(RunFailed,), bind=True)  # type: ignore[untyped-decorator]
     def run(task: Task, job_id: str) -> None:

@@ -205,7 +205,15 @@ def _gold(show: Show, imported: JobHandle, teacher: str) -> str:
     show.done("corpus", corpus, made, r["dataset"])
     gold = show.run(
         "gold",
-        {"kind": "gold", "dataset": r["dataset"], "name": "workshop-gold", "teacher": teacher, "budget_usd": 5.0, **WORDS},
+        {
+            "kind": "gold",
+            "dataset": r["dataset"],
+            "name": "workshop-gold",
+            "teacher": teacher,
+            "budget_usd": 5.0,
+            "batch": False,  # somebody is watching: a batch may take its time
+            **WORDS,
+        },
     )
     r = gold.result
     broke = sum(r["dropped"].values()) + r["repaired"]

@@ -27,6 +27,9 @@ app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 
 Name = Annotated[str, typer.Argument(help="The key's name: who calls.")]
 
+Budget = Annotated[float | None, typer.Option(help="Most that its jobs ever spend on teachers, in US dollars.")]
+BudgetPerDay = Annotated[float | None, typer.Option(help="Most that its jobs spend on teachers in a UTC day.")]
+
 
 @app.command()
 def create(
@@ -34,11 +37,19 @@ def create(
     scope: Annotated[list[str], typer.Option("--scope", "-s", help=f"One of: {', '.join(keys.SCOPES)}; may be repeated.")],
     jobs_per_hour: Annotated[int | None, typer.Option(help="Jobs that it may submit in an hour.")] = None,
     running_at_once: Annotated[int | None, typer.Option(help="Jobs of it that run at the same time; more wait.")] = None,
+    budget_usd: Budget = None,
+    budget_usd_per_day: BudgetPerDay = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and show it, this once: `goldsmith keys create tablet --scope jobs:read --scope jobs:write`."""
     with said_plainly(as_json):
-        values = {"name": name, "scopes": scope, "jobs_per_hour": jobs_per_hour, "running_at_once": running_at_once}
+        values: dict[str, Any] = {
+            "name": name,
+            "scopes": scope,
+            "jobs_per_hour": jobs_per_hour,
+            "running_at_once": running_at_once,
+        }
+        values |= {"budget_usd": budget_usd, "budget_usd_per_day": budget_usd_per_day}
         try:
             new = keys.NewKey.model_validate(values)
         except ValidationError as error:
@@ -87,6 +98,29 @@ def revoke(name: Name, as_json: Json = False) -> None:
             with _database() as conn:
                 revoked = keys.revoke(conn, name, actor=_actor()).model_dump(mode="json")
         print_json(revoked) if as_json else console.print(f"{revoked['name']} {revoked['prefix']} is revoked")
+
+
+@app.command()
+def budget(name: Name, budget_usd: Budget = None, budget_usd_per_day: BudgetPerDay = None, as_json: Json = False) -> None:
+    """Change what a key's jobs may spend on teachers, also while they run; what is left out is unlimited."""
+    with said_plainly(as_json):
+        values = {"budget_usd": budget_usd, "budget_usd_per_day": budget_usd_per_day}
+        if _remote():
+            with connect() as client:
+                changed = client.change_key(name, values)
+        else:
+            try:
+                new = keys.KeyBudgets.model_validate(values)
+            except ValidationError as error:
+                raise InvalidInput("nothing was changed", errors=field_errors(error)) from None
+            with _database() as conn:
+                changed = keys.set_budgets(conn, name, new, actor=_actor()).model_dump(mode="json")
+        said = f"{changed['name']}: {_usd(changed['budget_usd'])} in all, {_usd(changed['budget_usd_per_day'])} in a UTC day"
+        print_json(changed) if as_json else console.print(said)
+
+
+def _usd(usd: float | None) -> str:
+    return "no limit" if usd is None else f"{usd:.2f} USD"
 
 
 def _remote() -> bool:

@@ -579,6 +579,11 @@ class Client:
         revoked: dict[str, Any] = self.request("POST", f"/v1/keys/{_part(name)}/revoke")
         return revoked
 
+    def change_key(self, name: str, budgets: Mapping[str, float | None]) -> dict[str, Any]:
+        """Set `budget_usd` and `budget_usd_per_day`, also for jobs that run; what is left out is unlimited."""
+        changed: dict[str, Any] = self.request("PATCH", f"/v1/keys/{_part(name)}", json=dict(budgets))
+        return changed
+
     def audit(self, limit: int = 100) -> Iterator[dict[str, Any]]:
         """Who did what, newest first, page by page of `limit`."""
         cursor = None

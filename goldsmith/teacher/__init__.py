@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, RetryableError
 
 if TYPE_CHECKING:
     from goldsmith.db import Database
@@ -22,6 +22,19 @@ class BudgetReached(GoldsmithError):
 
     status = 409
     title = "Budget reached"
+
+
+class NotAnswered(GoldsmithError):
+    """The provider gave no answer to this very question, however often it was asked; others may do better."""
+
+    status = 502
+    title = "No answer"
+
+
+class Waiting(RetryableError):
+    """It will be asked, or was, and the answer is not there yet: go on with the next question, then call `send`."""
+
+    title = "Waiting for an answer"
 
 
 @dataclass(frozen=True)
@@ -40,12 +53,18 @@ class Answer:
     rehearsal: bool
     reused: bool
     """Taken from the ledger: the identical request was paid before."""
+    own: bool = True
+    """By this job itself: earlier, in another attempt, or in a batch."""
 
 
 class Teacher(Protocol):
     provider: str
     model: str
     rehearsal: bool
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether `ask(batch=True)` asks in a batch; else it asks at once."""
 
     @property
     def spent_usd(self) -> float:
@@ -64,11 +83,30 @@ class Teacher(Protocol):
         max_tokens: int,
         temperature: float | None = None,
         json_schema: dict[str, Any] | None = None,
+        ordinal: int = 0,
+        recorded: bool | None = None,
+        batch: bool = False,
+        shared: int = 0,
+        sharing: int = 1,
     ) -> Answer:
         """Ask once. `item` names the row in the ledger; with `json_schema` the text is JSON of that shape.
 
-        Raises `BudgetReached` before spending; `RetryableError` when the provider is busy or cannot be reached;
-        `GoldsmithError` when asking again cannot help. Safe to call from many coroutines of one event loop.
+        Identical questions get one answer, for ever; another `ordinal` (0, 1, 2 …) asks for another sample. `recorded`: the
+        prompt comes from a recorded run; empty: as the teacher was opened. `batch`: in a batch, at half the price, where the
+        teacher takes them; the answer is there when the job is asked again, see `send`. The first `shared` characters of the
+        prompt are those of `sharing` questions in all: the provider's cache is used where that saves money.
+
+        Raises `BudgetReached` before spending; `Waiting`; `NotAnswered`; other `RetryableError`s when the provider is busy or
+        cannot be reached; `GoldsmithError` when asking again cannot help. Safe to call from many coroutines of one event loop.
+        """
+
+    async def collect(self) -> None:
+        """Take in what the job's batches brought; raises `Requeue` while one is under way. Call it before all else."""
+
+    async def send(self) -> None:
+        """Send the questions that are `Waiting` and raise `Requeue`: the job is put back, and finds the answers next time.
+
+        Returns when nothing waits, or when no budget has room for one more question.
         """
 
     async def aclose(self) -> None:

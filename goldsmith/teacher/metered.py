@@ -1,55 +1,81 @@
-"""The meter between a run and its teacher: reuse, reserve, ask, settle."""
+"""The meter between a run and its teacher: reuse, reserve, ask, settle; at once, or in batches."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from dataclasses import asdict
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from goldsmith import budgets
-from goldsmith.errors import InvalidInput
-from goldsmith.teacher import Answer, BudgetReached
-from goldsmith.teacher.provider import Failed, Provider, Reply, Request
+from goldsmith import budgets, message_batches
+from goldsmith.budgets import Account, Bill, Call, InFlight, Known, NoRoom, Paid, Refused
+from goldsmith.errors import InvalidInput, Requeue, RetryableError
+from goldsmith.message_batches import Batch, Intent
+from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Waiting
+from goldsmith.teacher.collect import FIRST_LOOK_S, bill, collect
+from goldsmith.teacher.grouped import Grouped
+from goldsmith.teacher.prices import plan_cache
+from goldsmith.teacher.provider import Batches, Failed, Provider, Reply, Request
 from goldsmith.teacher.providers import open_provider
 
 if TYPE_CHECKING:
     from goldsmith.db import Database
     from goldsmith.settings import Settings
 
+T = TypeVar("T")
+TRIES = 3  # of one request in batches that end without an answer to it
+LOOK_AGAIN_S, PATIENCE_S = 0.5, 30.0  # for an answer that another job is buying at this moment
+BUSY_S = 30.0
+WARM_S = 3000.0  # a prefix is kept for an hour; after fifty minutes it is written anew
+BYTES_OF_TOKEN = 3.5  # of mixed German and English; a prefix that is marked and turns out too short costs nothing
+
+
+@dataclass(frozen=True)
+class _Question:
+    item: str
+    sha256: str
+    request: Request
+    bytes: int
+    """Of all that is sent: an upper bound of its tokens."""
+    prefix: str
+    """What it shares with others: system prompt and the start of the prompt; empty: nothing."""
+
 
 class MeteredTeacher:
-    """One attempt's teacher. The database holds the budget; this object only waits for its own calls in flight."""
+    """One attempt's teacher. The database holds the budgets; this object only waits for its own calls in flight."""
 
-    def __init__(
-        self,
-        database: Database,
-        provider: Provider,
-        *,
-        recorded: bool,
-        job_id: UUID,
-        attempt: int,
-        budget_id: UUID,
-        spent_usd: Decimal,
-    ) -> None:
+    def __init__(self, database: Database, provider: Provider, account: Account, *, recorded: bool, spent_usd: Decimal) -> None:
         self.provider = provider.name
         self.model = provider.model
         self.rehearsal = provider.name == "rehearsal"
         self._database = database
         self._teacher = provider
+        self._account = account
         self._recorded = recorded
-        self._job_id = job_id
-        self._attempt = attempt
-        self._budget_id = budget_id
         self._spent = spent_usd
         self._saved = Decimal(0)
         self._in_flight = 0
         self._ended = 0
         self._end_of_a_call = asyncio.Condition()
-        self._reserving = asyncio.Lock()
         self._same_request: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._warm: dict[str, asyncio.Event] = {}
+        self._queued: dict[str, _Question] = {}
+        self._elsewhere = False
+        """Something is being bought by another job, or was before a crash."""
+        self._batches_of_others: set[UUID] = set()
+        self._known: Grouped[str, Known | None] = Grouped(self._look_up)
+        self._reserved: Grouped[Call, UUID | NoRoom | None] = Grouped(self._reserve_all)
+        self._billed: Grouped[Bill, None] = Grouped(self._settle_all)
+
+    @property
+    def takes_batches(self) -> bool:
+        return self._teacher.batches is not None
 
     @property
     def spent_usd(self) -> float:
@@ -68,92 +94,255 @@ class MeteredTeacher:
         max_tokens: int,
         temperature: float | None = None,
         json_schema: dict[str, Any] | None = None,
+        ordinal: int = 0,
+        recorded: bool | None = None,
+        batch: bool = False,
+        shared: int = 0,
+        sharing: int = 1,
     ) -> Answer:
+        recorded = self._recorded if recorded is None else recorded
         request = Request(
-            prompt, max_tokens, system=system, temperature=temperature, json_schema=json_schema, recorded=self._recorded
+            prompt,
+            max_tokens,
+            system=system,
+            temperature=temperature,
+            json_schema=json_schema,
+            recorded=recorded,
+            shared=shared,
         )
-        identity = self._teacher.identity(request)
+        identity = self._teacher.identity(request) | ({"ordinal": ordinal} if ordinal else {})
         sha256 = budgets.request_sha256(identity)
+        later = batch and self._teacher.batches is not None
         async with self._same_request[sha256]:  # two rows with one prompt: the second waits and gets the first one's answer
-            paid = await self._db(budgets.paid_answer, sha256)
-            if paid is not None:
-                if paid.job_id != self._job_id:
-                    self._saved += paid.cost_usd
-                return self._answer(Reply(**paid.answer), Decimal(0), reused=True)
-            call = budgets.Call(item, sha256, self.provider, self.model, self.rehearsal)
-            call_id = await self._reserve(call, self._worst_case(identity, max_tokens))
+            known = await self._not_in_flight(sha256, wait=not later)
+            if isinstance(known, Paid):
+                own = known.job_id == self._account.job_id
+                self._saved += 0 if own else known.cost_usd
+                return self._answer(Reply(**known.answer), Decimal(0), reused=True, own=own)
+            if isinstance(known, Refused) and later and known.times >= TRIES:
+                raise NotAnswered(f"the teacher gave no answer in {known.times} batches ({known.error})")
+            prefix = f"{system or ''}\0{prompt[:shared]}" if shared else ""
+            question = _Question(item, sha256, request, self._bytes(identity), prefix)
+            if later:
+                self._queued[sha256] = question
+                raise Waiting("it is going to be asked in a batch")
+            return await self._ask_now(question, sharing)
+
+    # -- at once
+
+    async def _ask_now(self, question: _Question, sharing: int) -> Answer:
+        """The first question with a prefix goes alone, so that all others find it in the provider's cache."""
+        question = self._marked(question, sharing, batch=False)
+        if question.request.cache is None:
+            return await self._ask(question)
+        warm = self._warm.get(question.prefix)
+        if warm is not None:
+            await warm.wait()
+            return await self._ask(question)
+        warm = self._warm[question.prefix] = asyncio.Event()
+        try:
+            return await self._ask(question)
+        finally:
+            warm.set()
+
+    def _marked(self, question: _Question, sharing: int, *, batch: bool) -> _Question:
+        """With a mark for the provider's cache, where `sharing` questions with its prefix make that pay."""
+        tokens = int(len(question.prefix.encode()) / BYTES_OF_TOKEN)
+        ttl = plan_cache(self._teacher.price, prefix_tokens=tokens, requests=sharing, batch=batch).ttl if tokens else None
+        return replace(question, request=replace(question.request, cache=ttl))
+
+    def _call(self, question: _Question, *, batch: bool) -> Call:
+        request = question.request
+        worst = self._teacher.price.worst_case(question.bytes, request.max_tokens, batch=batch, cache=request.cache)
+        return Call(question.item, question.sha256, self.provider, self.model, worst, self.rehearsal, request.recorded)
+
+    def _bytes(self, identity: dict[str, Any]) -> int:
+        sent = len(json.dumps(identity, ensure_ascii=False).encode())
+        most = self._teacher.price.max_prompt
+        if most is not None and sent > most:
+            raise InvalidInput(f"the prompt has {sent} bytes; {self.model} has a known price up to {most} tokens")
+        return sent
+
+    async def _ask(self, question: _Question) -> Answer:
+        call = self._call(question, batch=False)
+        call_id: UUID | None = None
+
+        async def reserve() -> None:
+            nonlocal call_id
+            call_id = await self._reserve(call)
+
+        try:
             try:
-                return await self._ask(call_id, request)
-            finally:
+                reply = await self._teacher.ask(question.request, ready=reserve)
+            except Failed as failed:
+                if call_id is not None:
+                    await self._surely(self._billed(bill(call_id, failed, self._teacher.price)))
+                raise failed.error from failed
+            except BaseException:  # cancelled on the way: the answer may have been made
+                if call_id is not None:
+                    await self._surely(self._billed(Bill(call_id, "unknown", error="cancelled on the way")))
+                raise
+            assert call_id is not None
+            paid = bill(call_id, reply, self._teacher.price)
+            await self._surely(self._billed(paid))
+            return self._answer(reply, paid.cost_usd)
+        finally:
+            if call_id is not None:
                 async with self._end_of_a_call:
                     self._in_flight -= 1
                     self._ended += 1
                     self._end_of_a_call.notify_all()
 
-    async def _reserve(self, call: budgets.Call, usd: Decimal) -> UUID:
+    async def _reserve(self, call: Call) -> UUID:
         """Wait for room that calls in flight may leave; raises `BudgetReached` when there are none."""
         while True:
             ended = self._ended
-            async with self._reserving:  # one at a time, so that whoever finds no room sees who took it in flight
-                writing = asyncio.ensure_future(
-                    self._db(budgets.reserve, self._budget_id, self._job_id, self._attempt, call, usd)
-                )
-                try:
-                    call_id: UUID | None = await asyncio.shield(writing)
-                except asyncio.CancelledError:
-                    if (call_id := await writing) is not None:  # reserved by now, and never asked
-                        await self._surely(budgets.release, call_id)
-                    raise
-                if call_id is not None:
-                    self._in_flight += 1
-                    return call_id
+            reserving = asyncio.ensure_future(self._reserved(call))
+            try:
+                place = await asyncio.shield(reserving)
+            except asyncio.CancelledError:
+                if isinstance(place := await reserving, UUID):  # reserved by now, and never asked
+                    self._in_flight -= 1
+                    await self._surely(self._billed(Bill(place, "free")))
+                raise
+            if isinstance(place, UUID):
+                return place
+            if place is None:
+                self._elsewhere = True
+                raise Waiting("another job began to ask the same at this very moment")
             async with self._end_of_a_call:
                 if self._ended == ended and not self._in_flight:
                     raise BudgetReached(
-                        f"the next question may cost {usd} USD; {self._spent} USD of the job's budget are spent", usd=float(usd)
+                        f"the next question may cost {call.worst_usd} USD, and the budget {place.scope!r} has no room for it;"
+                        f" {self._spent} USD of the job's are spent",
+                        usd=float(call.worst_usd),
+                        budget=place.scope,
                     )
                 while self._ended == ended:
                     await self._end_of_a_call.wait()
 
-    async def _ask(self, call_id: UUID, request: Request) -> Answer:
+    async def _not_in_flight(self, sha256: str, *, wait: bool) -> Known | None:
+        """What is known of a request, once nobody has it in flight; raises `Waiting` when that takes long."""
+        patience = PATIENCE_S
+        while isinstance(known := await self._known(sha256), InFlight):
+            if not wait or patience <= 0:
+                self._elsewhere = True
+                if known.batch_id is not None:
+                    self._batches_of_others.add(known.batch_id)
+                raise Waiting("its answer was asked for before and is not there yet")
+            await asyncio.sleep(LOOK_AGAIN_S)
+            patience -= LOOK_AGAIN_S
+        return known
+
+    # -- in batches
+
+    async def collect(self) -> None:
+        batches = self._teacher.batches
+        open_ = await self._database.run(message_batches.open_of, self._account.job_id)
+        if open_ and batches is None:
+            raise RetryableError(f"teacher {self.provider!r} takes no batches any more; {len(open_)} are not settled")
+        if batches is not None:
+            await self._look_after(open_, batches)
+
+    async def send(self) -> None:
+        batches = self._teacher.batches
+        sent = 0
+        if batches is not None:
+            sent = await self._send_all(batches)
+            others = list(self._batches_of_others)
+            await self._look_after(await self._database.run(message_batches.open_by_id, others), batches)
+        if sent:
+            raise Requeue(FIRST_LOOK_S, f"{sent} questions were sent in a batch")
+        if self._elsewhere:
+            raise Requeue(FIRST_LOOK_S, "some answers are being bought by another job")
+
+    async def _send_all(self, batches: Batches) -> int:
+        """Send what the budgets hold, in as many batches as it takes; returns how many questions that are."""
+        sharing = Counter(question.prefix for question in self._queued.values())
+        queued = {
+            f"{number:032x}": self._marked(question, sharing[question.prefix], batch=True)
+            for number, question in enumerate(self._queued.values())
+        }
+        self._queued = {}
+        sent = 0
+        await self._warm_up(queued.values())
+        for portion in batches.portions((name, question.request) for name, question in queued.items()):
+            questions = [queued[name] for name, _ in portion]
+            calls = [self._call(question, batch=True) for question in questions]
+            intent = await self._database.run(message_batches.intend, self._account, calls)
+            if isinstance(intent, NoRoom):
+                break
+            if intent is None:
+                self._elsewhere = True
+                continue
+            await self._create(batches, intent, questions)
+            sent += len(intent.calls)
+            if len(intent.calls) < len(portion):
+                break  # the budgets are full until these are settled
+        return sent
+
+    async def _warm_up(self, questions: Iterable[_Question]) -> None:
+        """Write each marked prefix into the provider's cache once: requests of a batch run side by side, and would all write."""
+        for question in {one.prefix: one for one in questions if one.request.cache is not None}.values():
+            prefix = question.request.prompt[: question.request.shared]
+            request = replace(question.request, prompt=prefix, max_tokens=0, temperature=None, json_schema=None)
+            identity = self._teacher.identity(request) | {"warms": int(time.time() // WARM_S)}
+            warm = _Question("cache", budgets.request_sha256(identity), request, self._bytes(identity), "")
+            if await self._known(warm.sha256) is None:
+                with suppress(BudgetReached):  # then the batch has no room either
+                    await self._ask(warm)
+
+    async def _create(self, batches: Batches, intent: Intent, questions: Sequence[_Question]) -> None:
+        requests = [(call_id.hex, questions[index].request) for index, call_id in intent.calls.items()]
         try:
-            reply = await self._teacher.ask(request)
+            made = await batches.create(requests)
         except Failed as failed:
+            why = failed.error.detail
             if failed.billed == "no":
-                await self._surely(budgets.release, call_id)
-            else:
-                await self._charge(call_id, failed.request_id)
-            raise failed.error from failed
-        except BaseException:  # cancelled on the way: the answer may have been made
-            await self._charge(call_id, None)
+                await self._surely(self._database.run(message_batches.void, intent.batch_id, why))
+                if not isinstance(failed.error, RetryableError):
+                    raise failed.error from failed
+            raise Requeue(failed.retry_after_s or BUSY_S, why) from failed  # where it may exist, the provider's list will tell
+        await self._surely(self._database.run(message_batches.sent, intent.batch_id, made.id))
+
+    async def _look_after(self, open_: Sequence[Batch], batches: Batches) -> None:
+        """Settle what has ended; raises `Requeue` when something has not."""
+        looked = [await collect(self._database, batches, self._teacher.price, batch) for batch in open_]
+        if open_:
+            self._spent = await self._database.run(budgets.spent, self._scope)
+        if not_yet := [found for found in looked if found is not None]:
+            first = min(not_yet, key=lambda found: found.after_s)
+            raise Requeue(first.after_s, first.why)
+
+    # -- the ledger, in groups
+
+    @property
+    def _scope(self) -> str:
+        return f"job:{self._account.job_id}"
+
+    async def _look_up(self, requests: list[str]) -> list[Known | None]:
+        known = await self._database.run(budgets.known, self._account, requests)
+        return [known.get(request) for request in requests]
+
+    async def _reserve_all(self, calls: list[Call]) -> list[UUID | NoRoom | None]:
+        places = await self._database.run(budgets.reserve, self._account, calls)
+        self._in_flight += sum(isinstance(place, UUID) for place in places)
+        return places
+
+    async def _settle_all(self, bills: list[Bill]) -> list[None]:
+        self._spent += await self._database.run(budgets.settle, bills)
+        return [None] * len(bills)
+
+    async def _surely(self, work: Coroutine[Any, Any, T]) -> T:
+        """To the end, also when this question is cancelled meanwhile."""
+        working = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await working
             raise
-        cost = self._teacher.price.cost(reply.usage)
-        await self._surely(
-            budgets.settle,
-            call_id,
-            cost_usd=cost,
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
-            request_id=reply.request_id,
-            answer=asdict(reply),
-        )
-        self._spent += cost
-        return self._answer(reply, cost, reused=False)
 
-    async def _charge(self, call_id: UUID, request_id: str | None) -> None:
-        await self._surely(budgets.charge, call_id, request_id)
-        self._spent = await self._db(budgets.spent, self._budget_id)
-
-    def _worst_case(self, identity: dict[str, Any], max_tokens: int) -> Decimal:
-        price = self._teacher.price
-        prompt_bytes = len(str(identity).encode())
-        if price.max_prompt is not None and prompt_bytes > price.max_prompt:
-            raise InvalidInput(
-                f"the prompt has {prompt_bytes} bytes; {self.model} has a known price up to {price.max_prompt} tokens"
-            )
-        return price.worst_case(prompt_bytes, max_tokens)
-
-    def _answer(self, reply: Reply, cost: Decimal, *, reused: bool) -> Answer:
+    def _answer(self, reply: Reply, cost: Decimal, *, reused: bool = False, own: bool = True) -> Answer:
         return Answer(
             text=reply.text,
             stop_reason=reply.stop_reason,
@@ -164,23 +353,8 @@ class MeteredTeacher:
             request_id=reply.request_id,
             rehearsal=self.rehearsal,
             reused=reused,
+            own=own,
         )
-
-    async def _db(self, do: Any, *args: Any, **more: Any) -> Any:
-        def with_connection() -> Any:
-            with self._database.connection() as conn:
-                return do(conn, *args, **more)
-
-        return await asyncio.to_thread(with_connection)
-
-    async def _surely(self, do: Any, *args: Any, **more: Any) -> None:
-        """To the end, also when this question is cancelled meanwhile."""
-        writing = asyncio.ensure_future(self._db(do, *args, **more))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await writing
-            raise
 
     async def aclose(self) -> None:
         await self._teacher.aclose()
@@ -200,9 +374,7 @@ def open_metered(
     """See `goldsmith.teacher.open_teacher`."""
     teacher = open_provider(settings, provider, model, recorded=recorded)
     with database.connection() as conn:
-        budget_id = budgets.open(conn, f"job:{job_id}", budget_usd)
-        budgets.charge_lost(conn, job_id, attempt)
-        spent = budgets.spent(conn, budget_id)
-    return MeteredTeacher(
-        database, teacher, recorded=recorded, job_id=job_id, attempt=attempt, budget_id=budget_id, spent_usd=spent
-    )
+        account = budgets.open_account(conn, job_id, attempt, budget_usd=budget_usd, day_usd=settings.budget_usd_per_day)
+        budgets.charge_lost(conn, account)
+        spent = budgets.spent(conn, f"job:{job_id}")
+    return MeteredTeacher(database, teacher, account, recorded=recorded, spent_usd=spent)

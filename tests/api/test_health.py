@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from goldsmith import budgets, jobs, metrics
+from goldsmith import jobs, metrics
 from goldsmith.db import Connection, Database
 from goldsmith.embedded.postgres import EmbeddedPostgres
 from goldsmith.kinds.registry import kinds
@@ -176,12 +176,13 @@ def test_two_processes_that_are_asked_at_once_add_up_once(
 
 
 def test_money_is_counted_apart_from_rehearsals(client: TestClient, conn: Connection, job_factory: JobFactory) -> None:
-    budget = budgets.open(conn, "test", 100)
+    made = conn.execute("INSERT INTO budgets (scope, cap_usd) VALUES ('test', 100) RETURNING id").fetchone()
+    assert made is not None
     for rehearsal, cost in ((False, "1.25"), (False, "0.25"), (True, "7")):
         conn.execute(
             "INSERT INTO teacher_calls (job_id, attempt, budget_id, item, request_sha256, provider, model, status, reserved_usd,"
             " cost_usd, rehearsal, settled_at) VALUES (%s, 1, %s, 'i', 'x', 'anthropic', 'claude', 'settled', 9, %s, %s, now())",
-            (job_factory(), budget, cost, rehearsal),
+            (job_factory(), made["id"], cost, rehearsal),
         )
     assert samples(client)["goldsmith_spent_usd_total"] == {
         ("claude", "anthropic", "false"): 1.5,

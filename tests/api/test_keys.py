@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 
 from api import access
 from api.app import create_app
-from goldsmith import keys
+from goldsmith import budgets, keys
 from goldsmith.db import Connection
 from goldsmith.errors import GoldsmithError
 from goldsmith.settings import Settings
@@ -339,3 +340,21 @@ def test_a_pipeline_counts_with_all_its_jobs_or_not_at_all(serve: Serve, conn: C
         "pipelines": 1,
     }
     assert client.post("/v1/jobs", json=NOOP, headers=tablet).status_code == 202
+
+
+def test_a_keys_budgets_hold_at_once_also_for_jobs_that_run(
+    serve: Serve, conn: Connection, key: KeyFactory, job_factory: JobFactory
+) -> None:
+    mine, chief = key("jobs:write", budget_usd=5), key("admin", name="chief")
+    client = serve()
+    account = budgets.open_account(conn, job_factory(created_by="tablet"), 1, budget_usd=9)
+    changed = client.patch("/v1/keys/tablet", json={"budget_usd_per_day": 0.5}, headers=chief)
+    assert (changed.status_code, changed.json()["budget_usd"], changed.json()["budget_usd_per_day"]) == (200, None, 0.5)
+    [place] = budgets.reserve(conn, account, [budgets.Call("row", "a" * 64, "anthropic", "m", Decimal("0.6"))])
+    assert isinstance(place, budgets.NoRoom)
+    assert audit_of(conn)[-1] == ("chief", "key.budget", "tablet")
+
+    assert client.patch("/v1/keys/tablet", json={}, headers=mine).status_code == 403
+    assert client.patch("/v1/keys/nobody", json={}, headers=chief).status_code == 404
+    refused = client.patch("/v1/keys/tablet", json={"budget_usd": -1}, headers=chief)
+    problem(refused, 422, "budget_usd")

@@ -99,3 +99,10 @@ def test_the_sdk_makes_and_revokes_keys_and_reads_who_did(api: Api) -> None:
             ("boss", "key.create", "tablet"),
             ("local", "key.create", "boss"),
         ]
+
+
+def test_a_keys_budget_is_changed(here: None, goldsmith: Goldsmith, conn: Connection) -> None:
+    goldsmith("keys", "create", "tablet", "--scope", "jobs:write", "--budget-usd", "5")
+    changed = goldsmith("keys", "budget", "tablet", "--budget-usd-per-day", "0.5")
+    assert "no limit in all, 0.50 USD in a UTC day" in changed.stdout
+    assert goldsmith("keys", "budget", "tablet", "--budget-usd", "-1").exit_code == WRONG_INPUT

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from goldsmith import gates
 from goldsmith.datasets import Example, Message
 from goldsmith.kinds.gold.schema import GoldConfig
-from goldsmith.teacher import Answer, BudgetReached, Teacher
+from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Teacher, Waiting
 
 SYSTEM = Path(__file__).with_name("system.md").read_text(encoding="utf-8").strip()
 
@@ -33,6 +34,12 @@ class Outcome:
     """Of the last answer: rule and reason, the first broken rule first."""
     first_failed: dict[str, str] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
+    missing: Literal["", "waiting", "budget"] = ""
+    """Why its next answer, the first or the repaired one, is not there."""
+
+    @property
+    def asked(self) -> bool:
+        return bool(self.answers or self.failed)
 
     @property
     def passed(self) -> bool:
@@ -57,35 +64,47 @@ class Outcome:
         )
 
 
-async def answer(row: Example, teacher: Teacher, config: GoldConfig) -> Outcome | None:
-    """None when the budget ended before the first answer; a repair that no longer fits drops the row."""
+def shared(row: Example) -> int:
+    """How many leading characters of the prompt it has in common with the other rows of its config: all before the input."""
+    return max(0, row.messages[0].content.rfind(row.input))
+
+
+async def answer(row: Example, teacher: Teacher, config: GoldConfig, *, batch: bool, sharing: int) -> Outcome:
+    """`sharing`: rows whose prompts begin as this one does. A repair that no longer fits the budget drops the row."""
     prompt = row.messages[0].content
     outcome = Outcome(row)
+
+    async def ask(prompt: str) -> None:
+        got = await teacher.ask(
+            item=f"{row.source}/{row.config_id}",
+            system=SYSTEM,
+            prompt=prompt,
+            max_tokens=config.max_tokens,
+            temperature=config.temperature,
+            batch=batch,
+            shared=shared(row),
+            sharing=sharing,
+        )
+        outcome.answers.append(got)
+        outcome.answer = got
+        outcome.failed = check(got, row, config)
+
     try:
-        await _ask(outcome, prompt, teacher, config)
+        await ask(prompt)
         if outcome.failed and config.repair:
             outcome.first_failed = outcome.failed
             reasons = "\n".join(f"- {reason}" for reason in outcome.failed.values())
             assert outcome.answer is not None
-            await _ask(outcome, _REPAIR.format(prompt=prompt, answer=outcome.answer.text, reasons=reasons), teacher, config)
+            await ask(_REPAIR.format(prompt=prompt, answer=outcome.answer.text, reasons=reasons))
     except BudgetReached:
-        return outcome if outcome.answers else None
+        outcome.missing = "budget"
+    except Waiting:
+        outcome.missing = "waiting"
+    except NotAnswered as error:
+        outcome.failed = {"no_answer": error.detail}
     finally:
         outcome.first_failed = outcome.first_failed or outcome.failed
     return outcome
-
-
-async def _ask(outcome: Outcome, prompt: str, teacher: Teacher, config: GoldConfig) -> None:
-    got = await teacher.ask(
-        item=f"{outcome.row.source}/{outcome.row.config_id}",
-        system=SYSTEM,
-        prompt=prompt,
-        max_tokens=config.max_tokens,
-        temperature=config.temperature,
-    )
-    outcome.answers.append(got)
-    outcome.answer = got
-    outcome.failed = check(got, outcome.row, config)
 
 
 def check(got: Answer, row: Example, config: GoldConfig) -> dict[str, str]:

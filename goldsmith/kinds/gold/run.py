@@ -11,21 +11,25 @@ from goldsmith import gates
 from goldsmith.context import JobContext
 from goldsmith.datasets import Example
 from goldsmith.errors import GoldsmithError, InvalidInput
-from goldsmith.kinds.gold.answers import Outcome, answer
+from goldsmith.kinds.gold.answers import Outcome, answer, shared
 from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
 from goldsmith.teacher import Teacher
 from goldsmith.teacher.bounded import for_each
 
+LOOKED_UP_AT_ONCE = 500  # rows, where no question waits for its answer
+
 
 async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
+    """In batches a run comes to its end in several attempts: each finds the answers of those before and asks what is new."""
     corpus = ctx.dataset(config.dataset)
-    rows = list(ctx.examples(corpus.ref))
-    _is_corpus(corpus.ref, rows)
-    ctx.progress(0, f"asking {config.teacher} about {len(rows)} rows")
     # the rows of a corpus come from recorded runs: the privacy setting applies
     async with aclosing(
         ctx.teacher(config.teacher, model=config.model, budget_usd=config.budget_usd, recorded=True)
     ) as teacher:
+        await teacher.collect()
+        rows = list(ctx.examples(corpus.ref))
+        _is_corpus(corpus.ref, rows)
+        ctx.progress(0, f"asking {config.teacher} about {len(rows)} rows")
         outcomes, out_of_budget = await _buy(rows, teacher, config, ctx)
 
         report = ctx.save_artifact("gold.json", _report(config, outcomes), "application/json")
@@ -53,7 +57,7 @@ async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
             asked=len(outcomes),
             passed=len(passed),
             repaired=sum(outcome.repaired for outcome in outcomes),
-            reused=sum(got.reused for got in answers),
+            reused=sum(not got.own for got in answers),
             dropped=_dropped(outcomes),
             first_try_failed=dict(Counter(rule for outcome in outcomes for rule in outcome.first_failed).most_common()),
             spent_usd=teacher.spent_usd,
@@ -78,29 +82,38 @@ def _is_corpus(ref: str, rows: Sequence[Example]) -> None:
 
 async def _buy(rows: Sequence[Example], teacher: Teacher, config: GoldConfig, ctx: JobContext) -> tuple[list[Outcome], bool]:
     """The outcomes in the order of the rows, and whether the budget ended first."""
+    batch = _in_batches(config, teacher)
+    beginnings = [row.messages[0].content[: shared(row)] for row in rows]
+    sharing = Counter(beginnings)
     outcomes: dict[int, Outcome] = {}
-    counts = Counter(bought=0, reused=0, repaired=0, dropped=0)
-    out_of_budget = False
+    counts = Counter(bought=0, reused=0, repaired=0, dropped=0, waiting=0)
 
     async def one(numbered: tuple[int, Example]) -> bool:
-        nonlocal out_of_budget
         number, row = numbered
-        outcome = await answer(row, teacher, config)
-        if outcome is None:
-            out_of_budget = True
-        else:
-            outcomes[number] = outcome
-            # a first answer that failed and has no repair: there was no money for it
-            out_of_budget |= bool(outcome.failed) and config.repair and len(outcome.answers) == 1
-            counts.update("reused" if got.reused else "bought" for got in outcome.answers)
+        outcome = outcomes[number] = await answer(row, teacher, config, batch=batch, sharing=sharing[beginnings[number]])
+        counts.update("bought" if got.own else "reused" for got in outcome.answers)
+        counts["waiting"] += outcome.missing == "waiting"
+        if not outcome.missing:
             counts.update(repaired=outcome.repaired, dropped=not outcome.passed)
         ctx.progress(
             95 * len(outcomes) / len(rows), f"{len(outcomes)} of {len(rows)} rows", **counts, spent_usd=teacher.spent_usd
         )
-        return not out_of_budget
+        return outcome.missing != "budget"
 
-    await for_each(enumerate(rows), one, concurrency=config.concurrency)
-    return [outcomes[number] for number in sorted(outcomes)], out_of_budget
+    await for_each(enumerate(rows), one, concurrency=LOOKED_UP_AT_ONCE if batch else config.concurrency)
+    if counts["waiting"]:
+        await teacher.send()  # comes back only when there is no money for what waits
+    stopped = any(outcome.missing for outcome in outcomes.values())
+    return [outcomes[number] for number in sorted(outcomes) if outcomes[number].asked], stopped
+
+
+def _in_batches(config: GoldConfig, teacher: Teacher) -> bool:
+    if config.batch and not teacher.takes_batches:
+        raise InvalidInput(
+            f"batch: teacher {teacher.provider!r} takes no batches; leave it out",
+            errors=[{"field": "batch", "value": True, "allowed": [None, False]}],
+        )
+    return teacher.takes_batches if config.batch is None else config.batch
 
 
 def _dropped(outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -24,7 +24,10 @@ class GoldConfig(JobConfig):
         600, ge=16, le=8192, description="Longest answer; a longer one is cut and fails. 300 German words fit."
     )
     temperature: float | None = Field(None, ge=0, le=1, description="Empty: the provider's own. Newer models take none.")
-    concurrency: int = Field(8, ge=1, le=64, description="Questions in flight.")
+    batch: bool | None = Field(
+        None, description="Buy in batches: half the price, answers within a day. Empty: where the teacher takes them."
+    )
+    concurrency: int = Field(8, ge=1, le=64, description="Questions in flight, where they are not asked in batches.")
     repair: bool = Field(True, description="Ask once more with the reasons when an answer breaks a rule.")
     min_words: int = Field(20, ge=1, le=2000, description="Shorter answers fail.")
     max_words: int = Field(300, ge=1, le=2000, description="Longer answers fail.")
@@ -43,7 +46,9 @@ class GoldResult(JobResult):
     asked: int = Field(description="Rows that got an answer; fewer than `rows` when the budget ended first.")
     passed: int = Field(description="Rows of the dataset.")
     repaired: int = Field(description="Those of them that passed only when told why they had not.")
-    reused: int = Field(description="Answers that had been paid before and were taken from the ledger, repairs included.")
+    reused: int = Field(
+        description="Answers that other jobs had paid before and that were taken from the ledger, repairs included."
+    )
     dropped: dict[str, int] = Field(description="Rows left out, by the rule that the last answer broke first.")
     first_try_failed: dict[str, int] = Field(description="First answers that broke a rule, by rule; one can break several.")
     spent_usd: float = Field(description="What the job has spent, earlier attempts and lost calls included.")

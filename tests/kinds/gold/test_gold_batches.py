@@ -1,0 +1,307 @@
+"""Gold in batches: over real HTTP to a metering teacher that keeps the true bill, with a real ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from bench.metering import MeteringServer
+from goldsmith.datasets import Example, Message
+from goldsmith.db import Connection, Database
+from goldsmith.errors import GoldsmithError, InvalidInput, Requeue
+from goldsmith.kinds.gold.run import run
+from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
+from goldsmith.settings import Settings
+from goldsmith.teacher import collect, metered, open_teacher
+from goldsmith.teacher.keeper import keep
+from goldsmith.teacher.limited import Limited
+from goldsmith.teacher.rehearsal_messages import Dropped, Refused
+from tests.fakes import FakeContext
+from tests.kinds.gold.test_gold import BASE, corpus
+
+CONFIG = {**BASE, "batch": None}
+Run = Callable[..., GoldResult]
+
+
+def long_prompts() -> list[Example]:
+    """The corpus with a prefix of more than 1,024 tokens."""
+    rule = "Regel des Handwerks. " * 400
+    return [
+        row.model_copy(update={"messages": [Message(role="user", content=f"{rule}\n{row.messages[0].content}")]})
+        for row in corpus()
+    ]
+
+
+@pytest.fixture
+def server() -> Iterator[MeteringServer]:
+    with MeteringServer(batch_s=0.05) as server:
+        yield server
+
+
+@pytest.fixture
+def context(
+    tmp_path: Path, database: Database, server: MeteringServer, job_factory: Callable[..., UUID]
+) -> Callable[..., FakeContext]:
+    """A context of an attempt of a gold job, with the corpus `dataset:prompts@1` (and half of it in `dataset:half@1`)."""
+
+    def make(job_id: UUID | None = None, attempt: int = 1, **job: Any) -> FakeContext:
+        ctx = FakeContext(tmp_path, job_id=job_id or job_factory(kind="gold", **job), kind="gold", attempt=attempt)
+        ctx.save_dataset("prompts", corpus(), manifest={}, parents=[], rehearsal=False)
+        ctx.save_dataset("half", corpus()[::2], manifest={}, parents=[], rehearsal=False)
+        ctx.save_dataset("long", long_prompts(), manifest={}, parents=[], rehearsal=False)
+
+        def teacher(provider: str, *, model: str | None, budget_usd: float, recorded: bool) -> Any:
+            return open_teacher(
+                database,
+                settings=Settings(rehearsal_url=server.url),
+                job_id=ctx.job_id,
+                attempt=attempt,
+                provider=provider,
+                model=model,
+                budget_usd=budget_usd,
+                recorded=recorded,
+            )
+
+        ctx.teacher_factory = teacher
+        return ctx
+
+    return make
+
+
+@pytest.fixture
+def finish(context: Callable[..., FakeContext], conn: Connection) -> Run:
+    """Run a job attempt after attempt, as the queue does, until it has a result."""
+
+    def go(ctx: FakeContext | None = None, *, seconds: float = 20, **change: Any) -> GoldResult:
+        ctx = ctx or context()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                return asyncio.run(run(GoldConfig(**{**CONFIG, **change}), ctx))
+            except Requeue:
+                ctx = put_back(conn, ctx, context)
+                time.sleep(0.02)
+        raise AssertionError(f"no result within {seconds} s")
+
+    return go
+
+
+def put_back(conn: Connection, ctx: FakeContext, context: Callable[..., FakeContext]) -> FakeContext:
+    """The job's next attempt."""
+    conn.execute("UPDATE jobs SET attempt = attempt + 1 WHERE id = %s", (ctx.job_id,))
+    return context(ctx.job_id, ctx.attempt + 1)
+
+
+def once(ctx: FakeContext, **change: Any) -> str:
+    """One attempt, which must end by being put back; returns why."""
+    with pytest.raises(Requeue) as requeue:
+        asyncio.run(run(GoldConfig(**{**CONFIG, **change}), ctx))
+    return str(requeue.value)
+
+
+def ledger(conn: Connection, job_id: UUID | None = None) -> dict[str, float]:
+    row = conn.execute(
+        "SELECT coalesce(sum(cost_usd), 0)::float AS usd, count(*) FILTER (WHERE answer IS NOT NULL) AS answers,"
+        " count(DISTINCT request_sha256) FILTER (WHERE answer IS NOT NULL) AS requests,"
+        " count(*) FILTER (WHERE status = 'reserved') AS reserved, count(*) FILTER (WHERE status = 'released') AS released,"
+        " count(*) AS calls FROM teacher_calls WHERE %(job)s::uuid IS NULL OR job_id = %(job)s",
+        {"job": job_id},
+    ).fetchone()
+    assert row is not None
+    return dict(row)
+
+
+def settled_exactly(conn: Connection, server: MeteringServer) -> None:
+    """Every billed answer stands in the ledger, once, at its price; nothing is reserved any more."""
+    told, book = server.report(), ledger(conn)
+    assert book["answers"] == book["requests"] == told["requests"]
+    assert book["usd"] == pytest.approx(told["usd"], abs=1e-6 * told["requests"])  # the ledger rounds each call up
+    assert book["usd"] >= told["usd"] - 1e-9
+    assert book["reserved"] == 0
+    held = conn.execute("SELECT max(reserved_usd) AS held FROM budgets").fetchone()
+    assert held is not None
+    assert held["held"] == 0
+
+
+def test_batches_are_the_default_and_cost_half(finish: Run, conn: Connection, server: MeteringServer) -> None:
+    batched = finish()
+    assert batched.asked == batched.rows == 72
+    assert batched.repaired > 0
+    assert server.report()["batch_requests"] == server.report()["requests"] > 72
+    settled_exactly(conn, server)
+    assert batched.spent_usd == pytest.approx(server.report()["usd"], abs=1e-4)
+    direct = sum(
+        (row["input_tokens"] * 2 + row["output_tokens"] * 10) / 1e6 for row in conn.execute("SELECT * FROM teacher_calls")
+    )
+    assert batched.spent_usd == pytest.approx(direct / 2, rel=0.01)
+
+
+def test_while_a_batch_is_under_way_no_question_is_asked(
+    context: Callable[..., FakeContext], conn: Connection, server: MeteringServer
+) -> None:
+    server.batches.takes_s = 3600
+    ctx = context()
+    assert once(ctx) == "72 questions were sent in a batch"
+    for _ in range(3):
+        ctx = put_back(conn, ctx, context)
+        assert "0 of 72 processed" in once(ctx)
+    assert server.batches.created == 1
+    assert ledger(conn)["reserved"] == 72
+
+
+def test_only_what_has_no_answer_is_asked_again(finish: Run, conn: Connection, server: MeteringServer) -> None:
+    """Errored and expired items, foreign lines, any order: the rest is not bought twice."""
+    server.batches.errored, server.batches.expired, server.batches.foreign = 0.1, 0.1, 3
+    result = finish()
+    assert result.asked == 72
+    assert ledger(conn)["released"] > 0
+    settled_exactly(conn, server)
+    assert server.batches.created > 2
+
+
+def test_a_question_that_is_never_answered_is_dropped_by_name(finish: Run, conn: Connection, server: MeteringServer) -> None:
+    real = server.batches.create
+
+    def create(body: Any, version: str) -> dict[str, Any]:
+        for request in body["requests"]:
+            if "Ein Wal tanzt" in str(request["params"]["messages"]):
+                request["params"]["max_tokens"] = -1
+        return real(body, version)
+
+    server.batches.create = create  # type: ignore[method-assign]
+    result = finish()
+    assert result.dropped["no_answer"] == sum(row.input.startswith("Ein Wal tanzt") for row in corpus())
+    assert result.asked == 72
+
+
+def test_a_fresh_batch_that_is_not_to_be_seen_yet_is_waited_for(finish: Run, conn: Connection, server: MeteringServer) -> None:
+    server.batches.fresh_404 = 3
+    assert finish().asked == 72
+    settled_exactly(conn, server)
+
+
+def test_a_batch_whose_answer_was_lost_is_found_and_not_bought_again(
+    finish: Run, context: Callable[..., FakeContext], conn: Connection, server: MeteringServer
+) -> None:
+    """As after a crash between creating a batch and writing its id down. Another one's batch of the same size is no hit."""
+    server.batches.takes_s = 0.6
+    strangers = [{"custom_id": f"s{n}", "params": {"model": "rehearsal-1"}} for n in range(72)]
+    server.batches.create({"requests": strangers}, "2023-06-01")
+    server.batches.lost_creates = 1
+    ctx = context()
+    once(ctx)
+    assert ledger(conn)["reserved"] == 72
+    ctx = put_back(conn, ctx, context)
+    assert "may be the one that was sent before a crash" in once(ctx)
+    assert ledger(conn)["reserved"] == 72
+    result = finish(put_back(conn, ctx, context))
+    assert result.asked == 72
+    settled_exactly(conn, server)
+
+
+def test_an_intent_that_never_reached_the_provider_is_bought_after_a_while(
+    finish: Run, context: Callable[..., FakeContext], conn: Connection, server: MeteringServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = context()
+    real = server.batches.create
+
+    def vanish(*_: object) -> dict[str, Any]:
+        raise Dropped
+
+    server.batches.create = vanish  # type: ignore[method-assign]
+    once(ctx)
+    server.batches.create = real  # type: ignore[method-assign]
+    ctx = put_back(conn, ctx, context)
+    assert "looking for a batch" in once(ctx)
+    assert ledger(conn)["reserved"] == 72
+    monkeypatch.setattr(collect, "UNSEEN_S", 0)
+    result = finish(put_back(conn, ctx, context))
+    assert result.asked == 72
+    settled_exactly(conn, server)
+
+
+def test_a_cancelled_jobs_batch_is_settled_and_used_by_the_next_job(
+    finish: Run, context: Callable[..., FakeContext], conn: Connection, database: Database, server: MeteringServer
+) -> None:
+    ctx = context()
+    once(ctx)
+    conn.execute("UPDATE jobs SET status = 'cancelled', completed_at = now() WHERE id = %s", (ctx.job_id,))
+    end = time.monotonic() + 10
+    while ledger(conn)["reserved"] and time.monotonic() < end:
+        asyncio.run(keep(database, Settings(rehearsal_url=server.url)))
+    bought = server.report()["requests"]
+    result = finish()
+    settled_exactly(conn, server)
+    assert server.report()["requests"] > bought >= 1  # the repairs are new, and what the cancel reached
+    assert result.saved_by_reuse_usd > 0
+
+
+def test_what_another_job_has_in_a_batch_is_not_bought_even_at_once(
+    finish: Run, context: Callable[..., FakeContext], conn: Connection, server: MeteringServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed config is another job: same questions, now in direct mode. It waits for the batch and pays for repairs only."""
+    monkeypatch.setattr(metered, "PATIENCE_S", 0)
+    first = context()
+    once(first)
+    second = finish(batch=False)
+    assert second.asked == 72
+    third = finish(put_back(conn, first, context))
+    assert third.asked == 72
+    settled_exactly(conn, server)
+
+
+def test_a_larger_corpus_buys_only_what_is_new(finish: Run, conn: Connection, server: MeteringServer) -> None:
+    half = finish(dataset="dataset:half@1")
+    bought = server.report()["requests"]
+    whole = finish()
+    settled_exactly(conn, server)
+    assert half.rows == 36
+    assert whole.rows == 72
+    assert whole.reused == bought
+    assert whole.saved_by_reuse_usd == pytest.approx(half.spent_usd)
+
+
+@pytest.mark.parametrize("budget", [0.01, 0.03])
+def test_a_small_budget_is_used_up_batch_by_batch_and_never_exceeded(
+    finish: Run, conn: Connection, server: MeteringServer, budget: float
+) -> None:
+    result = finish(budget_usd=budget)
+    assert result.stopped_by == "budget"
+    assert 0 < result.asked < 72
+    assert result.passed > 0
+    assert budget / 2 < result.spent_usd <= budget
+    settled_exactly(conn, server)
+
+
+def test_a_wrong_key_ends_it_at_once_and_the_items_are_free(
+    context: Callable[..., FakeContext], conn: Connection, server: MeteringServer
+) -> None:
+    def refuse(*_: object) -> dict[str, Any]:
+        raise Refused(401, "invalid x-api-key")
+
+    server.batches.create = refuse  # type: ignore[method-assign]
+    with pytest.raises(GoldsmithError, match="refused the key"):
+        asyncio.run(run(GoldConfig(**CONFIG), context()))
+    assert ledger(conn)["reserved"] == 0
+
+
+def test_long_prefixes_are_written_to_the_cache_once_and_read_by_the_batch(finish: Run, server: MeteringServer) -> None:
+    result = finish(dataset="dataset:long@1", repair=False, min_words=1, max_words=2000)
+    told = server.report()
+    prefixes = len({row.messages[0].content[: row.messages[0].content.rfind(row.input)] for row in long_prompts()})
+    assert told["requests"] == 72 + prefixes
+    assert told["cache_write_1h"] > 0
+    assert told["cache_read"] == pytest.approx(told["cache_write_1h"] * 72 / prefixes, rel=0.05)
+    assert result.spent_usd == pytest.approx(told["usd"], abs=1e-4)
+
+
+def test_a_teacher_without_batches_says_so(context: Callable[..., FakeContext], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limited, "batches", None)
+    with pytest.raises(InvalidInput, match="takes no batches"):
+        asyncio.run(run(GoldConfig(**{**CONFIG, "batch": True}), context()))
