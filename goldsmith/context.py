@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from goldsmith.datasets import DatasetVersion, Example
     from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
-    from goldsmith.recordings import RecordedRun
+    from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.student import ChatClient, Encoder, Student
     from goldsmith.teacher import Teacher
@@ -67,6 +67,16 @@ class JobContext(Protocol):
 
     # -- recordings
     def save_runs(self, runs: Sequence[RecordedRun]) -> None: ...
+    def carry_runs(self, contents: Mapping[str, str]) -> set[str]:
+        """Take over rows that earlier imports saved: run id to content hash; returns the run ids for which there were any."""
+
+    def import_index(self, root: str) -> dict[str, Any]:
+        """What the last import of the folder `root` kept for the next one, by path."""
+
+    def save_import_index(self, root: str, entries: Mapping[str, Any], gone: Sequence[str]) -> None: ...
+    def reported(self) -> dict[str, list[Feedback]]:
+        """What live experiments were told of recorded runs (exports, abandons, blocks), by run id."""
+
     def runs(self, job_ref: str) -> Iterator[RecordedRun]:
         """The runs that the import job `job:<id>` recorded, oldest first."""
 

@@ -90,6 +90,13 @@ REMOVE = (
     "UPDATE teacher_calls SET job_id = NULL WHERE job_id = ANY(%(ids)s)",
     "DELETE FROM rules WHERE job_id = ANY(%(ids)s)",
     "DELETE FROM clusters WHERE job_id = ANY(%(ids)s)",
+    # a run that a later import found unchanged passes to the newest of those that stay
+    """
+    UPDATE runs SET job_id = heir.job_id FROM (
+        SELECT DISTINCT ON (run_id) run_id, job_id FROM run_imports WHERE NOT job_id = ANY(%(ids)s) ORDER BY run_id, job_id DESC
+    ) AS heir
+    WHERE runs.id = heir.run_id AND runs.job_id = ANY(%(ids)s)
+    """,
     "DELETE FROM runs WHERE job_id = ANY(%(ids)s)",
     "DELETE FROM jobs WHERE id = ANY(%(ids)s)",  # events, artifacts and dependencies go with them
 )

@@ -291,6 +291,25 @@ runs = Table(
     UniqueConstraint("job_id", "run_id"),
     CheckConstraint("may_train = (exclusion IS NULL)", name="exclusion_says_why"),
     Index("ix_runs_device", "device_id"),
+    Index("ix_runs_content", "run_id", "content_sha256"),
+)
+
+# Runs of an earlier import that a later one found unchanged.
+run_imports = Table(
+    "run_imports",
+    metadata,
+    Column("job_id", UUID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("run_id", UUID, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Index("ix_run_imports_run", "run_id"),
+)
+
+# What the last import of a folder read of each of its runs, without a text: `goldsmith.devserver.exports.IndexEntry`.
+import_index = Table(
+    "import_index",
+    metadata,
+    Column("root", Text, primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("entry", JSONB, nullable=False),
 )
 
 feedback = Table(

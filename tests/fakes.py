@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from goldsmith.datasets import DatasetVersion, Example
     from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
-    from goldsmith.recordings import RecordedRun
+    from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.student import ChatClient, Encoder, Student
     from goldsmith.teacher import Teacher
@@ -49,6 +49,8 @@ class FakeContext:
         self.logs: list[tuple[str, dict[str, Any]]] = []
         self.uploads: dict[str, tuple[Upload, Path]] = {}
         self.recorded_runs: dict[str, list[RecordedRun]] = {}
+        self.import_indexes: dict[str, dict[str, Any]] = {}
+        self.reports: dict[str, list[Feedback]] = {}
         self.datasets: dict[str, list[tuple[DatasetVersion, list[Example]]]] = {}
         self.saved_rules: dict[str, list[Rule]] = {}
         self.saved_clusters: dict[str, list[Cluster]] = {}
@@ -122,6 +124,26 @@ class FakeContext:
 
     def save_runs(self, runs: Sequence[RecordedRun]) -> None:
         self.recorded_runs.setdefault(self.ref, []).extend(runs)
+
+    def carry_runs(self, contents: Mapping[str, str]) -> set[str]:
+        earlier = {
+            (run.run_id, run.content_sha256): run for ref, runs in self.recorded_runs.items() if ref != self.ref for run in runs
+        }
+        carried = [earlier[item] for item in contents.items() if item in earlier]
+        self.recorded_runs.setdefault(self.ref, []).extend(carried)
+        return {run.run_id for run in carried}
+
+    def import_index(self, root: str) -> dict[str, Any]:
+        return dict(self.import_indexes.get(root, {}))
+
+    def save_import_index(self, root: str, entries: Mapping[str, Any], gone: Sequence[str]) -> None:
+        index = self.import_indexes.setdefault(root, {})
+        index.update(json.loads(json.dumps(dict(entries))))
+        for path in gone:
+            del index[path]
+
+    def reported(self) -> dict[str, list[Feedback]]:
+        return self.reports
 
     def runs(self, job_ref: str) -> Iterator[RecordedRun]:
         yield from _of(self.recorded_runs, job_ref, "recorded runs")

@@ -9,7 +9,16 @@ import pytest
 
 from goldsmith.db import Connection
 from goldsmith.errors import FencedOut
-from goldsmith.recordings import Feedback, RecordedRun, runs_of, save_runs
+from goldsmith.recordings import (
+    Feedback,
+    RecordedRun,
+    carry_runs,
+    import_index,
+    reported,
+    runs_of,
+    save_import_index,
+    save_runs,
+)
 
 NOON = datetime(2026, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -72,7 +81,7 @@ def test_an_attempt_that_was_given_up_saves_nothing(conn: Connection, job_id: UU
 
 
 def test_a_batch_is_saved_whole_or_not_at_all(conn: Connection, job_id: UUID) -> None:
-    with pytest.raises(Exception, match="0x00"):
+    with pytest.raises(Exception, match="u0000"):
         save_runs(conn, job_id, 1, [run("good"), run("bad", device_id="nul\x00")])
     assert list(runs_of(conn, job_id)) == []
 
@@ -82,3 +91,41 @@ def test_imports_do_not_see_each_others_runs(conn: Connection, job_id: UUID, job
     save_runs(conn, job_id, 1, [run()])
     save_runs(conn, other, 1, [run(), run("run_2")])
     assert [len(list(runs_of(conn, each))) for each in (job_id, other)] == [1, 2]
+
+
+# -- one import after another
+
+
+def test_a_later_import_takes_over_rows_of_the_same_content(
+    conn: Connection, job_id: UUID, job_factory: Callable[..., UUID]
+) -> None:
+    save_runs(conn, job_id, 1, [run("same"), run("changed"), run("gone")])
+    later = job_factory(kind="import", attempt=1)
+    assert carry_runs(conn, later, 1, {"same": "0" * 64, "changed": "1" * 64, "new": "0" * 64}) == {"same"}
+    assert carry_runs(conn, later, 1, {"same": "0" * 64}) == {"same"}  # a second attempt
+    assert list(runs_of(conn, later)) == [run("same")]
+    assert conn.execute("SELECT count(*) AS n FROM runs").fetchone() == {"n": 3}
+    with pytest.raises(FencedOut):
+        carry_runs(conn, later, 2, {"same": "0" * 64})
+
+
+def test_what_an_import_read_is_kept_for_the_next_one_of_the_folder(conn: Connection, job_id: UUID) -> None:
+    save_import_index(conn, job_id, 1, "/exports", {"a": {"digest": "1"}, "b": {"digest": "2"}}, [])
+    save_import_index(conn, job_id, 1, "/exports", {"a": {"digest": "3"}}, ["b"])
+    assert import_index(conn, "/exports") == {"a": {"digest": "3"}}
+    assert import_index(conn, "/elsewhere") == {}
+    with pytest.raises(FencedOut):
+        save_import_index(conn, job_id, 2, "/exports", {}, [])
+
+
+def test_events_of_live_experiments_tell_of_runs(conn: Connection) -> None:
+    experiment = conn.execute("INSERT INTO experiments (name, salt) VALUES ('e', 's') RETURNING id").fetchone()
+    assert experiment is not None
+    for number, (event, run_id) in enumerate(
+        [("export", "run_1"), ("stage_block", "run_1"), ("exposure", "run_1"), ("export", None)]
+    ):
+        conn.execute(
+            "INSERT INTO ab_events (experiment_id, event_id, event, unit, arm, interception_run_id, occurred_at) VALUES (%s, %s, %s, 'u', 'base', %s, %s)",
+            (experiment["id"], str(number), event, run_id, NOON),
+        )
+    assert reported(conn) == {"run_1": [Feedback("export", {}, NOON), Feedback("stage_block", {}, NOON)]}

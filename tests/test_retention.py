@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg.types.json import Jsonb
 
-from goldsmith import artifacts, jobs, retention, schedules, submit
+from goldsmith import artifacts, jobs, recordings, retention, schedules, submit
 from goldsmith.db import Connection, Database
 from goldsmith.errors import ReferenceNotUsable
 from goldsmith.jobs import NewJob, Outcome
@@ -241,3 +241,18 @@ def test_it_sweeps_by_itself(
         thread.stop()
         thread.join(10)
     assert not thread.is_alive()
+
+
+def test_runs_that_a_later_import_found_unchanged_pass_to_it(
+    conn: Connection, settings: Settings, old: JobFactory, job_factory: JobFactory
+) -> None:
+    first, second = old(kind="import"), job_factory(kind="import", status="running")
+    for run_id in ("run_1", "run_2"):
+        conn.execute(
+            "INSERT INTO runs (job_id, run_id, device_id, content_sha256, may_train) VALUES (%s, %s, 'd', '0', true)",
+            (first, run_id),
+        )
+    recordings.carry_runs(conn, second, 1, {"run_1": "0"})
+    assert retention.sweep(conn, settings).jobs == 1
+    assert [each.run_id for each in recordings.runs_of(conn, second)] == ["run_1"]
+    assert conn.execute("SELECT count(*) AS n FROM runs").fetchone() == {"n": 1}

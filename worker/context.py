@@ -20,7 +20,7 @@ from goldsmith.db import Database
 from goldsmith.devserver.checkout import Checkout
 from goldsmith.errors import InvalidInput, JobCancelled, Requeue, storable
 from goldsmith.experiments import Decision, ExperimentData
-from goldsmith.recordings import RecordedRun
+from goldsmith.recordings import Feedback, RecordedRun
 from goldsmith.rules import Cluster, Rule
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
@@ -117,6 +117,22 @@ class RunContext:
     def save_runs(self, runs: Sequence[RecordedRun]) -> None:
         with self._database.connection() as conn:
             recordings.save_runs(conn, self.job_id, self.attempt, runs)
+
+    def carry_runs(self, contents: Mapping[str, str]) -> set[str]:
+        with self._database.connection() as conn:
+            return recordings.carry_runs(conn, self.job_id, self.attempt, contents)
+
+    def import_index(self, root: str) -> dict[str, Any]:
+        with self._database.connection() as conn:
+            return recordings.import_index(conn, root)
+
+    def save_import_index(self, root: str, entries: Mapping[str, Any], gone: Sequence[str]) -> None:
+        with self._database.connection() as conn:
+            recordings.save_import_index(conn, self.job_id, self.attempt, root, entries, gone)
+
+    def reported(self) -> dict[str, list[Feedback]]:
+        with self._database.connection() as conn:
+            return recordings.reported(conn)
 
     def runs(self, job_ref: str) -> Iterator[RecordedRun]:
         with self._database.connection() as conn:

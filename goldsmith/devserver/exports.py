@@ -2,21 +2,37 @@
 
 What the recordings do not show, and no reader can: a text that the input gate of the Lab blocked looks like a broken connection
 (it is left out, as `no_interception`); a run that stage 3 blocked looks like one without an image, and one whose image was
-blocked afterwards looks like a success. Those two come in as usable.
+blocked afterwards looks like a success. Those two are known only where a live experiment was told of the block.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from goldsmith import privacy
 from goldsmith.devserver.checkout import Checkout, config_key
-from goldsmith.devserver.files import Skipped, Unreadable, checked, read_json, read_text, relative
+from goldsmith.devserver.edits import edit_distance
+from goldsmith.devserver.files import (
+    MAX_BYTES,
+    IsLink,
+    Skipped,
+    Unreadable,
+    checked,
+    parse_json,
+    read_json,
+    read_plain,
+    read_text,
+    relative,
+)
 from goldsmith.language import language_of
 from goldsmith.privacy import find
 from goldsmith.recordings import Feedback
@@ -27,7 +43,8 @@ EXCLUSIONS = {
     "ghost": "config_name is `unknown`: the recorder made it for a request that named no run",
     "dev_device": "the device id starts with dev_, api_ or test-: no child",
     "unknown_device": "no device id was recorded, or one of an old migration (legacy_…): nobody knows who it was",
-    "blocked": "a safety stage blocked it, as the recording itself says",
+    "blocked": "a safety stage blocked it, as the recording itself or an event of a live experiment says",
+    "blocked_text": "its input is that of a blocked run",
     "no_interception": "no answer of the model was recorded: a new image of an old text, a failure, or a block without a trace",
     "no_input": "no input was recorded",
     "unknown_config": "its config is none of the checkout's",
@@ -40,6 +57,7 @@ MAX_ENTITIES = 1_000  # likewise: a run has about ten
 MAX_DEPTH = 4  # date / device / run, and one to spare
 
 _EDITABLE = ("input", "context_prompt", "interception", "optimized_prompt")
+_PLAIN = re.compile(r"[^\W_]+")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -50,7 +68,11 @@ class Entity:
     type: str
     text: str
     metadata: dict[str, Any]
-    recorded_at: datetime | None
+    timestamp: object
+
+    @property
+    def recorded_at(self) -> datetime | None:
+        return _time(self.timestamp)
 
 
 @dataclass(frozen=True)
@@ -62,14 +84,28 @@ class Reading:
     recorded_at: datetime | None
     config_id: str | None
     exclusion: str | None
+    language: str | None = None
     context: str | None = None
     context_lang: str | None = None
     input: str | None = None
     output: str | None = None
     accepted: str | None = None
-    generation_prompt: str | None = None
-    seed: int | None = None
     feedback: tuple[Feedback, ...] = ()
+    input_key: str | None = None
+    """Hash of the input without case, spacing and punctuation: by it other runs of a blocked text are known."""
+    generation_key: str | None = None
+    """Hash of the prompt that the image was made of."""
+    seed: int | None = None
+    imaged: bool = False
+    """Whether an image, or another medium, was asked for and came."""
+    signals: tuple[str, ...] = ()
+    """Those of `feedback`, which an entry of the index does not keep."""
+    digest: str = ""
+    """Of all of the above."""
+    files: tuple[tuple[str, int, int, int], ...] = ()
+    """What was read: path in the folder, and its `Stat`."""
+    remembered: bool = False
+    """Whether it comes from the index: then texts and feedback are missing."""
 
 
 def export_root(folder: Path) -> Path:
@@ -81,31 +117,33 @@ def export_root(folder: Path) -> Path:
 def find_runs(root: Path) -> tuple[list[Path], list[Skipped]]:
     """Every folder below `root` (or `root` itself) that holds a run, sorted; and what cannot be entered or is a run without
     metadata. Links to folders are not followed."""
-    runs: list[Path] = []
+    runs: list[str] = []
     skipped: list[Skipped] = []
-    for folder, problem in _walk(root, 0):
+    for folder, problem in _walk(str(root), 0):
         if problem is None:
             runs.append(folder)
         else:
-            skipped.append(Skipped(path=relative(folder, root), reason=problem))
-    return sorted(runs), sorted(skipped, key=lambda each: each.path)
+            skipped.append(Skipped(path=relative(Path(folder), root), reason=problem))
+    return [Path(folder) for folder in sorted(runs)], sorted(skipped, key=lambda each: each.path)
 
 
-def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, str | None]]:
+def _walk(folder: str, depth: int) -> Iterator[tuple[str, str | None]]:
     try:
-        entries = list(folder.iterdir())
+        with os.scandir(folder) as listing:
+            entries = list(listing)
         names = {entry.name for entry in entries}
         if "metadata.json" in names:
             yield folder, None
             return
-        if folder.name.startswith("run_") or names & {"final", "prompting_process"}:
+        if folder.rpartition("/")[2].startswith("run_") or names & {"final", "prompting_process"}:
             yield folder, "metadata.json is missing"
             return
         for entry in entries:
-            if entry.is_symlink() and (entry.is_dir() or not entry.exists()):
-                yield entry, "is a link; links to folders are not followed"
+            if entry.is_symlink():
+                if os.path.isdir(entry.path) or not os.path.exists(entry.path):
+                    yield entry.path, "is a link; links to folders are not followed"
             elif entry.is_dir() and depth < MAX_DEPTH:
-                yield from _walk(entry, depth + 1)
+                yield from _walk(entry.path, depth + 1)
     except OSError as error:
         yield folder, f"cannot be entered: {error.strerror}"
 
@@ -117,10 +155,10 @@ def read_run(folder: Path, root: Path, checkout: Checkout | None = None) -> Read
     output config in `config_name`, so `interception_config` counts first. Of a run that is excluded by what `metadata.json`
     says no text is read.
     """
-    checked(folder, root)
-    if relative(folder, root) != str(folder.relative_to(root)):
+    if not _storable_name(str(folder.relative_to(root))):
         raise Unreadable("the folder's name is not UTF-8")
-    metadata = read_json(folder / "metadata.json", folder)
+    files = _Files(folder, root)
+    metadata = parse_json(files.read("metadata.json", MAX_BYTES), "metadata.json")
     run_id, recorded_at = folder.name, _time(metadata.get("timestamp"))
     owner = "" if folder == root or folder.parent == root or _DATE.fullmatch(folder.parent.name) else folder.parent.name
     device_id = _word(metadata, "device_id") or owner  # null stands for the folder's name, which the recorder made up itself
@@ -130,27 +168,151 @@ def read_run(folder: Path, root: Path, checkout: Checkout | None = None) -> Read
 
     exclusion = _excluded_at_sight(metadata, run_id, (device_id, owner))
     if exclusion is not None:
-        return Reading(run_id, device_id, recorded_at, config_id, exclusion)
-    process = _entities(metadata, "prompting_process", folder)
-    final = _entities(metadata, "entities", folder)
-    output = _model_output(process, final)
-    context = _first("context_prompt", process, final)
+        return _sealed(Reading(run_id, device_id, recorded_at, config_id, exclusion), files)
+    process = _entities(metadata, "prompting_process", files)
+    final = _entities(metadata, "entities", files)
+    context, typed = _first("context_prompt", process, final), _first("input", process, final)
+    prompt = _last("generation_prompt", final)
+    feedback = (*_edits(process, final), *_blocks(final))
     reading = Reading(
         run_id=run_id,
         device_id=device_id,
         recorded_at=recorded_at,
         config_id=config_id,
         exclusion=None,
+        language=language_of(typed or ""),
         context=context,
         context_lang=_context_language(context, config_id, checkout),
-        input=_first("input", process, final),
-        output=output,
+        input=typed,
+        output=_model_output(process, final),
         accepted=_last("interception", final),
-        generation_prompt=_last("generation_prompt", final),
+        feedback=feedback,
+        input_key=_key(" ".join(_PLAIN.findall(typed.casefold()))) if typed else None,
+        generation_key=_key(prompt) if prompt else None,
         seed=next((seed for each in final if each.type.startswith("output_") and (seed := _seed(each)) is not None), None),
-        feedback=(*_edits(process, final), *_blocks(final)),
+        imaged=any(each.type.startswith("output_") for each in final),
+        signals=tuple(each.signal for each in feedback),
     )
-    return replace(reading, exclusion=_excluded(reading, named, checkout))
+    return _sealed(replace(reading, exclusion=_excluded(reading, prompt, named, checkout)), files)
+
+
+class _Files:
+    """The files of one run: read when they are plain files of its own folders, or links that stay inside of it."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder = folder
+        self._base = str(folder)
+        self.read_so_far: list[tuple[str, int, int, int]] = []
+        below = (self._base, f"{self._base}/final", f"{self._base}/prompting_process")
+        if any(os.path.islink(each) for each in below):
+            checked(folder, root)
+            self._linked = True
+        else:
+            self._linked = False
+
+    def read(self, name: str, limit: int) -> str:
+        if not self._linked and name.count("/") <= 1:
+            try:
+                text, status = read_plain(f"{self._base}/{name}", limit)
+                self.read_so_far.append((name, *status))
+                return text
+            except IsLink:
+                pass
+        self.read_so_far.append((name, -1, -1, -1))  # never the same again: a run with links is read anew each time
+        return read_text(self._folder / name, self._folder, limit)
+
+
+def _sealed(reading: Reading, files: _Files) -> Reading:
+    """With its digest; without any text when it must not be used: some were blocked, some name a child."""
+    if reading.exclusion is not None:
+        kept = tuple(each for each in reading.feedback if each.signal != "user_edit")
+        reading = replace(
+            reading,
+            context=None,
+            context_lang=None,
+            input=None,
+            output=None,
+            accepted=None,
+            feedback=kept,
+            signals=tuple(each.signal for each in kept),
+        )
+    said = [getattr(reading, field.name) for field in fields(Reading)[:-3]]
+    content = json.dumps(said, ensure_ascii=False, default=_jsonable)
+    return replace(reading, digest=_key(content), files=tuple(files.read_so_far))
+
+
+# -- the index of what was read before
+
+
+def reader_version(checkout: Checkout | None) -> str:
+    """What a reading depends on besides the run: the code that reads, the search for personal data, and the checkout."""
+    version = hashlib.sha256(Path(__file__).read_bytes() + privacy.version().encode())
+    if checkout is not None:
+        version.update(repr([(each.config_id, sorted(each.context.items())) for each in checkout.configs]).encode())
+    return version.hexdigest()
+
+
+_KEPT = (
+    "run_id",
+    "device_id",
+    "config_id",
+    "exclusion",
+    "language",
+    "input_key",
+    "generation_key",
+    "seed",
+    "imaged",
+    "signals",
+    "digest",
+    "files",
+)
+
+
+def index_entry(reading: Reading, version: str) -> dict[str, Any]:
+    """What the next import needs of a run that did not change, as JSON: no text, but hashes of two."""
+    kept = {name: getattr(reading, name) for name in _KEPT}
+    return kept | {"version": version, "recorded_at": reading.recorded_at.isoformat() if reading.recorded_at else None}
+
+
+def remembered(entry: dict[str, Any], folder: Path, version: str) -> Reading | None:
+    """The reading of an entry, without texts; None when a file of the run or the reader has changed."""
+    if entry["version"] != version:
+        return None
+    base = str(folder)
+    try:
+        for name, mtime_ns, size, inode in entry["files"]:
+            now = os.lstat(f"{base}/{name}")
+            if now.st_mtime_ns != mtime_ns or now.st_size != size or now.st_ino != inode:
+                return None
+    except OSError:
+        return None
+    kept = {name: entry[name] for name in _KEPT} | {
+        "signals": tuple(entry["signals"]),
+        "files": tuple(map(tuple, entry["files"])),
+    }
+    return Reading(**kept, recorded_at=entry["recorded_at"] and datetime.fromisoformat(entry["recorded_at"]), remembered=True)
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _jsonable(value: object) -> object:
+    return (
+        value.isoformat()
+        if isinstance(value, datetime)
+        else [value.signal, value.data, value.recorded_at]
+        if isinstance(value, Feedback)
+        else str(value)
+    )
+
+
+def _storable_name(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_favorites(root: Path) -> tuple[dict[str, datetime | None], list[Skipped]]:
@@ -192,7 +354,7 @@ def _excluded_at_sight(metadata: dict[str, Any], run_id: str, devices: Sequence[
     return None
 
 
-def _excluded(reading: Reading, named: Sequence[str], checkout: Checkout | None) -> str | None:
+def _excluded(reading: Reading, prompt: str | None, named: Sequence[str], checkout: Checkout | None) -> str | None:
     if any(each.signal == "stage_block" for each in reading.feedback):
         return "blocked"
     if not (reading.output or "").strip():
@@ -201,9 +363,15 @@ def _excluded(reading: Reading, named: Sequence[str], checkout: Checkout | None)
         return "no_input"
     if not named or (checkout is not None and not checkout.has(reading.config_id or "")):
         return "unknown_config"
-    texts = (reading.input, reading.output, reading.accepted, reading.context, reading.generation_prompt)
-    edits = (text for each in reading.feedback for text in each.data.values() if isinstance(text, str))
-    if any(find(text) for text in (*texts, *edits) if text):
+    edits = [text for each in reading.feedback for text in (each.data.get("before"), each.data.get("after")) if text]
+    texts = {reading.input, reading.output, reading.accepted, prompt, *edits}
+    if (
+        reading.config_id is None
+        or checkout is None
+        or reading.context not in checkout.config(reading.config_id).context.values()
+    ):
+        texts.add(reading.context)  # a config's own context is nobody's text
+    if any(find(text, reading.language) for text in texts if text):
         return "personal_data"
     return None
 
@@ -229,7 +397,7 @@ _TEXTS = (*_EDITABLE, "generation_prompt")
 _STAGES = {"safety": 1, "safety_pre_output": 3}
 
 
-def _entities(metadata: dict[str, Any], key: str, folder: Path) -> list[Entity]:
+def _entities(metadata: dict[str, Any], key: str, files: _Files) -> list[Entity]:
     """The steps under `key` in recorded order, those with a text that matters read; raises `Unreadable` on any other shape."""
     entries = metadata.get(key, [])
     if not isinstance(entries, list):
@@ -239,28 +407,28 @@ def _entities(metadata: dict[str, Any], key: str, folder: Path) -> list[Entity]:
     below = "prompting_process" if key == "prompting_process" else "final"
     found = []
     for index, entry in enumerate(entries):
-        where = f"{key}[{index}]"
         if not isinstance(entry, dict):
-            raise Unreadable(f"{where} is a {type(entry).__name__}, not an object")
+            raise Unreadable(f"{key}[{index}] is a {type(entry).__name__}, not an object")
         kind, more = entry.get("type"), entry.get("metadata") or {}
         if not isinstance(kind, str) or not isinstance(more, dict):
-            raise Unreadable(f"{where} has no type, or metadata that is no object")
+            raise Unreadable(f"{key}[{index}] has no type, or metadata that is no object")
         text = ""
         if kind in _TEXTS:
-            text = read_text(_path(entry.get("filename"), where, below, folder), folder, MAX_TEXT_BYTES)
+            text = files.read(_path(entry.get("filename"), f"{key}[{index}]", below), MAX_TEXT_BYTES)
         elif kind == "error" or kind in _STAGES:
-            more = {**more, **read_json(_path(entry.get("filename"), where, below, folder), folder, MAX_TEXT_BYTES)}
-        found.append(Entity(kind, text, more, _time(entry.get("timestamp"))))
+            name = _path(entry.get("filename"), f"{key}[{index}]", below)
+            more = {**more, **parse_json(files.read(name, MAX_TEXT_BYTES), name.rpartition("/")[2])}
+        found.append(Entity(kind, text, more, entry.get("timestamp")))
     return found
 
 
-def _path(filename: object, where: str, below: str, folder: Path) -> Path:
+def _path(filename: object, where: str, below: str) -> str:
+    """The path of an entity's file in its run: `final` does not stand in it, `prompting_process` may."""
     if not isinstance(filename, str) or not filename:
         raise Unreadable(f"{where} has no filename")
-    pure = PurePosixPath(filename)
-    if pure.is_absolute() or ".." in pure.parts:
+    if filename.startswith("/") or ".." in filename.split("/"):
         raise Unreadable(f"{where} names the file {filename[:100]!r}, which is outside of the run")
-    return folder / pure if pure.parts[:1] == (below,) else folder / below / pure
+    return filename if filename.startswith(f"{below}/") else f"{below}/{filename}"
 
 
 def _model_output(process: Sequence[Entity], final: Sequence[Entity]) -> str | None:
@@ -292,7 +460,11 @@ def _edits(process: Sequence[Entity], final: Sequence[Entity]) -> Iterator[Feedb
             versions += [each for each in final if each.type == kind and each.text not in known][-1:]
         for before, after in pairwise(versions):
             if after.text != before.text:
-                yield Feedback("user_edit", {"entity": kind, "before": before.text, "after": after.text}, after.recorded_at)
+                data: dict[str, Any] = {"entity": kind, "before": before.text, "after": after.text}
+                data["edit_distance"] = edit_distance(before.text, after.text)
+                if kind == "interception":
+                    data["edit_distance_from_output"] = edit_distance(versions[0].text, after.text)
+                yield Feedback("user_edit", data, after.recorded_at)
 
 
 def _blocks(final: Sequence[Entity]) -> Iterator[Feedback]:

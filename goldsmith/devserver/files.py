@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 MAX_BYTES = 4_000_000  # a guess with room: a metadata.json has tens of kB
+
+
+Stat = tuple[int, int, int]
+"""Modification time in nanoseconds, size, inode: a file with the same three is taken for unchanged."""
 
 
 class Skipped(BaseModel):
@@ -26,6 +32,10 @@ class Unreadable(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason.encode("utf-8", "backslashreplace").decode())
+
+
+class IsLink(Unreadable):
+    """What was to be a file is a link."""
 
 
 def relative(path: Path, root: Path) -> str:
@@ -50,44 +60,68 @@ def checked(path: Path, root: Path) -> Path:
 def read_text(path: Path, root: Path, limit: int = MAX_BYTES) -> str:
     """The text of a plain UTF-8 file inside of `root`; raises `Unreadable` with the reason."""
     checked(path, root)
+    return _read(str(path), limit, 0)[0]
+
+
+def read_plain(path: str, limit: int = MAX_BYTES) -> tuple[str, Stat]:
+    """The same for a file whose folder was checked before, and its stat as it was before reading. A link is refused: `IsLink`."""
+    return _read(path, limit, os.O_NOFOLLOW)
+
+
+def _read(path: str, limit: int, flags: int) -> tuple[str, Stat]:
+    name = path.rpartition("/")[2]
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise Unreadable(f"{path.name} is not a plain file")
-        if status.st_size > limit:
-            raise Unreadable(f"{path.name} has {status.st_size:,} bytes; at most {limit:,} are read")
-        with path.open("rb") as file:
-            raw = file.read(limit + 1)
+        # without O_NONBLOCK a pipe would be waited for
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise Unreadable(f"{name} is not a plain file")
+            if status.st_size > limit:
+                raise Unreadable(f"{name} has {status.st_size:,} bytes; at most {limit:,} are read")
+            raw = os.read(file, limit + 1)
+        finally:
+            os.close(file)
+    except FileNotFoundError:
+        raise Unreadable(f"{name} is missing") from None
     except OSError as error:
-        raise Unreadable(f"{path.name} cannot be read: {_words(error)}") from None
+        if flags and error.errno == errno.ELOOP:
+            raise IsLink(f"{name} is a link") from None
+        raise Unreadable(f"{name} cannot be reached: {_words(error)}") from None
+    except ValueError as error:  # a name with a NUL
+        raise Unreadable(f"{name} cannot be reached: {_words(error)}") from None
     if len(raw) > limit:
-        raise Unreadable(f"{path.name} has more than {limit:,} bytes")
+        raise Unreadable(f"{name} has more than {limit:,} bytes")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Unreadable(f"{path.name} is UTF-16, not UTF-8")
+        raise Unreadable(f"{name} is UTF-16, not UTF-8")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unreadable(f"{path.name} is not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start}") from None
+        raise Unreadable(f"{name} is not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start}") from None
     if "\x00" in text:
-        raise Unreadable(f"{path.name} has a NUL character at position {text.index(chr(0))}")
-    return text
+        raise Unreadable(f"{name} has a NUL character at position {text.index(chr(0))}")
+    return text, (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def read_json(path: Path, root: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
     """The JSON object in a file inside of `root`, its strings free of NUL and lone surrogates; raises `Unreadable`."""
-    text = read_text(path, root, limit)
+    return parse_json(read_text(path, root, limit), path.name)
+
+
+def parse_json(text: str, name: str) -> dict[str, Any]:
+    """The JSON object in the text of the file `name`; raises `Unreadable` as `read_json` does."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         what = "is truncated" if not text.rstrip().endswith("}") else "is not JSON"
-        raise Unreadable(f"{path.name} {what}: {error.msg.removesuffix(' at')} at character {error.pos}") from None
+        raise Unreadable(f"{name} {what}: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except (RecursionError, ValueError) as error:  # nested too deeply; NaN; a number of more than 4300 digits
-        raise Unreadable(f"{path.name} is not usable JSON: {_words(error)}") from None
+        raise Unreadable(f"{name} is not usable JSON: {_words(error)}") from None
     if not isinstance(value, dict):
-        raise Unreadable(f"{path.name} holds a {type(value).__name__}, not an object")
-    bad = _unstorable(value)
+        raise Unreadable(f"{name} holds a {type(value).__name__}, not an object")
+    bad = _unstorable(value) if "\\u" in text else None  # only an escape can bring one
     if bad is not None:
-        raise Unreadable(f"{path.name} has {bad} in a string")
+        raise Unreadable(f"{name} has {bad} in a string")
     return value
 
 

@@ -6,7 +6,10 @@ model is loaded.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 
 from goldsmith.privacy.birth import birth_dates
 from goldsmith.privacy.contact import emails, handles, phones, urls
@@ -15,7 +18,7 @@ from goldsmith.privacy.names import names
 from goldsmith.privacy.numbers import cards, ibans
 from goldsmith.privacy.places import addresses
 
-__all__ = ["Finding", "Kind", "find"]
+__all__ = ["Finding", "Kind", "find", "version"]
 
 # Where two overlap, the one named first here stands: what proves itself before what looks like many things.
 _DETECTORS: tuple[tuple[Kind, Callable[[Text], Iterable[tuple[int, int]]]], ...] = (
@@ -28,6 +31,13 @@ _DETECTORS: tuple[tuple[Kind, Callable[[Text], Iterable[tuple[int, int]]]], ...]
     ("handle", handles),
     ("phone", phones),
 )
+
+
+@cache
+def version() -> str:
+    """Changes with the code and the lists of this package: what was searched with another version may be searched again."""
+    files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".txt"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def find(text: str, language: str | None = None) -> list[Finding]:

@@ -12,7 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from goldsmith.devserver.checkout import Checkout, InterceptionConfig
-from goldsmith.devserver.exports import EXCLUSIONS, MAX_TEXT_BYTES, Reading, export_root, find_runs, read_favorites, read_run
+from goldsmith.devserver.exports import (
+    EXCLUSIONS,
+    MAX_TEXT_BYTES,
+    Reading,
+    export_root,
+    find_runs,
+    index_entry,
+    read_favorites,
+    read_run,
+    reader_version,
+    remembered,
+)
 from goldsmith.devserver.files import Unreadable
 
 DEVICE = "0b6f1f52-6f0e-4c53-9f1e-2f1f7f3c9a11_2026-03-10"
@@ -130,7 +141,13 @@ def test_later_interceptions_are_edits_and_the_final_one_was_accepted(write: Wri
     run = read(folder)
     assert (run.output, run.accepted) == ("Der Fuchs ist Garn.", "Der Fuchs ist rotes Garn.")
     assert [each.data for each in run.feedback] == [
-        {"entity": "interception", "before": "Der Fuchs ist Garn.", "after": "Der Fuchs ist rotes Garn."}
+        {
+            "entity": "interception",
+            "before": "Der Fuchs ist Garn.",
+            "after": "Der Fuchs ist rotes Garn.",
+            "edit_distance": 6,
+            "edit_distance_from_output": 6,
+        }
     ]
 
 
@@ -483,3 +500,64 @@ def test_broken_favourites_are_listed(tmp_path: Path, body: str) -> None:
     favorites, skipped = read_favorites(tmp_path)
     assert favorites == {}
     assert [each.path for each in skipped] == ["favorites.json"]
+
+
+# -- what the next import remembers
+
+
+def test_a_run_that_did_not_change_is_remembered_without_its_texts(write: Write) -> None:
+    folder = write()
+    whole = read(folder)
+    entry = json.loads(json.dumps(index_entry(whole, "1")))
+    assert "Fuchs" not in json.dumps(entry)
+    again = remembered(entry, folder, "1")
+    assert again is not None
+    assert (again.digest, again.input, again.recorded_at, again.signals) == (
+        whole.digest,
+        None,
+        whole.recorded_at,
+        whole.signals,
+    )
+
+
+@pytest.mark.parametrize("file", ["metadata.json", "prompting_process/003_interception.txt"])
+def test_a_changed_or_missing_file_makes_a_run_read_again(write: Write, file: str) -> None:
+    folder = write()
+    entry = index_entry(read(folder), "1")
+    (folder / file).write_text((folder / file).read_text() + " ")
+    assert remembered(entry, folder, "1") is None
+    (folder / file).unlink()
+    assert remembered(entry, folder, "1") is None
+
+
+def test_another_checkout_or_another_search_makes_a_run_read_again(write: Write) -> None:
+    folder = write()
+    entry = index_entry(read(folder), reader_version(checkout("loom")))
+    assert remembered(entry, folder, reader_version(checkout("loom"))) is not None
+    assert remembered(entry, folder, reader_version(checkout("loom", "mosaic"))) is None
+
+
+def test_a_link_inside_of_the_run_is_read_and_never_remembered(write: Write) -> None:
+    folder = write()
+    text = folder / "prompting_process/001_input.txt"
+    text.rename(folder / "prompting_process/input.txt")
+    text.symlink_to("input.txt")
+    reading = read(folder)
+    assert reading.input == "ein Fuchs"
+    assert remembered(index_entry(reading, "1"), folder, "1") is None
+
+
+def test_a_folder_that_is_a_link_out_of_the_run_is_not_followed(write: Write, tmp_path: Path) -> None:
+    folder = write()
+    (folder / "prompting_process").rename(tmp_path / "elsewhere")
+    (folder / "prompting_process").symlink_to(tmp_path / "elsewhere")
+    assert "leaves the folder" in refusal(folder)
+
+
+def test_a_configs_own_context_is_nobodys_text(write: Write) -> None:
+    folder = write(files={"prompting_process/002_context_prompt.txt": "Frag Frau Kowalczyk."})
+    assert read(folder).exclusion == "personal_data"
+    own = checkout("loom").model_copy(
+        update={"configs": [checkout("loom").configs[0].model_copy(update={"context": {"de": "Frag Frau Kowalczyk."}})]}
+    )
+    assert read_run(folder, folder.parents[2], own).exclusion is None

@@ -1,24 +1,36 @@
-"""Import: find the runs, read each, put them in relation, save them. What is broken is listed and stops nothing."""
+"""Import: find the runs, read those that changed, put them in relation, save what is new. What is broken is listed, stops
+nothing, and is tried again by the next import."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from goldsmith.context import JobContext
 from goldsmith.devserver.checkout import Checkout, read_checkout
-from goldsmith.devserver.exports import Reading, export_root, find_runs, read_favorites, read_run
+from goldsmith.devserver.exports import (
+    Reading,
+    export_root,
+    find_runs,
+    index_entry,
+    read_favorites,
+    read_run,
+    reader_version,
+    remembered,
+)
 from goldsmith.devserver.files import Skipped, Unreadable, relative
 from goldsmith.errors import InvalidInput
-from goldsmith.kinds.imports.relations import relate
+from goldsmith.kinds.imports.relations import Related, relate, row
 from goldsmith.kinds.imports.schema import SKIPPED_SHOWN, ImportConfig, ImportResult
-from goldsmith.recordings import RecordedRun
 
-BATCH = 50  # runs between two reports of progress; reading them takes about 0.1 s
+BATCH = 200  # runs between two reports of progress; reading them takes about 0.1 s
+SAVED_AT_ONCE = 500  # in one statement: a few MB
 
 
 async def run(config: ImportConfig, ctx: JobContext) -> ImportResult:
@@ -27,15 +39,19 @@ async def run(config: ImportConfig, ctx: JobContext) -> ImportResult:
     folders, entered = await asyncio.to_thread(find_runs, root)
     if not folders:
         raise _nothing(config, "holds no run: there is no folder with a metadata.json in it")
-    readings, unreadable = await _read_runs(folders, root, checkout, ctx)
-    if not readings:
-        raise _nothing(config, f"holds no run that can be read; the first is {unreadable[0].path}: {unreadable[0].reason}")
+    reader = _Reader(root, checkout, await asyncio.to_thread(ctx.import_index, str(root.resolve())))
+    await _read_runs(reader, folders, ctx)
+    if not reader.readings:
+        first = reader.skipped()[0]
+        raise _nothing(config, f"holds no run that can be read; the first is {first.path}: {first.reason}")
     favorites, odd = await asyncio.to_thread(read_favorites, root)
-    runs, unmatched = relate(readings, favorites)
-    await _save(runs, ctx)
-    skipped = [*skipped, *entered, *unreadable, *odd, *unmatched]
+    related, unmatched = relate(reader.readings.values(), favorites, await asyncio.to_thread(ctx.reported))
+    carried = await asyncio.to_thread(ctx.carry_runs, {each.reading.run_id: each.content_sha256 for each in related})
+    related, saved = await _save(related, carried, reader, ctx)
+    await asyncio.to_thread(ctx.save_import_index, str(root.resolve()), *reader.index())
+    skipped = [*skipped, *entered, *reader.skipped(), *odd, *unmatched]
     ctx.save_artifact("skipped.json", TypeAdapter(list[Skipped]).dump_json(skipped, indent=2), "application/json")
-    return _report(runs, skipped, _save_contexts(checkout, ctx), checkout)
+    return _report(related, saved, skipped, _save_contexts(checkout, ctx), checkout)
 
 
 async def _read_checkout(config: ImportConfig, ctx: JobContext) -> tuple[Checkout | None, list[Skipped]]:
@@ -44,39 +60,80 @@ async def _read_checkout(config: ImportConfig, ctx: JobContext) -> tuple[Checkou
     return await asyncio.to_thread(read_checkout, ctx.folder(config.checkout))
 
 
-async def _read_runs(
-    folders: list[Path], root: Path, checkout: Checkout | None, ctx: JobContext
-) -> tuple[list[Reading], list[Skipped]]:
-    """Every run, the unreadable ones a second time at the end: the devserver may have been writing them."""
-    readings: dict[str, Reading] = {}
-    problems: dict[Path, str] = {}
-    for first in range(0, len(folders), BATCH):
-        await asyncio.to_thread(_read_batch, folders[first : first + BATCH], root, checkout, readings, problems)
-        done = min(first + BATCH, len(folders))
-        ctx.progress(80 * done / len(folders), f"read {done} of {len(folders)} runs", read=done, unreadable=len(problems))
-    again, problems = list(problems), {}
-    await asyncio.to_thread(_read_batch, again, root, checkout, readings, problems)
-    return list(readings.values()), [Skipped(path=relative(path, root), reason=reason) for path, reason in problems.items()]
+class _Reader:
+    """Reads runs, and remembers those that did not change since the last import of the folder."""
 
+    def __init__(self, root: Path, checkout: Checkout | None, index: dict[str, Any]) -> None:
+        self._root, self._checkout, self._index = root, checkout, index
+        self._version = reader_version(checkout)
+        self._folders: dict[str, Path] = {}
+        self.readings: dict[str, Reading] = {}
+        self.problems: dict[Path, str] = {}
 
-def _read_batch(
-    folders: list[Path], root: Path, checkout: Checkout | None, readings: dict[str, Reading], problems: dict[Path, str]
-) -> None:
-    for folder in folders:
+    def read(self, folders: Iterable[Path]) -> None:
+        for folder in folders:
+            self.problems.pop(folder, None)
+            try:
+                entry = self._index.get(relative(folder, self._root))
+                reading = entry and remembered(entry, folder, self._version)
+                reading = reading or read_run(folder, self._root, self._checkout)
+                if reading.run_id in self.readings:
+                    raise Unreadable("a run of this id was already read in another folder")
+                self.readings[reading.run_id] = reading
+                self._folders[reading.run_id] = folder
+            except Unreadable as error:
+                self.problems[folder] = str(error)
+
+    def again(self, reading: Reading) -> Reading | None:
+        """With its texts, where it was only remembered; None when that fails now."""
+        if not reading.remembered:
+            return reading
+        folder = self._folders[reading.run_id]
         try:
-            reading = read_run(folder, root, checkout)
-            if reading.run_id in readings:
-                raise Unreadable("a run of this id was already read in another folder")
-            readings[reading.run_id] = reading
+            self.readings[reading.run_id] = read_run(folder, self._root, self._checkout)
         except Unreadable as error:
-            problems[folder] = str(error)
+            del self.readings[reading.run_id]
+            self.problems[folder] = str(error)
+        return self.readings.get(reading.run_id)
+
+    def index(self) -> tuple[dict[str, Any], list[str]]:
+        """Entries that are new for the next import, and paths that are no more."""
+        paths = {relative(self._folders[run_id], self._root): reading for run_id, reading in self.readings.items()}
+        changed = {path: index_entry(reading, self._version) for path, reading in paths.items() if not reading.remembered}
+        return changed, [path for path in self._index if path not in paths]
+
+    def skipped(self) -> list[Skipped]:
+        return [Skipped(path=relative(path, self._root), reason=reason) for path, reason in self.problems.items()]
 
 
-async def _save(runs: list[RecordedRun], ctx: JobContext) -> None:
-    for first in range(0, len(runs), BATCH):
-        await asyncio.to_thread(ctx.save_runs, runs[first : first + BATCH])
-        done = min(first + BATCH, len(runs))
-        ctx.progress(80 + 20 * done / len(runs), f"saved {done} of {len(runs)} runs", saved=done)
+async def _read_runs(reader: _Reader, folders: list[Path], ctx: JobContext) -> None:
+    """Every run, the unreadable ones a second time at the end: the devserver may have been writing them."""
+    for first in range(0, len(folders), BATCH):
+        await asyncio.to_thread(reader.read, folders[first : first + BATCH])
+        done = min(first + BATCH, len(folders))
+        ctx.progress(
+            80 * done / len(folders), f"read {done} of {len(folders)} runs", read=done, unreadable=len(reader.problems)
+        )
+    await asyncio.to_thread(reader.read, list(reader.problems))
+
+
+async def _save(related: list[Related], carried: set[str], reader: _Reader, ctx: JobContext) -> tuple[list[Related], int]:
+    """The rows that no earlier import wrote; returns what is there now, and how many were written."""
+    new = [each for each in related if each.reading.run_id not in carried]
+    kept = [each for each in related if each.reading.run_id in carried]
+    saved: list[Related] = []
+    for first in range(0, len(new), SAVED_AT_ONCE):
+        batch = []
+        for each in new[first : first + SAVED_AT_ONCE]:
+            reading = reader.again(each.reading)
+            if reading is not None:
+                batch.append(replace(each, reading=reading))
+        await asyncio.to_thread(ctx.save_runs, [row(each) for each in batch])
+        saved += batch
+        done = len(kept) + len(saved)
+        ctx.progress(80 + 20 * done / len(related), f"saved {done} of {len(related)} runs", saved=done)
+    ctx.progress(100, f"{len(kept)} runs were there before, {len(saved)} are new or changed")
+    return [*kept, *saved], len(saved)
 
 
 def _save_contexts(checkout: Checkout | None, ctx: JobContext) -> str | None:
@@ -85,17 +142,21 @@ def _save_contexts(checkout: Checkout | None, ctx: JobContext) -> str | None:
     return ctx.save_artifact("contexts.json", checkout.model_dump_json(indent=2).encode(), "application/json")
 
 
-def _report(runs: list[RecordedRun], skipped: list[Skipped], contexts: str | None, checkout: Checkout | None) -> ImportResult:
-    usable = [run for run in runs if run.may_train]
-    signals = Counter(each.signal for run in usable for each in run.feedback)
+def _report(
+    runs: list[Related], saved: int, skipped: list[Skipped], contexts: str | None, checkout: Checkout | None
+) -> ImportResult:
+    usable = [run for run in runs if run.exclusion is None]
+    signals = Counter(signal for run in usable for signal in run.signals)
     return ImportResult(
         runs=len(runs),
+        unchanged=len(runs) - saved,
         may_train=len(usable),
-        by_config=_counted(run.config_id for run in usable if run.config_id),
-        by_language=_counted(run.language or "unknown" for run in usable),
+        by_config=_counted(run.reading.config_id for run in usable if run.reading.config_id),
+        by_language=_counted(run.reading.language or "unknown" for run in usable),
         excluded=_counted(run.exclusion for run in runs if run.exclusion),
         favourites=signals["favorite"],
         user_edits=signals["user_edit"],
+        feedback=dict(sorted(signals.items())),
         skipped=skipped[:SKIPPED_SHOWN],
         skipped_total=len(skipped),
         contexts=contexts,

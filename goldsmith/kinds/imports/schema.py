@@ -28,13 +28,20 @@ class ImportConfig(JobConfig):
 
 
 class ImportResult(JobResult):
-    runs: int = Field(ge=1, description="Runs that were saved, those that must not be trained on included.")
+    runs: int = Field(ge=1, description="Runs that this import has, those that must not be trained on included.")
+    unchanged: int = Field(
+        0, ge=0, description="Runs among them whose rows an earlier import had written: they were not written again."
+    )
     may_train: int = Field(ge=0, description="Runs among them that may be used for training.")
     by_config: dict[str, int] = Field(description="Config id to runs that may be used.")
     by_language: dict[str, int] = Field(description='Language of the input ("de", "en", "unknown") to runs that may be used.')
     excluded: dict[str, int] = Field(description="Reason to runs that were saved without their texts and must not be used.")
     favourites: int = Field(ge=0, description="Favourites of runs that may be used.")
     user_edits: int = Field(ge=0, description="Edits by users in runs that may be used.")
+    feedback: dict[str, int] = Field(
+        default_factory=dict,
+        description="Signal (favorite, user_edit, export, regeneration, abandon, …) to rows, of runs that may be used.",
+    )
     skipped: list[Skipped] = Field(
         max_length=SKIPPED_SHOWN, description="What could not be read or used, and why; all of it is in skipped.json."
     )
