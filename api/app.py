@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import (
     bulk,
     catalog,
+    datasets,
     devserver,
     errors,
     experiments,
@@ -84,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         schedules.router,
         retention.router,
         catalog.router,
+        datasets.router,
         uploads.router,
         experiments.router,
         webhooks.router,

@@ -1,4 +1,4 @@
-"""What outlives a job: kinds, datasets, adapters."""
+"""Kinds and adapters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.body import body_schema, read_model
-from api.download import DOWNLOAD, Download
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, StateDep
-from goldsmith import adapters, datasets, paused
+from goldsmith import adapters, paused
 from goldsmith.adapters import AdapterVersion
-from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.errors import NotFound, ReferenceNotUsable
 from goldsmith.jobs import Told
 from goldsmith.kinds.base import NAME_PATTERN, JobConfig
@@ -26,7 +24,6 @@ from goldsmith.kinds.registry import kinds
 router = APIRouter(prefix="/v1")
 
 NameParam = Annotated[str, Path(pattern=f"^{NAME_PATTERN}$")]
-VersionParam = Annotated[int, Path(ge=1, le=999_999_999)]
 
 
 class KindView(BaseModel):
@@ -44,12 +41,6 @@ class KindView(BaseModel):
     """JSON Schema of what is asked."""
     result: dict[str, Any]
     """JSON Schema of what comes out."""
-
-
-class DatasetView(BaseModel):
-    dataset: DatasetVersion
-    ref: str
-    files: list[str]
 
 
 class AdapterView(BaseModel):
@@ -115,56 +106,6 @@ async def resume_kind(kind: str, state: StateDep, caller: CallerDep) -> KindView
 
     state.publish_soon(await to_thread.run_sync(resume))
     return _kind(kind, None)
-
-
-def _dataset(version: DatasetVersion) -> DatasetView:
-    return DatasetView(dataset=version, ref=version.ref, files=sorted(version.manifest.get("files") or {}))
-
-
-@router.get("/datasets", tags=["datasets"], responses=REFUSALS)
-def list_datasets(state: StateDep) -> list[DatasetView]:
-    """The newest version of each."""
-    with state.database.connection() as conn:
-        return [_dataset(version) for version in datasets.list_datasets(conn)]
-
-
-@router.get("/datasets/{name}", tags=["datasets"], responses=MISSING)
-def list_dataset_versions(name: NameParam, state: StateDep) -> list[DatasetView]:
-    with state.database.connection() as conn:
-        return [_dataset(version) for version in datasets.list_versions(conn, name)]
-
-
-@router.get("/datasets/{name}/{version}", tags=["datasets"], responses=MISSING)
-def get_dataset(name: NameParam, version: VersionParam, state: StateDep) -> DatasetView:
-    with state.database.connection() as conn:
-        return _dataset(datasets.get(conn, name, version))
-
-
-@router.get("/datasets/{name}/{version}/examples", tags=["datasets"], responses=MISSING)
-def get_examples(
-    name: NameParam,
-    version: VersionParam,
-    state: StateDep,
-    split: datasets.Split | None = None,
-    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> list[Example]:
-    """The rows, in their frozen order."""
-    with state.database.connection() as conn:
-        return datasets.examples_of(conn, f"dataset:{name}@{version}", split, offset, limit)
-
-
-@router.get("/datasets/{name}/{version}/files/{file}", tags=["datasets"], responses=MISSING | DOWNLOAD, response_class=Download)
-@router.head(
-    "/datasets/{name}/{version}/files/{file}", tags=["datasets"], responses=MISSING | DOWNLOAD, response_class=Download
-)
-def download_dataset(name: NameParam, version: VersionParam, file: str, state: StateDep) -> Download:
-    """The file itself, or ranges of it."""
-    with state.database.connection() as conn:
-        files = datasets.files(conn, f"dataset:{name}@{version}")
-    if file not in files:
-        raise NotFound(f"dataset:{name}@{version} has no file {file!r}; it has: {', '.join(sorted(files))}")
-    return Download(state.storage.existing(files[file].uri), filename=f"{name}-{version}-{file}")
 
 
 @router.get("/adapters", tags=["adapters"], responses=REFUSALS)

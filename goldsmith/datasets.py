@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
 from goldsmith import jobs, late
+from goldsmith.devserver.drift import Pins, pinned, pins_of
 from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.kinds.base import NAME_PATTERN
 from goldsmith.storage import Storage, Stored
@@ -28,6 +29,12 @@ Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
 Origin = Literal["recorded", "upload", "synthetic"]
 ORIGINS: tuple[Origin, ...] = ("recorded", "upload", "synthetic")
+
+LICENCE = (
+    "The inputs belong to those who typed them. Task, template and contexts in the prompts are the devserver's, under its licence:"
+    " not to be redistributed or modified. The answers are a teacher's, under its provider's terms. For use inside your own"
+    " installation."
+)
 
 _REF = re.compile(rf"dataset:({NAME_PATTERN})@([1-9][0-9]{{0,8}}|latest)")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -151,8 +158,8 @@ def check_new(name: str, examples: Sequence[Example], manifest: Mapping[str, Any
     """Raise `InvalidInput` for what cannot become a version."""
     if re.fullmatch(NAME_PATTERN, name) is None:
         raise InvalidInput(f"name {name!r}: a dataset is named {NAME_PATTERN}")
-    if "files" in manifest:
-        raise InvalidInput("manifest: the key 'files' is taken; it says where the version's files lie")
+    if taken := sorted({"files", "pins", "licence"} & set(manifest)):
+        raise InvalidInput(f"manifest: {', '.join(taken)}: taken; written for every version")
     if not examples:
         raise InvalidInput(f"the dataset {name} would be empty: give at least one example")
 
@@ -174,8 +181,9 @@ def save_version(
 
     `checkout`: what the rows were rendered with; kept, so that they can be rendered again when they are read.
 
-    The files are `train.jsonl`, `heldout.jsonl` (those that have rows) and `manifest.json`; the version's manifest names
-    them under `files`. The same content saved again by the same job is the same version. The version is a rehearsal when
+    The files are `train.jsonl`, `heldout.jsonl` (those that have rows), `manifest.json` and `README.md`, by which a folder of
+    them is loaded as it is; the version's manifest names them under `files`. The same content saved again by the same job is the
+    same version. The version is a rehearsal when
     one of its rows is. Raises `FencedOut` when the attempt was given up for dead, and then no row is written.
     """
     rows = list(examples)
@@ -189,6 +197,7 @@ def save_version(
     if saved is not None:
         return saved
 
+    manifest = {**manifest, "pins": pins_of(rows).model_dump(), "licence": LICENCE}
     about = {
         **manifest,
         "name": name,
@@ -256,11 +265,34 @@ def _write_files(storage: Storage, folder: str, rows: Sequence[Example], about: 
     sums = {name: stored.sha256 for name, stored in files.items()}
     text = json.dumps({**about, "files": sums}, indent=2, ensure_ascii=False, sort_keys=True)
     files["manifest.json"] = storage.put(f"{folder}/manifest.json", f"{text}\n".encode())
+    files["README.md"] = storage.put(f"{folder}/README.md", _card(list(files), about).encode())
     return files
+
+
+def _card(files: Sequence[str], about: Mapping[str, Any]) -> str:
+    """What `datasets.load_dataset` reads first: without it, it would take manifest.json for rows."""
+    splits = [file.removesuffix(".jsonl") for file in files if file.endswith(".jsonl")]
+    lines = ["---", "configs:", "- config_name: default", "  data_files:"]
+    lines += [line for split in splits for line in (f"  - split: {split}", f"    path: {split}.jsonl")]
+    label = f"\n{about['label']}: written rules made this, not a model.\n" if about.get("label") else ""
+    return "\n".join(
+        [
+            *lines,
+            "---",
+            "",
+            f"# {about['name']}",
+            label,
+            about["licence"],
+            "",
+            f"SHA-256 of the content: {about['content_sha256']}",
+            "",
+        ]
+    )
 
 
 def _training_row(example: Example) -> str:
     row = example.model_dump(mode="json", exclude={"split"})
+    row["traditions"] = ", ".join(row["traditions"])  # Arrow would take a split in which every list is empty for another type
     row["gates"] = json.dumps(row["gates"], sort_keys=True, ensure_ascii=False)  # free-form: as a struct, Arrow would refuse it
     return json.dumps(row, ensure_ascii=False) + "\n"
 
@@ -323,6 +355,21 @@ def examples_of(
     ).fetchall()
     parts = late.Parts(conn, [row["data"] for row in rows])
     return [Example(split=row["split"], **parts.rendered(row["data"])) for row in rows]
+
+
+def pins(conn: psycopg.Connection[dict[str, Any]], ref: str) -> Pins:
+    """The hashes of templates and contexts that a version's rows were rendered with; raises `NotFound`."""
+    version = get(conn, *parse_ref(ref))
+    rows = conn.execute(
+        """
+        SELECT DISTINCT e.data->>'template_version' AS template_version, e.data->>'config_id' AS config_id,
+            e.data->>'context_lang' AS context_lang, e.data->>'context_sha256' AS context_sha256
+        FROM examples e JOIN dataset_versions v ON v.id = e.dataset_version_id JOIN datasets d ON d.id = v.dataset_id
+        WHERE d.name = %s AND v.version = %s
+        """,
+        (version.name, version.version),
+    ).fetchall()
+    return pinned(tuple(row.values()) for row in rows)
 
 
 def files(conn: psycopg.Connection[dict[str, Any]], ref: str) -> dict[str, Stored]:

@@ -38,6 +38,11 @@ def contexts_of(conn: Connection, adapter: str | None) -> str | None:
         ref = _contexts_of_dataset(conn, trained["dataset"]) if trained else None
         if ref is not None:
             return ref
+    return newest_contexts(conn)
+
+
+def newest_contexts(conn: Connection) -> str | None:
+    """`job:<id>/contexts.json` of the newest import that read a checkout."""
     row = conn.execute(
         "SELECT a.job_id FROM artifacts a JOIN jobs j ON j.id = a.job_id"
         " WHERE a.name = 'contexts.json' AND j.status = 'completed' ORDER BY j.id DESC LIMIT 1"

@@ -114,7 +114,7 @@ def test_the_files_are_those_that_were_hashed_and_the_manifest_says_what_they_ar
     version = save(conn, storage, job_id, [example(number) for number in range(4)], attempt=1)
     files = datasets.files(conn, version.ref)
 
-    assert set(files) == {"train.jsonl", "heldout.jsonl", "manifest.json"}
+    assert set(files) == {"train.jsonl", "heldout.jsonl", "manifest.json", "README.md"}
     for stored in files.values():
         assert stored.uri.startswith(f"datasets/workshop/{job_id}-1/")
         assert sha256_file(storage.existing(stored.uri)) == stored.sha256
@@ -128,7 +128,7 @@ def test_the_files_are_those_that_were_hashed_and_the_manifest_says_what_they_ar
 
 def test_a_split_without_rows_has_no_file(conn: Connection, storage: Storage, job_factory: JobFactory) -> None:
     version = save(conn, storage, job_factory(), [example(0)])
-    assert set(datasets.files(conn, version.ref)) == {"train.jsonl", "manifest.json"}
+    assert set(datasets.files(conn, version.ref)) == {"train.jsonl", "manifest.json", "README.md"}
 
 
 def test_one_rehearsal_row_labels_the_whole_version(conn: Connection, storage: Storage, job_factory: JobFactory) -> None:
@@ -252,7 +252,7 @@ def test_an_empty_dataset_a_bad_name_and_a_taken_key_are_refused(
         save(conn, storage, job_factory(), [])
     with pytest.raises(InvalidInput, match=r"name '\.\./up'"):
         save(conn, storage, job_factory(), [example(0)], name="../up")
-    with pytest.raises(InvalidInput, match="'files' is taken"):
+    with pytest.raises(InvalidInput, match="files: taken"):
         save(conn, storage, job_factory(), [example(0)], manifest={"files": []})
 
 
@@ -339,6 +339,43 @@ def test_rows_are_stored_without_their_prompt_and_rendered_when_they_are_read(
     assert datasets.examples_of(conn, corpus.ref) == asked
     assert datasets.examples_of(conn, gold.ref) == answered
     assert asked[0].messages[0].content == "Do: Knit it.\nHow: Faden\nWhat: Wunsch 1 {{CONTEXT}}\nLook it up."
+
+
+def test_a_folder_of_the_files_is_loaded_as_it_is(
+    conn: Connection, storage: Storage, job_factory: JobFactory, tmp_path: Path
+) -> None:
+    named = {"traditions": ["yoruba"], "original": "Ein Fuchs", "preset": "photo", "origin": "synthetic"}
+    rows = [example(number, **(named if number == 3 else {})) for number in range(8)]  # only the held-out rows name some
+    version = save(conn, storage, job_factory(), rows)
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    for name, stored_file in datasets.files(conn, version.ref).items():
+        (folder / name).write_bytes(storage.existing(stored_file.uri).read_bytes())
+    loaded = hf_datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert {split: len(loaded[split]) for split in loaded} == {"train": 6, "heldout": 2}
+    assert loaded["heldout"][0]["traditions"] == "yoruba"
+    assert loaded["train"][0]["output"] == rows[0].output
+    assert "not to be redistributed" in (folder / "README.md").read_text()
+
+
+def test_a_manifest_pins_what_was_rendered_with_and_says_the_licence(
+    conn: Connection, storage: Storage, job_factory: JobFactory
+) -> None:
+    rows = [rendered_example(1, "loom", "de", None), rendered_example(2, "töpferei", "de", None)]
+    version = save(conn, storage, job_factory(), rows, checkout=CHECKOUT)
+    written = json.loads(storage.existing(datasets.files(conn, version.ref)["manifest.json"].uri).read_text())
+    pins = {
+        "template_versions": [CHECKOUT.template_version],
+        "contexts": {
+            "loom": {"de": [CHECKOUT.config("loom").context_sha256("de")]},
+            "töpferei": {"en": [CHECKOUT.config("töpferei").context_sha256("en")]},
+        },
+    }
+    assert version.manifest["pins"] == written["pins"] == datasets.pins(conn, version.ref).model_dump() == pins
+    assert version.manifest["licence"] == written["licence"] == datasets.LICENCE
+    for key in ("pins", "licence", "files"):
+        with pytest.raises(InvalidInput, match=f"{key}.*taken"):
+            save(conn, storage, job_factory(), rows, manifest={key: 1})
 
 
 def test_a_row_that_lies_about_what_it_was_made_from_is_refused(

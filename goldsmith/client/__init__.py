@@ -469,6 +469,34 @@ class Client:
         found: dict[str, Any] = self.request("GET", f"/v1/datasets/{_part(name)}/{_part(version)}")
         return found
 
+    def diff_datasets(self, before: str, after: str, *, limit: int = 100) -> dict[str, Any]:
+        """What changed between two versions: rows added, removed and changed, and the manifests."""
+        name, _, version = after.removeprefix("dataset:").partition("@")
+        path = f"/v1/datasets/{_part(name)}/{_part(version)}/diff"
+        found: dict[str, Any] = self.request("GET", path, params={"before": before, "limit": limit}, timeout=120)
+        return found
+
+    def drift(self, ref: str, *, contexts: str | None = None) -> dict[str, Any]:
+        """Whether template and contexts are still those of the dataset; `contexts`: job:<id>/contexts.json or upload:<id>."""
+        name, _, version = ref.removeprefix("dataset:").partition("@")
+        params = {} if contexts is None else {"contexts": contexts}
+        found: dict[str, Any] = self.request("GET", f"/v1/datasets/{_part(name)}/{_part(version)}/drift", params=params)
+        return found
+
+    def download_dataset(self, ref: str, folder: Path) -> Path:
+        """Fetch every file of a version into `folder`, which `datasets.load_dataset` then loads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        name, _, version = ref.removeprefix("dataset:").partition("@")
+        path = f"/v1/datasets/{_part(name)}/{_part(version)}"
+        for file in self.dataset(ref)["files"]:
+            (folder / file).write_bytes(self._send("GET", f"{path}/files/{quote(file)}", timeout=120).content)
+        return folder
+
+    def datasets(self) -> Sequence[dict[str, Any]]:
+        """The newest version of each."""
+        found: Sequence[dict[str, Any]] = self.request("GET", "/v1/datasets")
+        return found
+
     def set_alias(self, adapter: str, alias: str) -> dict[str, Any]:
         """Let `alias` mean the version of `adapter:<name>@<version>`."""
         name, _, version = adapter.removeprefix("adapter:").partition("@")

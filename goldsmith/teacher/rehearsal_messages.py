@@ -7,11 +7,11 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
-from goldsmith.teacher import transform
+from goldsmith.teacher import rehearsal_prompts, transform
 from goldsmith.teacher.prices import price_of
 
 MODELS = ("rehearsal-1",)
@@ -47,7 +47,7 @@ def check(body: Mapping[str, Any], version: str, models: Collection[str] = MODEL
         temperature = body["temperature"]
         if not isinstance(temperature, int | float) or not 0 <= temperature <= 1:
             raise Refused(400, f"temperature: {temperature!r} is not from 0 to 1")
-    _wants_rules(body)
+    _writer(body)
 
 
 class Meter:
@@ -112,7 +112,7 @@ class Meter:
 def compose(body: Mapping[str, Any], usage: Mapping[str, Any], how: str | None = None) -> dict[str, Any]:
     """The message that answers a checked request. `how`: a misbehaviour that shows in the message itself."""
     prompt = prompt_of(body)
-    text = transform.rules(prompt) if _wants_rules(body) else transform.answer(prompt)
+    text = _writer(body)(prompt)
     if how == "empty":
         text = ""
     if how == "huge":
@@ -197,11 +197,19 @@ def _input(plain: int, *, read: int = 0, write_5m: int = 0, write_1h: int = 0) -
     }
 
 
-def _wants_rules(body: Mapping[str, Any]) -> bool:
+# By the one property of the schema that a request asks for.
+WRITERS: Mapping[str, Callable[[str], str]] = {
+    "rules": transform.rules,
+    "prompts": rehearsal_prompts.prompts,
+    "translation": rehearsal_prompts.translation,
+}
+
+
+def _writer(body: Mapping[str, Any]) -> Callable[[str], str]:
     wanted = (body.get("output_config") or {}).get("format")
     if wanted is None:
-        return False
-    properties = (wanted.get("schema") or {}).get("properties") or {}
-    if wanted.get("type") != "json_schema" or set(properties) != {"rules"}:
-        raise Refused(400, "output_config.format: this rehearsal fills the schema of one property `rules` only")
-    return True
+        return transform.answer
+    properties = list((wanted.get("schema") or {}).get("properties") or {})
+    if wanted.get("type") != "json_schema" or len(properties) != 1 or properties[0] not in WRITERS:
+        raise Refused(400, f"output_config.format: this rehearsal fills a schema of one property, {' or '.join(WRITERS)}")
+    return WRITERS[properties[0]]

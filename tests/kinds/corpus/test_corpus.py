@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import random
@@ -114,7 +113,7 @@ def context(tmp_path: Path, runs: list[RecordedRun], checkout: Checkout = CHECKO
 
 
 def make(ctx: FakeContext, **config: Any) -> CorpusResult:
-    return asyncio.run(run(CorpusConfig(**({"name": "workshop", "runs": IMPORT} | config)), ctx))
+    return run(CorpusConfig(**({"name": "workshop", "runs": IMPORT, "base_model": None} | config)), ctx)
 
 
 def rows_of(ctx: FakeContext, split: str | None = None) -> list[Example]:
@@ -175,7 +174,7 @@ def test_nothing_crosses_the_split(tmp_path: Path) -> None:
     ]
     shared = [recorded(200, "Ein Drache auf dem Sofa"), recorded(201, "Eine ganze Blaskapelle auf der Rutschbahn")]
     ctx = context(tmp_path, runs + variants + shared[:1] + shared[1:])
-    result = make(ctx, heldout_fraction=0.3)
+    result = make(ctx, heldout_fraction=0.3, dedup_threshold=1)
 
     train, heldout = rows_of(ctx, "train"), rows_of(ctx, "heldout")
     assert train
@@ -209,9 +208,9 @@ def test_any_recordings_give_the_same_leak_free_corpus_in_any_order(
     prompts, _ = collect(runs, 2, 150)
     if len(prompts) < 2 or len(set(group(prompts, 0.5, lambda done: None))) < 2:
         with pytest.raises(InvalidInput, match=r"2 different prompts|form 1 group"):
-            make(first, heldout_fraction=fraction, seed=seed)
+            make(first, heldout_fraction=fraction, seed=seed, dedup_threshold=1)
         return
-    result = make(first, heldout_fraction=fraction, seed=seed)
+    result = make(first, heldout_fraction=fraction, seed=seed, dedup_threshold=1)
     assert result.by_split["train"].prompts > 0
     assert result.by_split["heldout"].prompts > 0
     assert result.leak_check.max_similarity < 0.5
@@ -219,7 +218,7 @@ def test_any_recordings_give_the_same_leak_free_corpus_in_any_order(
 
     shuffle.shuffle(runs)
     second = context(tmp_path_factory.mktemp("second"), runs)
-    make(second, heldout_fraction=fraction, seed=seed)
+    make(second, heldout_fraction=fraction, seed=seed, dedup_threshold=1)
     assert rows_of(first) == rows_of(second)
 
 
@@ -308,9 +307,9 @@ def test_an_unknown_config_is_answered_with_the_known_ones(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("runs", "said"),
     [
-        ([], r"gives 0 \(no run was left out\)"),
+        ([], r"gives 0 \(nothing was left out\)"),
         ([recorded(1, "Ein Zug"), recorded(2, "ein zug!")], r"at least 2 different prompts .* gives 1 "),
-        ([recorded(1, "Ein Zug"), recorded(2, "Ein Wal", exclusion="blocked")], r"gives 1 \(1 runs: blocked\)"),
+        ([recorded(1, "Ein Zug"), recorded(2, "Ein Wal", exclusion="blocked")], r"gives 1 \(1: blocked\)"),
         (
             [recorded(1, "Ein Zug"), recorded(2, "Eine Möwe"), recorded(3, "Ein Bär")],
             "3 prompts .* form 1 group.*Import more",
