@@ -47,6 +47,14 @@ DatasetRef = Annotated[
 UploadRef = Annotated[str, StringConstraints(pattern=rf"^upload:{UUID_PATTERN}$"), Reference("upload")]
 """`upload:<id>`."""
 
+ContextsRef = Annotated[
+    str,
+    StringConstraints(pattern=rf"^(job:{UUID_PATTERN}/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}|upload:{UUID_PATTERN})$"),
+    Reference("artifact"),
+    Reference("upload", kind="contexts"),
+]
+"""A devserver's template and contexts: an artifact (an import's contexts.json) or an upload of them."""
+
 AdapterRef = Annotated[
     str,
     StringConstraints(pattern=rf"^adapter:{NAME_PATTERN}@([1-9][0-9]{{0,8}}|[a-z][a-z0-9._-]{{0,63}})$"),

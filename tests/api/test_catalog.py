@@ -102,14 +102,14 @@ def test_every_kind_is_there_with_its_schemas(client: TestClient) -> None:
 def test_datasets_are_listed_by_name_and_version(client: TestClient, gold: list[str]) -> None:
     (newest,) = client.get("/v1/datasets").json()
     assert newest["ref"] == "dataset:gold@2"
-    assert newest["files"] == ["manifest.json", "train.jsonl"]
+    assert newest["files"] == ["README.md", "manifest.json", "train.jsonl"]
     versions = client.get("/v1/datasets/gold").json()
     assert [version["ref"] for version in versions] == gold[::-1]
     first = client.get("/v1/datasets/gold/1").json()
     assert first == versions[1]
     assert first["dataset"]["counts"] == {"train": 8, "heldout": 2}
     assert first["dataset"]["rehearsal"] is True
-    assert first["files"] == ["heldout.jsonl", "manifest.json", "train.jsonl"]
+    assert first["files"] == ["README.md", "heldout.jsonl", "manifest.json", "train.jsonl"]
 
 
 def test_rows_come_in_order_by_split_and_page(client: TestClient, gold: list[str]) -> None:
@@ -150,9 +150,9 @@ def test_a_part_of_a_dataset_can_be_asked_for(client: TestClient, gold: list[str
         ("/v1/datasets/gold/3", "newest versions of gold: 2, 1"),
         ("/v1/datasets/gold/3/examples", "newest versions of gold: 2, 1"),
         ("/v1/datasets/gold/3/files/train.jsonl", "newest versions of gold: 2, 1"),
-        ("/v1/datasets/gold/2/files/heldout.jsonl", "it has: manifest.json, train.jsonl"),
+        ("/v1/datasets/gold/2/files/heldout.jsonl", "it has: README.md, manifest.json, train.jsonl"),
         ("/v1/datasets/gold/1/files/..%2f..%2fpgpass", "nothing at"),
-        ("/v1/datasets/gold/1/files/a%00b", "it has: heldout.jsonl"),
+        ("/v1/datasets/gold/1/files/a%00b", "it has: README.md, heldout.jsonl"),
     ],
 )
 def test_a_dataset_that_is_not_there_is_a_404_that_says_what_is(

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from goldsmith.kinds.base import ArtifactRef, JobConfig, JobRef, JobResult, Name, Reference, UploadRef
+from goldsmith.kinds.base import ContextsRef, JobConfig, JobRef, JobResult, Name, Reference, UploadRef
 
 Preset = Literal["clean_image", "photo", "everyday_de", "everyday_en", "traditions", "anti_default"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -51,7 +51,7 @@ class CorpusConfig(JobConfig):
         False, description="Have recorded and uploaded prompts in other languages translated to English; the original is kept."
     )
 
-    contexts: ArtifactRef | Annotated[UploadRef, Reference("upload", kind="contexts")] | None = Field(
+    contexts: ContextsRef | None = Field(
         None, description="Template and configs to render with; default: the import job's own."
     )
     configs: list[str] | None = Field(None, min_length=1, max_length=500, description="Config ids to use; default: all.")
