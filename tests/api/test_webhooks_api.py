@@ -116,7 +116,7 @@ def test_a_private_target_is_taken_where_it_is_allowed(serve: Serve) -> None:
         ("POST", "/rotate"),
         ("POST", "/test"),
         ("GET", "/deliveries"),
-        ("POST", f"/deliveries/{uuid4()}/retry"),
+        ("POST", "/deliveries/01a1f000-0000-7000-8000-000000000000/retry"),
     ],
 )
 def test_what_is_not_there_is_a_404(shared: TestClient, method: str, path: str) -> None:
