@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
-from goldsmith.teacher import rehearsal_prompts, transform
+from goldsmith.teacher import rehearsal_judge, rehearsal_prompts, transform
 from goldsmith.teacher.prices import price_of
 
 MODELS = ("rehearsal-1",)
@@ -197,11 +197,13 @@ def _input(plain: int, *, read: int = 0, write_5m: int = 0, write_1h: int = 0) -
     }
 
 
-# By the one property of the schema that a request asks for.
-WRITERS: Mapping[str, Callable[[str], str]] = {
-    "rules": transform.rules,
-    "prompts": rehearsal_prompts.prompts,
-    "translation": rehearsal_prompts.translation,
+# By the properties of the schema that a request asks for.
+WRITERS: Mapping[frozenset[str], Callable[[str], str]] = {
+    frozenset({"rules"}): transform.rules,
+    frozenset({"prompts"}): rehearsal_prompts.prompts,
+    frozenset({"translation"}): rehearsal_prompts.translation,
+    rehearsal_judge.SCORES: rehearsal_judge.scores,
+    rehearsal_judge.BETTER: rehearsal_judge.better,
 }
 
 
@@ -209,7 +211,8 @@ def _writer(body: Mapping[str, Any]) -> Callable[[str], str]:
     wanted = (body.get("output_config") or {}).get("format")
     if wanted is None:
         return transform.answer
-    properties = list((wanted.get("schema") or {}).get("properties") or {})
-    if wanted.get("type") != "json_schema" or len(properties) != 1 or properties[0] not in WRITERS:
-        raise Refused(400, f"output_config.format: this rehearsal fills a schema of one property, {' or '.join(WRITERS)}")
-    return WRITERS[properties[0]]
+    properties = frozenset((wanted.get("schema") or {}).get("properties") or {})
+    if wanted.get("type") != "json_schema" or properties not in WRITERS:
+        known = " or ".join(", ".join(sorted(each)) for each in WRITERS)
+        raise Refused(400, f"output_config.format: this rehearsal fills a schema of these properties: {known}")
+    return WRITERS[properties]

@@ -17,8 +17,8 @@ from goldsmith.gates import RULES
 from goldsmith.kinds.evaluate import heldout, paired
 from goldsmith.kinds.evaluate.heldout import Row
 from goldsmith.kinds.evaluate.schema import Arm, Comparison, EvaluateConfig, EvaluateResult, Interval, Sample
-from goldsmith.kinds.evaluate.words import distinct, entropy_bits
 from goldsmith.student import Student, Told
+from goldsmith.variety import distinct, entropy_bits
 
 CHUNK = 32  # prompts answered, then scored, at once
 ANSWERING = 0.7  # its share of the time, measured on a CPU with 96 tokens an answer; for the progress only

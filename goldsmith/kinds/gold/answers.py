@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,8 @@ class Outcome:
     """Of the last answer: rule and reason, the first broken rule first."""
     first_failed: dict[str, str] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
+    scores: dict[str, float | None] = field(default_factory=dict)
+    """A judge's, by criterion; empty without one."""
     missing: Literal["", "waiting", "budget"] = ""
     """Why its next answer, the first or the repaired one, is not there."""
 
@@ -59,6 +62,7 @@ class Outcome:
                     **dict.fromkeys(gates.RULES),
                     "repaired": sorted(self.first_failed) if self.repaired else [],
                     "model": self.answer.model,
+                    **({"judge": self.scores} if self.scores else {}),
                 },
             }
         )
@@ -125,3 +129,12 @@ def check(got: Answer, row: Example, config: GoldConfig) -> dict[str, str]:
     elif got.stop_reason != "end_turn":
         said["truncated"] = f"the answer was cut ({got.stop_reason}) at {config.max_tokens} tokens"
     return {**said, **{rule: reason for rule, reason in found.items() if reason is not None and rule not in said}}
+
+
+def drop_near_duplicates(outcomes: Sequence[Outcome], threshold: float) -> None:
+    """Of the rows that passed, those whose answer repeats an earlier one get a `failed`."""
+    passed = [outcome for outcome in outcomes if outcome.passed]
+    texts = [outcome.answer.text if outcome.answer else "" for outcome in passed]
+    for number, first in gates.near_duplicates(texts, threshold).items():
+        row = passed[first].row
+        passed[number].failed = {gates.NEAR_DUPLICATE: f"nearly the answer of {row.source} under {row.config_id}"}

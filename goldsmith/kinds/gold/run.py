@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from goldsmith import gates
+from goldsmith import gates, traditions
 from goldsmith.context import JobContext
 from goldsmith.datasets import Example
 from goldsmith.errors import GoldsmithError, InvalidInput
-from goldsmith.kinds.gold.answers import Outcome, answer, shared
-from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
+from goldsmith.kinds.gold import diversity
+from goldsmith.kinds.gold.answers import Outcome, answer, drop_near_duplicates, shared
+from goldsmith.kinds.gold.judge import judge
+from goldsmith.kinds.gold.schema import Diversity, GoldConfig, GoldResult, JudgeReport
 from goldsmith.teacher import Teacher
 from goldsmith.teacher.bounded import for_each
 
@@ -31,6 +33,13 @@ async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
         _is_corpus(corpus.ref, rows)
         ctx.progress(0, f"asking {config.teacher} about {len(rows)} rows")
         outcomes, out_of_budget = await _buy(rows, teacher, config, ctx)
+        if config.near_duplicate is not None:
+            drop_near_duplicates(outcomes, config.near_duplicate)
+        judged: JudgeReport | None = None
+        if config.judge is not None and any(outcome.passed for outcome in outcomes):
+            ctx.progress(95, "judging the answers", spent_usd=teacher.spent_usd)
+            candidates = [outcome for outcome in outcomes if outcome.passed]
+            judged = await judge(candidates, teacher, config, batch=_in_batches(config, teacher))
 
         report = ctx.save_artifact("gold.json", _report(config, outcomes), "application/json")
         passed = [outcome.example() for outcome in outcomes if outcome.passed]
@@ -44,7 +53,9 @@ async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
                 "config": config.model_dump(mode="json"),
                 "teacher": teacher.provider,
                 "model": teacher.model,
-                "checked_by": "mechanical rules, not by people",
+                "checked_by": "mechanical rules, not by people"
+                if judged is None
+                else "mechanical rules and a model, not by people",
             },
             parents=[corpus.ref],
             rehearsal=teacher.rehearsal,
@@ -63,6 +74,8 @@ async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
             spent_usd=teacher.spent_usd,
             saved_by_reuse_usd=teacher.saved_usd,
             stopped_by="budget" if out_of_budget else None,
+            diversity=_diversity(passed, ctx),
+            judge=judged,
             teacher=teacher.provider,
             model=teacher.model,
             rehearsal=teacher.rehearsal,
@@ -116,12 +129,17 @@ def _in_batches(config: GoldConfig, teacher: Teacher) -> bool:
     return teacher.takes_batches if config.batch is None else config.batch
 
 
+def _diversity(rows: Sequence[Example], ctx: JobContext) -> Diversity:
+    told = json.dumps(diversity.report(rows, traditions.table()), indent=1, ensure_ascii=False).encode()
+    return Diversity(**diversity.summary(rows), report=ctx.save_artifact("diversity.json", told, "application/json"))
+
+
 def _dropped(outcomes: Sequence[Outcome]) -> dict[str, int]:
     return dict(Counter(next(iter(outcome.failed)) for outcome in outcomes if not outcome.passed).most_common())
 
 
 def _report(config: GoldConfig, outcomes: Sequence[Outcome]) -> bytes:
-    """Rows whose first answer failed; the child's text is not in it but for what the answers repeat."""
+    """Rows that had an answer which failed; the child's text is not in it but for what the answers repeat."""
     failed = [
         {
             "source": outcome.row.source,
@@ -134,7 +152,7 @@ def _report(config: GoldConfig, outcomes: Sequence[Outcome]) -> bytes:
             "answers": [got.text for got in outcome.answers],
         }
         for outcome in outcomes
-        if outcome.first_failed
+        if outcome.first_failed or outcome.failed
     ]
     about = {"config": config.model_dump(mode="json"), "asked": len(outcomes), "failed": failed}
     return json.dumps(about, indent=1, ensure_ascii=False).encode()

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goldsmith.kinds.base import DatasetRef, JobConfig, JobResult, Name, TeacherName
+
+
+class JudgeConfig(BaseModel):
+    """The same teacher scores what passed the gates by a written rubric, after an examination of some 190 questions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    samples: int = Field(3, ge=1, le=9, description="How often each question is asked; the majority decides.")
+    drop: bool = Field(
+        True, description="Drop rows that the majority finds below 5 of 10, where the judge passed its examination."
+    )
 
 
 class GoldConfig(JobConfig):
@@ -31,12 +42,73 @@ class GoldConfig(JobConfig):
     repair: bool = Field(True, description="Ask once more with the reasons when an answer breaks a rule.")
     min_words: int = Field(20, ge=1, le=2000, description="Shorter answers fail.")
     max_words: int = Field(300, ge=1, le=2000, description="Longer answers fail.")
+    near_duplicate: float | None = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Drop an answer whose word pairs agree so far (Jaccard) with those of an earlier one; empty: never.",
+    )
+    judge: JudgeConfig | None = Field(None, description="Let a model score the answers as well; it costs more than they do.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.min_words > self.max_words:
             raise ValueError(f"min_words: {self.min_words} is above max_words {self.max_words}")
         return self
+
+
+class CriterionReport(BaseModel):
+    """What the judge is worth on one criterion, and what it said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    counts: bool = Field(description="It told at least 80 % of the planted pairs apart, in both orders and by its scores.")
+    pairs: int = Field(description="Planted pairs of this criterion.")
+    pairs_right: int = Field(description="Those whose better text it preferred in both orders, by majority.")
+    scores_apart: int = Field(description="Those whose better text got 5 or more, and more than the worse one.")
+    first_preferred: float | None = Field(description="How often it chose the text that stood first; 0.5 is without bias.")
+    mean: float | None = Field(None, description="Mean score of the rows, 0 to 10; worth nothing where `counts` is false.")
+    below: int = Field(0, description="Rows that the majority of samples found below 5.")
+
+
+class JudgeReport(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rubric: int = Field(description="Version of the rubric; scores of two versions are not compared.")
+    model: str
+    judged: int = Field(description="Rows with at least one readable score.")
+    unreadable: int = Field(description="Answers that were not of the wanted form.")
+    stopped_by: Literal["budget"] | None
+    criteria: dict[str, CriterionReport]
+
+
+class AntiDefault(BaseModel):
+    """What the answers make of prompts that name no culture or place."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: int = Field(description="Answers to such prompts.")
+    placed: dict[str, int] = Field(
+        description="Those of them that name one, by tradition; `western` is a list of common defaults."
+    )
+    passed: bool | None = Field(
+        description="No tradition is named by more than 5 % of the rows and more than half of those that name one;"
+        " null with fewer than 20 rows."
+    )
+
+
+class Diversity(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    entropy_bits: float = Field(description="Of the word frequencies over all answers.")
+    distinct_1: float
+    distinct_2: float = Field(description="Different word pairs per word pair, over all answers.")
+    contrast: float | None = Field(
+        description="How little two answers share that were made of one input under two contexts: 1 − Jaccard of their words."
+    )
+    traditions: int = Field(description="Traditions that at least one answer names.")
+    anti_default: AntiDefault
+    report: str = Field(description="The artifact `diversity.json`: the same for each config and language, and each tradition.")
 
 
 class GoldResult(JobResult):
@@ -54,6 +126,8 @@ class GoldResult(JobResult):
     spent_usd: float = Field(description="What the job has spent, earlier attempts and lost calls included.")
     saved_by_reuse_usd: float = Field(description="What answers that other jobs had paid would have cost.")
     stopped_by: Literal["budget"] | None = Field(description="Why not all rows were asked.")
+    diversity: Diversity
+    judge: JudgeReport | None = Field(None, description="Null when no judge was asked for.")
     teacher: str
     model: str
     rehearsal: bool

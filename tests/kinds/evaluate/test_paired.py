@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from goldsmith.kinds.evaluate.paired import interval, mcnemar, verdict
 from goldsmith.kinds.evaluate.schema import Interval
-from goldsmith.kinds.evaluate.words import distinct, entropy_bits
+from goldsmith.variety import distinct, entropy_bits
 
 
 def bootstrapped(differences: list[float], groups: list[str], resamples: int = 2000, alpha: float = 0.05) -> Interval:

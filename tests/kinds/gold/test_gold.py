@@ -46,6 +46,7 @@ BASE: dict[str, Any] = {
     "max_tokens": 200,
     "min_words": 25,
     "max_words": 45,
+    "near_duplicate": None,  # the rehearsal writes the same few frames again and again
 }
 
 
@@ -246,6 +247,35 @@ def test_a_provider_that_stays_away_puts_the_job_back(context: Callable[..., Fak
     server.fail_next(*["529"] * 200)
     with pytest.raises(RetryableError, match="busy or broken"):
         buy(context())
+
+
+def test_answers_that_repeat_an_earlier_one_are_dropped_and_the_first_is_kept(context: Callable[..., FakeContext]) -> None:
+    every_ctx, ctx = context(), context()
+    every, result = buy(every_ctx), buy(ctx, near_duplicate=0.8)
+    dropped = result.dropped["near_duplicate"]
+    assert dropped > 0
+    assert result.passed == every.passed - dropped
+    texts = [row.output or "" for row in ctx.examples(result.dataset)]
+    assert gates.near_duplicates(texts, 0.8) == {}
+    report = json.loads(ctx.artifact(result.report).read_bytes())
+    reasons = [row["reasons"]["near_duplicate"] for row in report["failed"] if "near_duplicate" in row["reasons"]]
+    assert len(reasons) == dropped
+    assert all(reason.startswith("nearly the answer of run_") for reason in reasons)
+
+
+def test_the_result_says_how_varied_the_answers_are(context: Callable[..., FakeContext]) -> None:
+    ctx = context()
+    found = buy(ctx).diversity
+    assert found.entropy_bits > 4
+    assert 0 < found.distinct_1 < found.distinct_2 < 1
+    assert found.contrast is not None
+    assert 0.5 < found.contrast < 1
+    told = json.loads(ctx.artifact(found.report).read_bytes())
+    assert told["anti_default"] == found.anti_default.model_dump()
+    assert {(part["config_id"], part["language"]) for part in told["by_config"]} == {
+        (config.config_id, language) for config in CHECKOUT.configs for language in ("de", "en")
+    }
+    assert sum(part["rows"] for part in told["by_config"]) == told["rows"]
 
 
 def test_only_a_corpus_can_be_bought_for(context: Callable[..., FakeContext]) -> None:

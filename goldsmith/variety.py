@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from goldsmith.gates import words
+from goldsmith.gates.words import words
 
 
 def entropy_bits(texts: Sequence[str]) -> float:
