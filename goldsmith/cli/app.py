@@ -17,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from goldsmith import logging, migrate
 from goldsmith.cli import contexts, datasets, demo, doctor, jobs, keys, kinds, pipelines, schedules, uploads, webhooks
+from goldsmith.cli.estimate import estimate
 from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.processes import NAMES, command
 from goldsmith.cli.stack import Stack, StackError, bring_down, check_nothing_runs, connect, port_user, read_stack, running, urls
@@ -32,6 +33,7 @@ app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(uploads.app, name="uploads")
 app.add_typer(webhooks.app, name="webhooks")
+app.command()(estimate)
 
 
 @app.command()

@@ -281,6 +281,11 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return JobHandle(self, Job.model_validate(self.request("POST", "/v1/jobs", json=body, headers=headers)))
 
+    def estimate(self, config: JobConfig | Mapping[str, Any]) -> dict[str, Any]:
+        """What a gold job would cost and take: tokens, `usd` and `minutes` of direct, cached and batched buying. Buys nothing."""
+        found: dict[str, Any] = self.request("POST", "/v1/estimate", json=_as_body(config), timeout=60)
+        return found
+
     def submit_batch(
         self, configs: Sequence[JobConfig | Mapping[str, Any]], *, idempotency_key: str | None = None
     ) -> Sequence[UUID]:

@@ -56,6 +56,15 @@ def open_provider(settings: Settings, provider: str, model: str | None, *, recor
     return Limited(wire, limiter, tries=REHEARSAL_TRIES if provider == "rehearsal" else TRIES)
 
 
+def check_model(settings: Settings, provider: str, model: str | None) -> None:
+    """Raises `InvalidInput` for a model that no budget could hold, or that belongs to another teacher."""
+    default = {"anthropic": settings.teacher_model, "bedrock": settings.bedrock_model, "rehearsal": REHEARSAL_MODEL}
+    if provider in default:
+        _price(settings, provider, model or default[provider])
+    elif provider == "openai-compatible" and (settings.openai_compatible_url or settings.ollama_host):
+        _openai_compatible(settings, model, False)
+
+
 def _account(settings: Settings, wire: Wire) -> str:
     """What has one limit: a model, at one address, under one key."""
     keys = (settings.anthropic_api_key, settings.openai_compatible_key)

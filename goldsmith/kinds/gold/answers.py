@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from goldsmith import gates
 from goldsmith.datasets import Example, Message
+from goldsmith.kinds.gold.questions import REPAIR, SYSTEM, shared
 from goldsmith.kinds.gold.schema import GoldConfig
 from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Teacher, Waiting
-
-SYSTEM = Path(__file__).with_name("system.md").read_text(encoding="utf-8").strip()
-
-_REPAIR = """{prompt}
-
-Rejected answer:
-{answer}
-
-Reasons:
-{reasons}
-
-Write the answer anew so that every reason is gone. Give the answer alone."""
 
 
 @dataclass
@@ -68,11 +56,6 @@ class Outcome:
         )
 
 
-def shared(row: Example) -> int:
-    """How many leading characters of the prompt it has in common with the other rows of its config: all before the input."""
-    return max(0, row.messages[0].content.rfind(row.input))
-
-
 async def answer(row: Example, teacher: Teacher, config: GoldConfig, *, batch: bool, sharing: int) -> Outcome:
     """`sharing`: rows whose prompts begin as this one does. A repair that no longer fits the budget drops the row."""
     prompt = row.messages[0].content
@@ -85,6 +68,7 @@ async def answer(row: Example, teacher: Teacher, config: GoldConfig, *, batch: b
             prompt=prompt,
             max_tokens=config.max_tokens,
             temperature=config.temperature,
+            recorded=row.private,
             batch=batch,
             shared=shared(row),
             sharing=sharing,
@@ -99,7 +83,7 @@ async def answer(row: Example, teacher: Teacher, config: GoldConfig, *, batch: b
             outcome.first_failed = outcome.failed
             reasons = "\n".join(f"- {reason}" for reason in outcome.failed.values())
             assert outcome.answer is not None
-            await ask(_REPAIR.format(prompt=prompt, answer=outcome.answer.text, reasons=reasons))
+            await ask(REPAIR.format(prompt=prompt, answer=outcome.answer.text, reasons=reasons))
     except BudgetReached:
         outcome.missing = "budget"
     except Waiting:

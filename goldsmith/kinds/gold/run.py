@@ -12,8 +12,9 @@ from goldsmith.context import JobContext
 from goldsmith.datasets import Example
 from goldsmith.errors import GoldsmithError, InvalidInput
 from goldsmith.kinds.gold import diversity
-from goldsmith.kinds.gold.answers import Outcome, answer, drop_near_duplicates, shared
+from goldsmith.kinds.gold.answers import Outcome, answer, drop_near_duplicates
 from goldsmith.kinds.gold.judge import judge
+from goldsmith.kinds.gold.questions import shared
 from goldsmith.kinds.gold.schema import Diversity, GoldConfig, GoldResult, JudgeReport
 from goldsmith.teacher import Teacher
 from goldsmith.teacher.bounded import for_each
@@ -24,13 +25,11 @@ LOOKED_UP_AT_ONCE = 500  # rows, where no question waits for its answer
 async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
     """In batches a run comes to its end in several attempts: each finds the answers of those before and asks what is new."""
     corpus = ctx.dataset(config.dataset)
-    # the rows of a corpus come from recorded runs: the privacy setting applies
-    async with aclosing(
-        ctx.teacher(config.teacher, model=config.model, budget_usd=config.budget_usd, recorded=True)
-    ) as teacher:
+    async with _teacher(config, ctx, recorded=False) as teacher:  # asks for what was sent; the rows are not read for that
         await teacher.collect()
-        rows = list(ctx.examples(corpus.ref))
-        _is_corpus(corpus.ref, rows)
+    rows = list(ctx.examples(corpus.ref))
+    _is_corpus(corpus.ref, rows)
+    async with _teacher(config, ctx, recorded=any(row.private for row in rows)) as teacher:
         ctx.progress(0, f"asking {config.teacher} about {len(rows)} rows")
         outcomes, out_of_budget = await _buy(rows, teacher, config, ctx)
         if config.near_duplicate is not None:
@@ -82,6 +81,10 @@ async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
             label="REHEARSAL" if teacher.rehearsal else "",
             note=_note(rows),
         )
+
+
+def _teacher(config: GoldConfig, ctx: JobContext, *, recorded: bool) -> aclosing[Teacher]:
+    return aclosing(ctx.teacher(config.teacher, model=config.model, budget_usd=config.budget_usd, recorded=recorded))
 
 
 def _is_corpus(ref: str, rows: Sequence[Example]) -> None:
