@@ -1,8 +1,8 @@
 """One limiter for all workers: its state is one value in Valkey, changed by compare-and-set; while Valkey is away each process
 has one of its own.
 
-A process takes its turns in batches, at most every TURN_S: a report of what ended, a grant for what waits. So the cost does not
-grow with the number of questions, and a process that dies is forgotten with what it held.
+A process takes its turns for all of its questions, at most every TURN_S: a report of what ended, a grant for what waits. So the
+cost does not grow with the number of questions, and a process that dies is forgotten with what it held.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -25,6 +26,7 @@ from goldsmith.teacher.pace import Report, State, said_by, turn
 from goldsmith.teacher.provider import Failed
 
 TURN_S = 0.01
+PACED_S = 0.04  # where a rate holds us back: what goes and what ends in that time is written down together
 LOOK_EVERY_S = 0.25  # others may have made room, and Valkey must hear that we are still there
 AWAY_S = 5.0  # between two tries to reach Valkey
 KEEP_S = 600  # an unused limit is forgotten
@@ -108,8 +110,9 @@ class Limiter:
                     self._in_flight += 1
                     granted -= 1
                     waiting.set_result(None)
-            await asyncio.sleep(TURN_S)
-            if self._waiting and wait <= TURN_S:
+            pause = PACED_S if 0 < wait < math.inf else TURN_S
+            await asyncio.sleep(pause)
+            if self._waiting and wait <= pause:
                 continue
             try:
                 async with asyncio.timeout(min(wait, LOOK_EVERY_S if self._waiting else 20 * LOOK_EVERY_S)):

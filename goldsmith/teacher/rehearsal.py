@@ -123,6 +123,10 @@ class _Http(ThreadingHTTPServer):
     request_queue_size = 512  # many callers may connect at once; the default of 5 would drop some
     teacher: RehearsalServer
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a caller that is gone is no error here
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
