@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 import structlog
 from psycopg.types.json import Jsonb
@@ -25,6 +24,7 @@ from goldsmith.db import Connection, Database, connect
 from goldsmith.embedded.postgres import EmbeddedPostgres
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.migrate import upgrade
+from tests.databases import Databases
 
 
 def free_port() -> int:
@@ -81,6 +81,11 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture(scope="session")
+def databases(postgres: EmbeddedPostgres) -> Databases:
+    return Databases(postgres)
+
+
+@pytest.fixture(scope="session")
 def valkey() -> Iterator[EmbeddedValkey]:
     folder = Path(tempfile.mkdtemp(prefix="goldsmith-vk-"))
     server = EmbeddedValkey(folder, free_port())
@@ -96,13 +101,9 @@ def valkey() -> Iterator[EmbeddedValkey]:
 
 
 @pytest.fixture
-def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """A database of its own for each test, copied from the migrated one."""
-    name = f"t{time.monotonic_ns()}"
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE goldsmith STRATEGY file_copy")
-        yield postgres.url(name)
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def database_url(databases: Databases) -> Iterator[str]:
+    with databases.fresh() as url:
+        yield url
 
 
 @pytest.fixture

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from goldsmith.db import Connection, connect
-from goldsmith.embedded.postgres import EmbeddedPostgres
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
+from tests.databases import Databases
 
 Serve = Callable[..., TestClient]
 
@@ -51,13 +49,10 @@ def storage(tmp_path: Path) -> Storage:
 
 
 @pytest.fixture(scope="module")
-def shared_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+def shared_url(databases: Databases) -> Iterator[str]:
     """One database for all tests of a module, for tests that only get refusals."""
-    name = f"m{time.monotonic_ns()}"
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE goldsmith STRATEGY file_copy")
-        yield postgres.url(name)
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with databases.fresh() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

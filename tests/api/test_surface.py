@@ -100,7 +100,7 @@ def test_a_body_that_does_not_come_is_a_408() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/artifacts", "/api/job/{id}/status", "/metrics"]
+    "path", ["/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/artifacts", "/api/job/{id}/status"]
 )
 def test_a_database_that_does_not_answer_is_given_up(
     client: TestClient, conn: Connection, monkeypatch: pytest.MonkeyPatch, path: str
