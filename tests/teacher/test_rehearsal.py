@@ -139,3 +139,27 @@ def _is_up(port: int) -> bool:
             return bool(json.load(response)["label"] == "REHEARSAL")
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("field", "prompt", "holds"),
+    [
+        (
+            "prompts",
+            "Language: German\nNumber: 2\nAbout, one each:\n- ein Reiher, auf dem Dach\n- zwei Eulen, im Hafen",
+            ["Reiher", "Eulen"],
+        ),
+        ("translation", "Der Hund schläft im Walzwerk", ["the dog sleeps in the Walzwerk"]),
+    ],
+)
+def test_it_makes_prompts_and_translations_by_rule(server: RehearsalServer, field: str, prompt: str, holds: list[str]) -> None:
+    schema = {"type": "object", "properties": {field: {}}, "required": [field], "additionalProperties": False}
+    body = {
+        **BODY,
+        "messages": [{"role": "user", "content": prompt}],
+        "output_config": {"format": {"type": "json_schema", "schema": schema}},
+    }
+    status, _, message = post(server, body)
+    assert status == 200
+    made = json.loads(message["content"][0]["text"])[field]
+    assert all(each in (made if isinstance(made, str) else made[place]) for place, each in enumerate(holds))

@@ -22,7 +22,7 @@ def check(examples: Sequence[Example], threshold: float, tick: Tick) -> LeakChec
         shared_templates=len(templates["train"] & templates["heldout"]),
         shared_groups=len(groups["train"] & groups["heldout"]),
         max_similarity=highest(
-            [shingles(text) for text in inputs["heldout"]], [shingles(text) for text in inputs["train"]], tick
+            [shingles(text) for text in inputs["heldout"]], [shingles(text) for text in inputs["train"]], tick, threshold
         ),
     )
     leaks = found.shared_prompts or found.shared_templates or found.shared_groups or found.max_similarity >= threshold

@@ -78,7 +78,8 @@ def data() -> dict[str, Any]:
 def draw(preset: Preset, number: int, size: int, seed: int, tradition: str = "") -> Draw:
     """What question `number` of a preset (and tradition) is about."""
     chance = random.Random(f"{seed}/{preset}/{tradition}/{number}")  # noqa: S311 - reproducible on purpose
-    language = {"everyday_de": "de", "everyday_en": "en"}.get(preset) or ("de", "en")[number % 2]
+    turn = number + (list(table()).index(tradition) if tradition else 0)
+    language = {"everyday_de": "de", "everyday_en": "en"}.get(preset) or ("de", "en")[turn % 2]
     about = chance.sample(data()["things"][language], size)
     if tradition:
         things = table()[tradition].things[language]
