@@ -22,12 +22,15 @@ _MENTION_DE = r"(?:verwend\w*|benutz\w*|gebrauch\w*|nenn\w*|erwähn\w*|sag\w*|sc
 _BEFORE = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"\b(?:avoid|omit|exclude|leave out|leave away|skip|refrain from|stay away from|steer clear of|keep away from|do without|ban|forbid)(?:ing)?(?: all| any)?(?: {_MENTION_EN})?\b:?",
+        rf"\b(?:avoid|omit|exclude|leave out|leave away|skip|refrain from|stay away from|steer clear of|keep away from|ban|forbid)(?:ing)?(?: all| any)?(?: {_MENTION_EN})?\b:?",
         rf"\b(?:do not|don't|never|must not|mustn't|should not|shouldn't|may not|cannot|can't|not to|nor)(?: ever)? {_MENTION_EN}\b:?",
         rf"\bwithout (?:ever )?{_MENTION_EN}\b:?",
         r"(?:^|[;:,] ?|\bbut )no(?! (?:more|fewer|longer|less|one|matter))\b",
         r"\bthere (?:must|should|may) be no\b|\bmust (?:contain|have|include) no\b|\buse no\b|\bname no\b|\bshow no\b|\bmention no\b",
         r"\b(?:forbidden|banned|off limits|taboo|not allowed)(?: words| terms| are| is)?\s*:",
+        rf"\b(?:forbidden|not allowed|not permitted|prohibited) to {_MENTION_EN}\b",
+        r"^do without\b|^(?:bitte )?(?:schreib|beschreib|erzähl|write|describe|tell|work|arbeite)\w*(?: [\w']+){0,4}? (?:ohne|without)(?! (?:ever )?\w+ing\b)(?! [^,;.]* zu \w)",
+        r"\bvermeide(?:t|n sie)? es,",
         r"\b(?:vermeide|vermeiden sie|vermeidet|meide|unterlasse|umgehe)\b:?|\bzu vermeiden sind\b:?",
         r"\bverzichte(?:t|n sie)?(?: \w+)? auf\b:?",
         rf"\b{_MENTION_DE}(?: \w+){{0,2}}? (?:keine[nrms]?|kein)\b",
@@ -42,7 +45,10 @@ _AROUND = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         r"\b(?:lass(?:e|t)?|lassen sie) (.{2,60}?) (?:weg|aus|fort|beiseite|außen vor)\b",
+        rf"\b(?:verboten|nicht erlaubt|untersagt),? (.{{2,60}}?) zu {_MENTION_DE}",
         r"\bspare? (.{2,60}?) aus\b",
+        r"\bauf (.{2,60}?) (?:ist zu |wird |bitte )?verzicht(?:en|et)\b",
+        r"\b(?:nicht|niemals|nie|keine?[nrms]?) (?!nur\b)(.{2,60}?) (?:benutzen|verwenden|erwähnen|nennen|sagen|schreiben|zeigen|gebrauchen|beschreiben)\b",
         rf"\bohne (.{{2,60}}?) zu {_MENTION_DE}",
         r"\bleave (.{2,40}?) out\b|\bkeep (.{2,40}?) out\b",
         r"^(.{2,60}?) (?:is|are) (?:strictly )?(?:forbidden|banned|not allowed|off limits|taboo|prohibited|not permitted|unwelcome)\b",
@@ -54,6 +60,11 @@ _AROUND = [
     )
 ]
 _UNQUOTED_INSTEAD = re.compile(r"(?:instead of|rather than|not|statt|anstatt|anstelle von|nicht) $", re.IGNORECASE)
+_SOME_NO = re.compile(
+    r"\b(?:never|not|no|nor|avoid|forbid\w*|forbidden|banned?|taboo|nie|niemals|nicht|keine?[nrms]?|verboten|tabu|vermeid\w*|verzicht\w*)\b|n't\b",
+    re.IGNORECASE,
+)
+_RATHER = re.compile(r"\b(?:instead|rather|but|sondern|statt|stattdessen|lieber|aber)\b", re.IGNORECASE)
 _NOT_ONLY = re.compile(
     r"\bnot only\b|\bnot just\b|\bnicht nur\b|\bkeine angst\b|\bno matter\b|\bnot (?:afraid|forget)\b|\bvergiss nicht\b",
     re.IGNORECASE,
@@ -151,6 +162,8 @@ def _named(sentence: str) -> list[str]:
             group = next(number for number in range(1, pattern.groups + 1) if match[number] is not None)
             start, end = match.span(group)
             found += _items(sentence.strip()[start:end], hidden.strip()[start:end])
+    if quotes and not found and _SOME_NO.search(hidden) and not _RATHER.search(hidden):
+        found += [quote[1] or quote[2] for quote in quotes]
     for quote in quotes:
         if _UNQUOTED_INSTEAD.search(sentence[: quote.start()]):
             found.append(quote[1] or quote[2])
@@ -195,7 +208,7 @@ def _stem(word: str) -> str:
     for ending in ("ies", "ern", "en", "er", "es", "e", "s", "n"):
         if ending == "ies" and word.endswith("ies"):
             return word[:-1]  # skies stays; `sky` is another word
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
+        if word.endswith(ending) and len(word) - len(ending) >= (3 if ending in ("en", "er") else 4):
             return word[: -len(ending)]
     return word
 

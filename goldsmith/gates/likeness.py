@@ -32,7 +32,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = LIKE) -> dict[int, 
 
     Two texts repeat each other when the Jaccard similarity of their word pairs is at least `threshold` (above 0 to 1). Exact:
     a set that agrees with another shares one of its rarest members with it (prefix filtering: Chaudhuri, Ganti, Kaushik
-    2006). 20,000 texts of 30 words take 2 s; 20,000 of forty frames, the worst that a teacher can do, see the tests.
+    2006). 20,000 texts of 45 words take 3 s; of 26 frames with six words of their own before each, 18 s.
     """
     sets = [_runs(("", *words(text), ""), 2) for text in texts]
     frequency = Counter(member for each in sets for member in each)

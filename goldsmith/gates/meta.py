@@ -9,14 +9,24 @@ from goldsmith.gates.phrases import compiled, found, without_speech
 _TEXT_EN = r"(?:descriptions?|version|text|prompt|paragraph|scene|image|picture|rewrite|rewriting|rendition|transformation|result|response|answer|idea|take|interpretation|attempt|output|adaptation|passage|draft)"
 _TEXT_DE = r"(?:beschreibung|fassung|version|text|prompt|absatz|szene|bild|umschreibung|umsetzung|verwandlung|ergebnis|antwort|idee|interpretation|vorschlag|versuch|übertragung|variante|bildbeschreibung|entwurf|ausgabe)"
 _WRITE_EN = r"(?:rewrit\w+|rewrote|transform\w*|translat\w*|adapt\w*|appl(?:y|ied)|describ\w*|depict\w*|rephras\w*|convert\w*|reinterpret\w*|reimagin\w*|render\w*|creat\w+|craft\w*|writ(?:e|ten|ing)|wrote|produc\w+|generat\w+|aim\w*|tried|focus\w*|chose|incorporat\w*|kept|turn\w*|highlight\w*|emphasi[sz]\w*|present|provide)"
-_WRITE_DE = r"(?:umgeschrieben|umschreiben|übertragen|verwandel[tn]|übersetzt|übersetzen|angepasst|anpassen|angewendet|anwenden|beschreiben|beschrieben|umsetzen|umgesetzt|umformulier\w+|formulier\w+|gestaltet|verfasst|verfassen|erstellt|erstellen|berücksichtigt|eingehalten|darstellen|dargestellt|bemüht|versucht|geschrieben|geachtet|interpretiert|zusammengefasst)"
+_WRITE_DE = r"(?:umgeschrieben|umschreiben|übertragen|verwandel[tn]|übersetzt|übersetzen|angepasst|anpassen|angewendet|anwenden|beschreiben|beschrieben|umsetzen|umgesetzt|umformulier\w+|formulier\w+|gestaltet|verfasst|verfassen|erstellt|erstellen|berücksichtigt|eingehalten|darstellen|dargestellt|bemüht|versucht|geschrieben|geachtet|interpretiert|zusammengefasst|konzentriert|fokussiert|orientiert|gehalten|entschieden|weggelassen|hinzugefügt|betont|vermieden|gedacht an|ersetzt|befolgt)"
 
 _META = compiled(
+    # both
+    r"^\W*(?:done|fertig|et voilà|voilà|there you go|bitte ?schön|bitte sehr|tada+|ta-da)\b\s*[,!.:–—]",
+    r"\b(?:hopefully|hoffentlich) (?:this|that|it|das|dies|es|gefällt|trifft|passt|entspricht|dir)\b",
+    r"\b(?:your|deine?) [\w-]+,? (?:reimagined|retold|reinterpreted|rewritten|transformed|neu (?:gedacht|erzählt|interpretiert)|verwandelt|umgeschrieben|übersetzt|umgedeutet)\b",
+    r"^\W*i (?:present|give you|offer you|bring you)\b|^\W*ich (?:präsentiere|biete dir|stelle dir)\b",
+    r"\bto (?:honou?r|respect|do justice to|reflect|match|fit|suit) the (?:[\w'-]+ ){0,3}?(?:theme|context|rules?|prompt|task|perspective|instructions?)\b|\bgerecht zu werden\b",
+    r"\b(?:is|are) (?:described|depicted|portrayed|interpreted|reimagined|rendered|presented) (?:in terms of|as|through|here)\b|\bwird (?:\w+ )?als [^.!?]{1,40} (?:beschrieben|dargestellt|gedeutet|interpretiert)\b",
+    r"\bwhich (?:reflects|symboli[sz]es|highlights|emphasi[sz]es|underscores|shows (?:that|how))\b|,? reflecting the (?:importance|significance|cultural|tradition|spirit)|\bwas (?:die|das|den) [^.!?]{1,60} (?:widerspiegelt|verdeutlicht|unterstreicht|symbolisiert|betont)\b",
+    r"\bthe context\b|\b(?:des|dem|den|im|laut) kontext(?:e?s)?\b",
+    r"\b(?:i|ich)\b[^.!?]{0,40}\b(?:\d+|fifty|hundred|fünfzig|hundert) (?:words|wörtern?|sätze[n]?|sentences)\b",
     # English: before the text
     rf"^\W*(?:(?:sure|okay|ok|alright|of course|certainly|absolutely|great|gladly)\W+)?(?:here(?:'s| is| are| you go| comes?)|below is|this is) (?:the |your |a |an |my |one |some )?(?:[\w'-]+ ){{0,4}}?{_TEXT_EN}\b",
     rf"\bhere(?:'s| is| are) (?:your|my) (?:[\w'-]+ ){{0,3}}?{_TEXT_EN}\b",
     r"\bhere(?:'s| is| are) (?:the|your|a|my) (?:\w+ )?(?:description|version|text|prompt|paragraph|rewrite|result|answer|transformation)s?\b",
-    r"^\W*(?:sure|certainly|absolutely|of course|gladly|with pleasure|great (?:idea|prompt|question)|happy to help|okay|alright|got it|understood)\s*[,!.:–—-]",
+    r"^\W*(?:sure|certainly|absolutely|of course|gladly|with pleasure|(?:what a )?(?:great|nice|lovely|fun|interesting|cool) (?:idea|prompt|question|request)|happy to help|okay|alright|got it|understood)(?:\s*[,!.:–—]|\s+-\s)",
     # English: the writer
     rf"\bi(?:'ll| will| would|'ve| have|'d| am going to| tried to| chose to| decided to| want(?:ed)? to| can|'m| am)? (?:now |just |also |therefore |then |only |here )?{_WRITE_EN} (?:(?:it|this|that|them|everything)\b|(?:[\w'-]+ ){{0,5}}?(?:{_TEXT_EN}|input|task|context|rules?|words?|craft|language|style|foxes|subject)s?\b)",
     rf"\bi (?:will|would|am going to|'ll) (?:{_WRITE_EN}|show|paint|draw)\b",
@@ -27,7 +37,11 @@ _META = compiled(
     # English: the text about itself
     rf"\bthis (?:{_TEXT_EN}|approach|composition|reinterpretation) (?:\w+ly )?(?:shows|depicts|describes|represents|is (?!is)|captures|highlights|emphasi[sz]es|illustrates|reflects|conveys|demonstrates|portrays|presents|explores|follows|uses|keeps|invites|reminds|transforms|focuses|underlines|embodies|evokes|avoids)\b",
     rf"(?:^|[.!?] )(?:the|in this|in the above|the above|this) (?:{_TEXT_EN}) (?:shows|depicts|describes|above|below|captures|portrays|illustrates|we see)\b",
-    r"\b(?:the|your|this|original) (?:prompt|user(?:'s)? (?:input|prompt|request)|instructions?)\b",
+    r"\b(?:the|your|this|original|great|nice) (?:prompt|user(?:'s)? (?:input|prompt|request|idea|wish))\b|\b(?:your|these|given|original) instructions?\b|\bthe user (?:wants|asks|asked|wishes|would|has|is|needs|requested)\b|\bas your (?:assistant|ai|writer|guide)\b",
+    r"\b(?:this|the following|the above|in this|in my) (?:version|description|paragraph|text|rendition|interpretation|reinterpretation|rewrite|rewriting|passage|response|draft|reading|adaptation|retelling|transformation)\b",
+    r"\b(?:invit(?:es|ing)|encourag(?:es|ing)|ask(?:s|ing)|challeng(?:es|ing)) (?:the viewer|viewers|the reader|readers|us|the observer|the audience|you) to\b|\bsymboli[sz](?:es|ing) (?:the|a|an|our|human|how|freedom|hope|loss|time|memory|unity)\b|\bserves as a (?:metaphor|symbol|reminder)\b",
+    r"\b(?:let's|let us|let me) (?:\w+ )?(?:transform|turn|rewrite|describe|translate|reimagine|imagine|apply|convert|see how)\b|\b(?:transform|turn|rewrite|translate)(?:s|ing|ed)? (?:this|your|the) (?:idea|prompt|input|request)\b",
+    r"\bi(?:'ve| have)? (?:focus+ed|concentrated|left out|omitted|added|avoided|made sure|emphasi[sz]ed|decided|included|replaced|removed|imagined)\b (?:on|out|that|to|the|any|its|a|an|it)\b",
     r"\b(?:the|this|your) (?:original |given |user'?s? )?(?:input|context) (?:asks|says|describes|wants|demands|requires|states|has been|is|was|mentions|text)\b",
     r"\b(?:following|according to|in line with|in accordance with|in keeping with|per|based on|respecting|applying|by applying|true to) (?:the|your|these|all) (?:\w+ )?(?:rules?|context|instructions?|guidelines|constraints|prompt|task|principles?)\b",
     rf"\b(?:rewritten|transformed|revised|adapted|reimagined) (?:version|prompt|text|scene|description|{_TEXT_EN})\b",
@@ -39,9 +53,9 @@ _META = compiled(
     r"\b(?:reminds?|teach(?:es)?|shows?|tells?|invites?) us (?:that|how|to|about)\b|\bwe (?:learn|can see|understand|see here) (?:that|how)\b|\bthe viewer (?:is|sees|can|feels|understands)\b",
     r"\bthis (?:technique|method|material|choice|contrast|detail) (?:symboli[sz]es|represents|emphasi[sz]es|highlights|reflects|ensures|allows|underlines)\b",
     # German: before the text
-    rf"^\W*(?:(?:klar|gerne?|natürlich|okay|selbstverständlich|sicher|alles klar|super)\W+)*(?:hier(?: (?:ist|sind|kommt|kommen|folgt|hast du|findest du))|im folgenden|es folgt|nachfolgend|das ist|dies ist) (?:[\wäöüß'-]+ ){{0,4}}?{_TEXT_DE}e?n?\b",
+    rf"^\W*(?:(?:klar|gerne?|natürlich|okay|selbstverständlich|sicher|alles klar|super)\W+)*(?:hier(?: (?:ist|sind|kommt|kommen|folgt|hast du|findest du|nun|also))?|im folgenden|es folgt|nachfolgend|das ist|dies ist) (?:[\wäöüß'-]+ ){{0,4}}?{_TEXT_DE}e?n?\b",
     rf"\bhier (?:ist|sind|kommt|folgt) (?:die|der|das|deine?|meine?|eine?) (?:[\w-]+ )?{_TEXT_DE}\b",
-    r"^\W*(?:klar|gerne?|natürlich|selbstverständlich|sicher|okay|alles klar|mit vergnügen|super idee|tolle idee|verstanden|aber gerne?)\s*[,!.:–—-]",
+    r"^\W*(?:klar|gerne?|natürlich|selbstverständlich|sicher|okay|alles klar|mit vergnügen|(?:super|tolle[rs]?|schöne[rs]?|gute[rs]?|spannende[rs]?|interessante[rs]?) (?:idee|prompt|frage|eingabe|vorschlag|aufgabe)|verstanden|aber gerne?)(?:\s*[,!.:–—]|\s+-\s)",
     # German: the writer
     rf"\bich (?:werde|habe|würde|möchte|will|kann|versuche|wollte)\b[^.!?]{{0,90}}?\b{_WRITE_DE}\b",
     r"\bich (?:werde|würde|möchte)\b[^.!?]{0,60}\b(?:zeigen|darstellen|malen)\b",
@@ -53,6 +67,10 @@ _META = compiled(
     rf"\bdiese[rsm]? (?:{_TEXT_DE}|darstellung|komposition|beschreibung|inszenierung) (?:\w+ )?(?:zeigt|beschreibt|stellt|ist|verdeutlicht|betont|veranschaulicht|unterstreicht|spiegelt|macht|lädt|vermittelt|illustriert|fängt|folgt|thematisiert|verbindet|symbolisiert)\b",
     rf"(?:^|[.!?] )(?:das|die|der|dieses|in dieser|in diesem|auf dem|auf diesem) (?:{_TEXT_DE}|foto) (?:zeigt|beschreibt|stellt|verdeutlicht|sehen wir|sieht man|wird)\b",
     r"\bdas bild zeigt\b",
+    r"\b(?:diese[rsmn]?|(?:das|der|die|den|dem) (?:folgende|obige|vorliegende)[nr]?|in meiner) (?:fassung|beschreibung|version|text|absatz|umsetzung|interpretation|bildbeschreibung|variante|übertragung|umschreibung|lesart|entwurf|antwort|ergebnis|deutung)\b|\b(?:das|im) folgenden? bild\b",
+    r"\b(?:der|die|eine?) (?:nutzer|nutzerin|benutzer|benutzerin|user) (?:möchte|will|wünscht|fragt|hat|bittet|verlangt|soll)\b|\bals dein(?:e)? (?:assistent|assistentin|ki|helfer)\b",
+    r"\b(?:lädt|laden|regt|fordert|bringt) (?:den betrachter|die betrachter|betrachter|den leser|die leser|uns|dich|zum nachdenken)\b|\bsymbolisier(?:t|en|end)\b|\b(?:ist|wird zu[mr]?|dient als) (?:ein(?:em|er)? )?(?:metapher|symbol|sinnbild)\b",
+    r"\blass(?:t)? uns\b[^.!?]{0,50}\b(?:verwandeln|umsetzen|übertragen|übersetzen|beschreiben|umschreiben|vorstellen)\b",
     r"\bwird (?:\w+ )?ausgeführt als\b|\bwird (?:hier |nun )?(?:dargestellt|interpretiert|umgesetzt|übersetzt) als\b",
     r"\b(?:der|dein|deine[nm]|diese[rnm]?|de[nm]|ursprüngliche[rn]?) prompt\b",
     r"\b(?:die|deine) (?:anweisung|eingabe|vorgabe)(?:en)?\b",
@@ -68,18 +86,25 @@ _META = compiled(
 )
 
 _REFUSAL = compiled(
-    r"\b(?:as|i am|i'm|being) (?:only |just )?an? (?:ai\b|artificial|language model|large language|assistant\b)",
-    r"^\W*(?:i(?:'m| am) (?:\w+ )?(?:sorry|afraid)|sorry\b|my apologies|apologies|i (?:do )?apologi[sz]e|unfortunately,? (?:i|we|this|that|it)\b|regrettably)",
+    r"^\W*(?:no|nein)\b[,.!]? (?:i\b|i'm|ich\b|das (?:mache|schreibe|geht|kann)|this is|that is|leider)",
+    r"\bi(?:'m| am)? (?:going to |will |have to |'ll )?pass on (?:this|that)\b|\bi(?:'ve| have) left (?:it|this) (?:out|unwritten)\b|\bi (?:need|have) to (?:stop|end) here\b|\b(?:muss|möchte|werde) ich (?:\w+ )?(?:aufhören|abbrechen|stoppen|beenden)\b|\bdeshalb lasse ich\b",
+    r"\b(?:not|isn't|aren't|un|in)\s?(?:appropriate|suitable) for (?:children|kids|young|this|all ages|a child)\b|\b(?:nicht|un)\s?(?:geeignet|angemessen|altersgerecht|jugendfrei|passend)\b[^.!?]{0,40}\b(?:ich|deshalb|daher|darum|kinder|kindern)\b|\bfür kinder (?:\w+ )?nicht (?:geeignet|angemessen|passend)\b",
+    r"\bi (?:don't|do not) (?:feel|think) (?:\w+ )?(?:comfortable|right|it is|it's|i (?:can|should))\b|\b(?:mir ist|ich fühle mich) (?:dabei )?nicht wohl\b|\b(?:may|might|could|can) (?:cause|lead to|be) harm(?:ful)?\b|\b(?:schaden|schädlich sein|gefährlich sein) könnten?\b",
+    r"\bi (?:can't|cannot|can not|won't|will not) (?:do|write|help with|show|say|tell) (?:that|this|it|such)\b",
+    r"\b(?:as|i am|i'm|being) (?:only |just )?an? (?:\w+ )?(?:ai\b|artificial|language model|large language|assistant\b)",
+    r"^\W*(?:i(?:'m| am) (?:\w+ )?(?:sorry|afraid)|sorry\b[,.]? (?:but|i\b|i'|this|that|no\b|we\b|can't|for|about)|my apologies|apologies|i (?:do )?apologi[sz]e|unfortunately,? (?:i|we|this|that|it)\b|regrettably)",
     r"\bi(?:'m| am) (?:really |very |so )?sorry\b,? (?:but|i|that|to)\b|\bi(?:'m| am) afraid (?:i|that|this)\b",
     r"\bi(?:'m| am) (?:unable|not (?:able|allowed|permitted|comfortable|in a position))\b|\b(?:something|a scene|a text|anything) (?:that )?i(?:'m| am) (?:not )?able to\b",
     r"\bi (?:can ?not|can't|can not|won't|will not|couldn't|could not|must not|may not|am not going to)(?: \w+ly)? (?:help|assist|create|write|generate|provide|fulfil+|comply|do (?:that|this|so)|continue|show|depict|describe|produce|answer|support|engage|portray|make|go|respond|discuss|offer|complete|put|rewrite|transform|carry|honou?r|participate|draw|paint|process|share|turn)\b",
     r"\b(?:isn't|is not|not) (?:something|a (?:scene|text|request|topic|picture|thing)) (?:that )?i (?:can|could|want|would|am|'m)\b",
-    r"\bi(?:'d| would) (?:rather|prefer) not\b|\bi prefer not to\b|\bi (?:must|have to|need to|will have to) (?:\w+ly )?(?:decline|refuse|refrain|pass|turn (?:this|that|it) down)\b|\bi(?:'ll| will) (?:have to )?(?:decline|pass on)\b|\bi (?:respectfully |politely )?(?:decline|refuse) to\b",
+    r"\bi (?:won't|will not|am not going to) be able to\b|\b(?:outside|beyond) (?:of )?what i (?:can|may|am|'m)\b|\b(?:how|what) about (?:a|an|we|something|trying|writing)\b.{0,60}\?|\blet's (?:choose|try|pick|find|talk about|keep|stick to|focus on) (?:something|another|a different|a kinder|things)\b|\bi (?:must |have to |would |will )?(?:respectfully |politely |kindly |generally )?(?:refrain from|avoid|don't (?:write|create|describe|do)|do not (?:write|create|describe))\b"
+    r"|\bi(?:'d| would) (?:rather|prefer) not\b|\bi prefer not to\b|\bi (?:must|have to|need to|will have to) (?:\w+ly )?(?:decline|refuse|refrain|pass|turn (?:this|that|it) down)\b|\bi(?:'ll| will) (?:have to )?(?:decline|pass on)\b|\bi (?:respectfully |politely )?(?:decline|refuse) to\b",
     r"\b(?:against|violat\w+|conflicts? with|outside|beyond|breach\w*) (?:of )?(?:my|our|the) (?:\w+ )?(?:guidelines?|polic(?:y|ies)|principles|rules of use|programming|scope)\b|\bcontent polic(?:y|ies)\b",
     r"\b(?:not|in)appropriate (?:for me|request|content)\b|\bthis (?:request|prompt|content|topic) (?:is|seems|appears|may be|goes|contains|involves|asks|can't|cannot|isn't|would)\b|\byour request (?:can't|cannot|could not|goes|violates|is)\b",
     r"\b(?:it is|it's) not possible for me\b|\bnot able to (?:help|assist|fulfil+|write|create|do that)\b|\b(?:happy|glad) to (?:help|assist|try|write)\b.{0,40}\b(?:different|else|another|other|instead)\b|\bperhaps (?:we|you) (?:could|can|have)\b.{0,40}\b(?:another|different|else|friendlier|other)\b|\bplease (?:try|choose|rephrase|ask|provide|give me) \b",
-    r"\b(?:als|ich bin|nur) (?:eine? )?(?:ki\b|künstliche intelligenz|ki-\w+|sprachmodell|assistent\b)",
-    r"^\W*(?:(?:das |es )?tut mir (?:sehr |wirklich |furchtbar )?leid|entschuldig(?:e|ung|en sie)\b|verzeih(?:ung)?\b|sorry\b|ich bitte um (?:entschuldigung|verständnis|verzeihung)|leider (?:kann|darf|muss|ist|geht|möchte|bin|konnte|sind)|bedauerlicherweise)",
+    r"\b(?:wie wäre es|wie wär's|was hältst du davon|sollen wir)\b.{0,80}\?|\b(?:schreibe|zeige|beschreibe|mache|erzähle|male|erstelle|bediene|unterstütze|vermeide) ich (?:\w+ )?(?:nicht|keine?[nrms]?|nichts|solche|so etwas)\b|\bich (?:schreibe|zeige|beschreibe|erstelle|male) (?:so etwas|das|dies|solche\w*|keine?[nrms]?)\b[^.!?]{0,40}(?:nicht\b|szenen|inhalte|texte|gewalt)|\b(?:thema|anfrage|wunsch|inhalt|idee) (?:ist|wäre|erscheint|scheint) (?:\w+ )?(?:nicht|un)\s?(?:geeignet|angemessen|passend|erlaubt|möglich|zulässig)|\bmöchte ich (?:lieber |hier )?(?:keine?[nrms]?|nicht|nichts)\b"
+    r"|\b(?:als|ich bin|nur) (?:eine? )?(?:\w+ )?(?:ki\b|künstliche intelligenz|ki-\w+|sprachmodell|assistent\b)",
+    r"^\W*(?:(?:das |es )?tut mir (?:sehr |wirklich |furchtbar )?leid|entschuldig(?:e|ung|en sie)\b|verzeih(?:ung)?\b|sorry\b[,.]? (?:aber|ich|das|dies|da|dabei|leider)|ich bitte um (?:entschuldigung|verständnis|verzeihung)|leider (?:kann|darf|muss|ist|geht|möchte|bin|konnte|sind)|bedauerlicherweise)",
     r"\btut mir (?:sehr |wirklich )?leid,? (?:aber|ich|dass|das|da)\b",
     r"\b(?:ich|mir|wir) (?:kann|darf|könnte|können|konnte)\b[^.!?]{0,60}\b(?:nicht|keine?[nrms]?|leider)\b[^.!?]{0,60}\b(?:helfen|behilflich|schreiben|erstellen|beschreiben|zeigen|darstellen|nachkommen|erfüllen|umsetzen|entsprechen|antworten|unterstützen|malen|weiterhelfen|anbieten|erzählen|bearbeiten|liefern|dienen|machen)\b",
     r"\b(?:kann|darf|könnte|möchte|will|werde) ich\b[^.!?]{0,50}\b(?:nicht|keine?[nrms]?)\b[^.!?]{0,50}\b(?:helfen|behilflich|schreiben|erstellen|beschreiben|zeigen|darstellen|nachkommen|erfüllen|umsetzen|entsprechen|antworten|unterstützen|malen|weiterhelfen|bearbeiten|liefern|dienen|machen)\b",
@@ -103,7 +128,7 @@ def refusal(text: str, typed: str) -> str | None:
 
 _END = re.compile(r"[.!?…。！？؟۔।][\"'”“»«’‘)\]*_]*$")
 _DANGLING = re.compile(
-    r"\b(?:the|a|and|or|but|of the|with an?|und|oder|sowie|eine?[nmrs]?|des|dem|den|weil|dass|because|into the|whose|dessen|deren)\s*(?:\.{1,3}|…)[\"'”“»«’)]*$"
+    r"\b(?:the|a|and|or|but|of the|with an?|und|oder|sowie|eine[nmrs]?|des|dem|den|weil|dass|because|into the|whose|dessen|deren)\s*(?:\.{1,3}|…)[\"'”“»«’)]*$"
     r"|\b(?:in|on|at|with|to|from|mit|von|zu|bei|für|im|am|zum|zur|vom|his|her|its|their|ihre?[nmrs]?|seine?[nmrs]?)\s*(?:\.{2,3}|…)[\"'”“»«’)]*$"
     r"|(?:\[|\()\s*(?:\.\.\.|…|continued|to be continued|truncated|cut off|fortsetzung(?: folgt)?|abgeschnitten|gekürzt)\s*(?:\]|\))?\W*$",
     re.IGNORECASE,

@@ -18,7 +18,7 @@ _MOVEMENT = (
     r"|dadais\w*|romantik(?:er\w*)?|romanticism|romantics|barock\w*|baroque|rokoko|rococo|renaissance\w*|jugendstil\w*"
     r"|art[ -](?:nouveau|d[eé]co|brut)|(?:pop|op|pixel|clip)[- ]art|bauh(?:aus|äusler)\w*|de stijl|[ck]onstru[ck]tivis\w*"
     r"|suprematis\w*|brutalis\w*|pointillis\w*|symbolis(?:ten|mus|ts|m)|ukiyo-?e|mangas?|animes?|comics?|comic books?|cartoons?"
-    r"|graphic novels?|(?:film )?noir|steampunk|cyberpunk|vaporwave|low[- ]poly|old masters?|alte[nrs]? meister\w*)"
+    r"|graphic novels?|(?:film )?noir|steampunk|cyberpunk|pre-?raphaelit\w*|präraffaelit\w*|magical realism|magische[rnm]? realismus|(?:photo|foto|neo)?realismus|tachis\w*|biedermeier\w*|rinpa|nihonga|hudson river school|blauer? reiter|brücke-künstler\w*|vaporwave|low[- ]poly|old masters?|alte[nrs]? meister\w*)"
 )
 _MAKER = (
     r"(?:[\w-]*(?:maler|malern|malers|malerin|malerinnen|fotograf\w*|photographen?|zeichner\w*|illustrator\w*|regisseur\w*"
@@ -27,7 +27,7 @@ _MAKER = (
 )
 _WORK = (
     r"(?:[\w-]*(?:gemälden?|gemäldes|malerei\w*|holzschnitt\w*|zeichnung(?:en)?|plakat\w*|fotografien?|illustration(?:en)?|radierung\w*"
-    r"|aquarell\w*|stillleben\w*|bilderb[uü]ch\w*|kupferstich\w*|fresk\w*|film(?:s|e|en|es)?|ikonen?)|paintings?|prints?|woodcuts?"
+    r"|aquarell\w*|ölbild(?:er|ern|es)?|tuschmalerei|buchmalerei|wandbild(?:er)?|zeichentrick\w*|stillleben\w*|bilderb[uü]ch\w*|kupferstich\w*|fresk\w*|film(?:s|e|en|es)?|ikonen?)|paintings?|prints?|woodcuts?"
     r"|woodblocks?|etchings?|engravings?|watercolou?rs?|fresco(?:e?s)?|posters?|illuminations?|picture books?|storybooks?"
     r"|illustrations?|movies?|films?|still lifes?|cave art)"
 )
@@ -52,6 +52,13 @@ _SAID = compiled(
     r"\b[àa] la (?!carte\b|mode\b)\w",
     r"\bhomm?ages? (?:to|an|à)\b|\bhommage\b",
     r"\bpaying (?:homage|tribute) to\b",
+    r"\b(?:the )?(?:visual|formal|pictorial) language of\b",
+    rf"\b{_MOVEMENT}[ -](?:[\w-]+ )?(?:{_WORK}|sculptures?|statues?|skulptur\w*|statuen?)\b|\b(?:{_WORK}) (?:der|des|aus der|of the|of|from the) {_MOVEMENT}\b",
+    r"\b(?:page|panel|frame|still|scene)s? (?:from|out of) (?:an? |the )?(?:[\w'-]+ ){0,3}?(?:comics?|comic books?|album|film|movie|cartoon|manga|anime|picture book|graphic novel|fairy tale)\b",
+    r"\b(?:seite|szene|bild|standbild|einzelbild) aus (?:einem|dem|einer) (?:[\w'-]+ ){0,3}?[\w-]*(?:comic|album|film|bilderbuch|märchen|manga|anime)\b",
+    r"\bin the genre of\b|\bin (?:true|typical|classic|best|pure) (?:[\w'-]+ ){1,3}(?:fashion|manner|style)\b",
+    rf"\b{_MOVEMENT} (?:painted|drawn|rendered|depicted|gemalt|gezeichnet|dargestellt|verfremdet)\b",
+    r"\bnachempfunden\b|\bnachgeahmt\b|\bim gestus (?:von|der|des|eines|einer)\b",
     r"\b(?!grotesque|picturesque|arabesque|burlesque|statuesque|romanesque|humoresque)\w{3,}-?esque\b",
     r"\b(?!(?:the|an?|its?|his|her|their|no|this|that|of|and|any|some) )[\w-]+ (?:aesthetics?|vibes?)\b",
     r"\b(?:comic|manga|anime|cartoon|storybook|film|movie|poster|retro|vintage|polaroid|painterly|watercolou?r|oil-?paint\w*"
@@ -93,8 +100,8 @@ _STRONG = (
     r"(?:as if (?:[\w'-]+ ){0,4}?by|(?:painted|drawn|photographed|filmed|sketched|rendered|composed|shot|lit|told) (?:by|like|as|the way)"
     r"|nods? (?:\w+ )?to(?:wards?)?|tributes? to|odes? to|echo(?:es|ing|ed)?(?: of)?|recall(?:s|ing|ed)?|evok(?:es|ing|ed?)"
     r"|channel(?:s|l?ing|l?ed)?|(?:in the|the) spirit of|in (?:the|a) (?:\w+ )?tradition of|in the vein of|in the mould of"
-    r"|brushwork of|brushstrokes? of|palette of|worthy of|modell?ed (?:on|after)|borrow(?:s|ing|ed) from|quot(?:es|ing)"
-    r"|remind(?:s|ing)? (?:\w+ )?of|hallmarks? (?:\w+ )?of|straight out of|lifted from|out of an?|the hand of|the work of"
+    r"|brushwork of|brushstrokes? of|palette of|worthy of|modell?ed (?:on|after)|borrow(?:s|ing|ed) (?:[\w'-]+ ){0,4}?from|ow(?:es|ing|ed) (?:[\w'-]+ ){0,4}?to|quot(?:es|ing)"
+    r"|remind(?:s|ing)? (?:\w+ )?of|(?:has|have|with) the (?:look|air|feel) of|follow(?:s|ing) the (?:manner|style|example|lead) of|could (?:be|come|have come) (?:by|from|out of)|(?:könnte|scheint|wirkt) (?:aus|von|wie aus|wie von)|(?:im|ins) licht (?:von|eines|einer|der|des)|hallmarks? (?:\w+ )?of|straight out of|lifted from|out of an?|the hand of|the work of"
     r"|angelehnt an|erinner(?:t|n|nd\w*) an|(?:im|ganz im) sinne? (?:von|der|des|eines|einer)|(?:im|aus dem) geiste? (?:von|der|des|eines|einer)"
     r"|(?:trägt|tragen|mit|in) (?:ganz )?(?:die|der) handschrift|frei nach|nach (?:dem )?vorbild|zitiert|in der tradition"
     r"|(?:lässt|lassen) an|wie für (?:einen?|den|das)|wie (?:von|vom)|gemalt (?:von|wie)"
@@ -102,14 +109,14 @@ _STRONG = (
 )
 _AS_IF = r"(?:as if|as though|als (?:hätten?|wär\w+|habe|stamm\w*))"
 _LIKE = (
-    r"(?:like|as|as in|just as|wie|wie bei[m]?|wie in|wie aus|als käme \w+ aus) (?:an? |the |one of the |something (?:from|out of|by) "
-    r"|de[nmr] |die |das |einem? |eine[nr] |some )?(?:[\w-]*e[nrms] )?"
+    r"(?:like|as|resembl(?:es|ing|e)|gleicht|gleichen|ähnelt|ähneln|as in|just as|wie|wie bei[m]?|wie in|wie aus|als käme \w+ aus) (?:an? |the |one of the |something (?:from|out of|by) "
+    r"|de[nmr] |die |das |eine?[mnrs]? |some )?(?:[\w-]*e[nrms] )?"
 )
 _SCENE = (
     r"(?:(?:(?:scene|frame|still|panel|page)s?|(?:szene|standbild|bild|seite)(?:n|er)?) (?:from|out of|in|of|aus|in|von) (?:[\w'-]+ ){0,4}?"
     rf"(?:films?|movies?|{_MOVEMENT}|\w*filme?n?s?)"
-    r"|(?:painting|print|woodcut|drawing|photograph|etching|poster|gemälde|holzschnitt|aquarell|plakat|foto|film)s? (?:by|from|von|aus) "
-    r"|(?:oil painting|old painting|ölgemälde|altes gemälde|impressionist))"
+    r"|(?:painting|print|woodcut|drawing|photograph|etching|poster|bild|ölbild|gemälde|holzschnitt|aquarell|plakat|foto|film)s? (?:by|from|von|aus) "
+    r"|(?:oil painting|old painting|ölgemälde|altes (?:gemälde|ölbild|ölgemälde)|impressionist))"
 )
 
 
@@ -133,7 +140,7 @@ def _follows() -> tuple[re.Pattern[str], ...]:
             rf"\b{_LIKE}{_SCENE}",
         ),
         re.compile(
-            rf"(?i:\b{_STRONG}\b,? (?:[\w'-]+ ){{0,3}}?|\b{_LIKE}|\b(?:after|nach|bei) )(?i:an? |einem? |eine[nr] )?(?:{name})(?:'?s)?\b"
+            rf"(?i:\b(?:{_STRONG}|{_AS_IF})\b,? (?:[\w'-]+ ){{0,3}}?|\b{_LIKE}|\b(?:ganz|very|pure|so|typisch|echt|reinster?|quite) |\b(?:after|nach|bei) )(?i:an? |einem? |eine[nr] )?(?:{name})(?:'?s)?\b"
         ),
     )
 
@@ -180,7 +187,15 @@ def _named_look() -> tuple[re.Pattern[str], ...]:
     pictures = r"(?:gemälden?|bild(?:er)?|malerei|werk\w*|farben|paintings?|pictures?|colou?rs?|palette|light|licht|blau|blue|film|look|wald|himmel)"
     return (
         re.compile(rf"(?i)\b(?:{name})(?:{_SUFFIX}|-(?!{_PLACE})\w+)\b"),
-        re.compile(rf"\b(?:{'|'.join(_names()[1])})(?i:-?(?:haft|artig|esk|esque|like|style|inspired)\w*|-{pictures})\b"),
+        re.compile(
+            rf"(?i)\b(?:{name})(?:'?s|')? (?:painting|picture|print|woodcut|film|movie|poster|fashion|manner|style|stil|palette|light|brush|night|sky|interior|still life)s?\b"
+        ),
+        re.compile(
+            rf"\b(?:{'|'.join(_names()[1])})(?i:(?:'?s)? (?:painting|print|woodcut|film|movie|fashion|manner|style|palette|night)s?)\b"
+        ),
+        re.compile(
+            rf"\b(?:{'|'.join(_names()[1])})(?i:-?(?:haft|artig|esk|esque|like|style|inspired)\w*|ian(?!\w)|-{pictures})\b"
+        ),
     )
 
 
