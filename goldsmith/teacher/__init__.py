@@ -74,6 +74,10 @@ class Teacher(Protocol):
     def saved_usd(self) -> float:
         """What the answers that other jobs had paid would have cost."""
 
+    @property
+    def prices(self) -> dict[str, Any]:
+        """What the model costs, as the price list had it: dollars per million tokens, and the factors on them."""
+
     async def ask(
         self,
         *,

@@ -85,6 +85,11 @@ class MeteredTeacher:
     def saved_usd(self) -> float:
         return float(self._saved)
 
+    @property
+    def prices(self) -> dict[str, Any]:
+        dollars = {"input", "output", "batch", "cache_read", "cache_write_5m", "cache_write_1h"}
+        return self._teacher.price.model_dump(mode="json", include=dollars)
+
     async def ask(
         self,
         *,

@@ -52,6 +52,8 @@ async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
                 "config": config.model_dump(mode="json"),
                 "teacher": teacher.provider,
                 "model": teacher.model,
+                "prices": teacher.prices,
+                "filters": _dropped(outcomes),
                 "checked_by": "mechanical rules, not by people"
                 if judged is None
                 else "mechanical rules and a model, not by people",

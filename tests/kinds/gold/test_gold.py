@@ -124,6 +124,8 @@ def test_it_buys_checks_repairs_drops_and_says_so(context: Callable[..., FakeCon
     version = ctx.dataset(result.dataset)
     assert version.parents == ["dataset:prompts@1"]
     assert version.rehearsal
+    assert version.manifest["prices"]["output"] > version.manifest["prices"]["input"] > 0
+    assert version.manifest["filters"] == result.dropped
     examples = list(ctx.examples(result.dataset))
     assert len(examples) == result.passed == sum(version.counts.values())
     order = [(row.input, row.config_id) for row in rows]

@@ -30,6 +30,7 @@ class Opinions:
     """A teacher that answers judge's questions by a function of the prompt; it keeps the questions."""
 
     provider, model, rehearsal, takes_batches = "opinions", "opinions-1", True, False
+    prices: dict[str, Any] = {"input": 0}
     spent_usd = saved_usd = 0.0
 
     def __init__(self, say: Callable[[str, int], Any], stop_after: int = 1_000_000) -> None:
