@@ -12,8 +12,11 @@ from uuid import uuid4
 
 import pytest
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from goldsmith import uploads
+from goldsmith.cli import uploads as cli_uploads
+from goldsmith.cli.app import app
 from goldsmith.client import _pack
 from goldsmith.db import Connection
 from goldsmith.devserver.checkout import Checkout, read_checkout
@@ -177,3 +180,29 @@ def test_a_zip_of_too_many_files_is_refused(client: TestClient) -> None:
 
 def test_what_is_no_zip_is_refused(shared: TestClient) -> None:
     problem(send(shared, b"PK\x03\x04 and no more", ZIP), 422, says="no ZIP")
+
+
+def test_the_commands_send_files_and_folders_and_list_them(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.api.test_datasets_api import Through
+
+    monkeypatch.setattr(cli_uploads, "connect", lambda: Through(client))
+
+    def said(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, ["uploads", *arguments])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    (tmp_path / "prompts.csv").write_text("input\na kite\na whale\n")
+    assert "2 prompts" in said("add", str(tmp_path / "prompts.csv"), "--origin", "synthetic")
+    assert "6 configs" in said("add", str(WORKSHOP / "devserver"))
+    listed = json.loads(said("list", "--json"))
+    assert [(one["upload"]["kind"], one["upload"]["origin"]) for one in listed] == [
+        ("contexts", "upload"),
+        ("prompts", "synthetic"),
+    ]
+    (tmp_path / "prompts.txt").write_text("a kite")
+    said("add", str(tmp_path / "prompts.txt"), code=2)
+    (tmp_path / "prompts.csv").write_text("name\na kite\n")
+    said("add", str(tmp_path / "prompts.csv"), code=2)
