@@ -12,11 +12,11 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from goldsmith import privacy
 from goldsmith.devserver.checkout import Checkout, config_key
@@ -168,32 +168,33 @@ def read_run(folder: Path, root: Path, checkout: Checkout | None = None) -> Read
 
     exclusion = _excluded_at_sight(metadata, run_id, (device_id, owner))
     if exclusion is not None:
-        return _sealed(Reading(run_id, device_id, recorded_at, config_id, exclusion), files)
+        at_sight = {"run_id": run_id, "device_id": device_id, "recorded_at": recorded_at, "config_id": config_id}
+        return _sealed(at_sight | {"exclusion": exclusion}, files)
     process = _entities(metadata, "prompting_process", files)
     final = _entities(metadata, "entities", files)
     context, typed = _first("context_prompt", process, final), _first("input", process, final)
     prompt = _last("generation_prompt", final)
     feedback = (*_edits(process, final), *_blocks(final))
-    reading = Reading(
-        run_id=run_id,
-        device_id=device_id,
-        recorded_at=recorded_at,
-        config_id=config_id,
-        exclusion=None,
-        language=language_of(typed or ""),
-        context=context,
-        context_lang=_context_language(context, config_id, checkout),
-        input=typed,
-        output=_model_output(process, final),
-        accepted=_last("interception", final),
-        feedback=feedback,
-        input_key=_key(" ".join(_PLAIN.findall(typed.casefold()))) if typed else None,
-        generation_key=_key(prompt) if prompt else None,
-        seed=next((seed for each in final if each.type.startswith("output_") and (seed := _seed(each)) is not None), None),
-        imaged=any(each.type.startswith("output_") for each in final),
-        signals=tuple(each.signal for each in feedback),
-    )
-    return _sealed(replace(reading, exclusion=_excluded(reading, prompt, named, checkout)), files)
+    values: dict[str, Any] = {
+        "run_id": run_id,
+        "device_id": device_id,
+        "recorded_at": recorded_at,
+        "config_id": config_id,
+        "language": language_of(typed or ""),
+        "input_key": _key(" ".join(_PLAIN.findall(typed.casefold()))) if typed else None,
+        "generation_key": _key(prompt) if prompt else None,
+        "seed": next((seed for each in final if each.type.startswith("output_") and (seed := _seed(each)) is not None), None),
+        "imaged": any(each.type.startswith("output_") for each in final),
+    }
+    output, accepted = _model_output(process, final), _last("interception", final)
+    texts = _Texts(typed, output, accepted, prompt, context, feedback)
+    exclusion = _excluded(texts, values, named, checkout)
+    if exclusion is not None:
+        feedback = tuple(each for each in feedback if each.signal != "user_edit")
+    else:
+        values |= {"input": typed, "output": output, "accepted": accepted, "context": context}
+        values["context_lang"] = _context_language(context, config_id, checkout)
+    return _sealed(values | {"exclusion": exclusion, "feedback": feedback}, files)
 
 
 class _Files:
@@ -222,23 +223,20 @@ class _Files:
         return read_text(self._folder / name, self._folder, limit)
 
 
-def _sealed(reading: Reading, files: _Files) -> Reading:
-    """With its digest; without any text when it must not be used: some were blocked, some name a child."""
-    if reading.exclusion is not None:
-        kept = tuple(each for each in reading.feedback if each.signal != "user_edit")
-        reading = replace(
-            reading,
-            context=None,
-            context_lang=None,
-            input=None,
-            output=None,
-            accepted=None,
-            feedback=kept,
-            signals=tuple(each.signal for each in kept),
-        )
-    said = [getattr(reading, field.name) for field in fields(Reading)[:-3]]
-    content = json.dumps(said, ensure_ascii=False, default=_jsonable)
-    return replace(reading, digest=_key(content), files=tuple(files.read_so_far))
+class _Texts(NamedTuple):
+    typed: str | None
+    output: str | None
+    accepted: str | None
+    prompt: str | None
+    context: str | None
+    feedback: tuple[Feedback, ...]
+
+
+def _sealed(values: dict[str, Any], files: _Files) -> Reading:
+    """With its digest. Of a run that must not be used no text comes here: some were blocked, some name a child."""
+    signals = tuple(each.signal for each in values.get("feedback", ()))
+    content = json.dumps(values, ensure_ascii=False, sort_keys=True, default=_jsonable)
+    return Reading(**values, signals=signals, digest=_key(content), files=tuple(files.read_so_far))
 
 
 # -- the index of what was read before
@@ -354,24 +352,20 @@ def _excluded_at_sight(metadata: dict[str, Any], run_id: str, devices: Sequence[
     return None
 
 
-def _excluded(reading: Reading, prompt: str | None, named: Sequence[str], checkout: Checkout | None) -> str | None:
-    if any(each.signal == "stage_block" for each in reading.feedback):
+def _excluded(texts: _Texts, values: dict[str, Any], named: Sequence[str], checkout: Checkout | None) -> str | None:
+    if any(each.signal == "stage_block" for each in texts.feedback):
         return "blocked"
-    if not (reading.output or "").strip():
+    if not (texts.output or "").strip():
         return "no_interception"
-    if not (reading.input or "").strip():
+    if not (texts.typed or "").strip():
         return "no_input"
-    if not named or (checkout is not None and not checkout.has(reading.config_id or "")):
+    config_id = values["config_id"]
+    if not named or (checkout is not None and not checkout.has(config_id or "")):
         return "unknown_config"
-    edits = [text for each in reading.feedback for text in (each.data.get("before"), each.data.get("after")) if text]
-    texts = {reading.input, reading.output, reading.accepted, prompt, *edits}
-    if (
-        reading.config_id is None
-        or checkout is None
-        or reading.context not in checkout.config(reading.config_id).context.values()
-    ):
-        texts.add(reading.context)  # a config's own context is nobody's text
-    if any(find(text, reading.language) for text in texts if text):
+    searched = {*texts[:4], *(each.data.get(side) for each in texts.feedback for side in ("before", "after"))}
+    if checkout is None or texts.context not in checkout.config(config_id).context.values():
+        searched.add(texts.context)  # a config's own context is nobody's text
+    if any(find(text, values["language"]) for text in searched if text):
         return "personal_data"
     return None
 
@@ -463,7 +457,10 @@ def _edits(process: Sequence[Entity], final: Sequence[Entity]) -> Iterator[Feedb
                 data: dict[str, Any] = {"entity": kind, "before": before.text, "after": after.text}
                 data["edit_distance"] = edit_distance(before.text, after.text)
                 if kind == "interception":
-                    data["edit_distance_from_output"] = edit_distance(versions[0].text, after.text)
+                    first = before is versions[0]
+                    data["edit_distance_from_output"] = (
+                        data["edit_distance"] if first else edit_distance(versions[0].text, after.text)
+                    )
                 yield Feedback("user_edit", data, after.recorded_at)
 
 

@@ -43,11 +43,12 @@ _HINTS = frozenset(
     """geboren geb geburtstag geburtstags geburtstage geburtstach geburtsdatum born birthday birthdays birthdate birth dob bday burzeltag
     wiegenfest welt world turn turns turned turning werde werden wird wurde day alt""".split()
 )
+_MONTHS = frozenset(_MONTH.split("|"))
 NEAR = 45  # characters between the day and its word; farther apart they seldom belong together
 
 
 def birth_dates(text: Text) -> Iterator[Span]:
-    if _HINTS.isdisjoint(text.words) and "*" not in text.plain:
+    if (_HINTS.isdisjoint(text.words) and "*" not in text.plain) or not (text.has_digit or not _MONTHS.isdisjoint(text.words)):
         return
     cues = list(_BORN.finditer(text.lower))
     for date in _DATE.finditer(text.lower) if cues else ():

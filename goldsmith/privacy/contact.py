@@ -33,12 +33,17 @@ _EMAIL_WORD = re.compile(
     rf"{_LOCAL}(?:{_AT_WORD}(?:(?:[\w-]{{1,63}}{_DOT_SPELLED}){{1,3}}(?:{_ENDS}|at)\b"
     rf"|(?:{_PROVIDERS})\s?[. ]\s?(?:{_ENDS}|at)\b))"
 )
+_BRACKETED_AT = re.compile(r"[(\[{<*_]\s?(?:at|ät|et|a)\s?[)\]}>*_]")
+_HOST_HINTS = frozenset(
+    [*_PROVIDERS.replace("t-online", "online").split("|"), "dot", "punkt", "pünktchen", *"de com net org ch".split()]
+) - {"me"}
 _AT_HINTS = frozenset("at ät et klammeraffe affenschwanz affenklammer".split())
 
 _URL = re.compile(
     rf"\bh(?:tt|xx)ps?\s?:\s?/\s?/\s?\S+|\bwww\s?\.\s?\S+"
     rf"|(?<![\w@.])(?:[^\W_][\w-]{{1,62}}\.){{1,4}}(?:(?:{_ENDS})\b(?:[/?#]\S*)?|(?:{_WEAK_ENDS})/\S+)"
 )
+_DOTTED = re.compile(r"\.\w|://|[wW]{3}")
 _URL_SPELLED = re.compile(
     rf"\b[^\W_][\w-]{{1,62}}{_DOT_SPELLED}(?:de|com|net|org|info|eu|io|tv|gg)\b(?:\s?(?:/|slash|schrägstrich)\s?\S+)?"
 )
@@ -46,7 +51,7 @@ _URL_SPELLED = re.compile(
 _PLATFORMS = (
     "instagram|instagramm|insta|ig|snapchat|snap|discord|dc|tiktok|tik tok|twitch|telegram|tele|whatsapp|youtube|yt|roblox|minecraft|fortnite|"
     "steam|psn|playstation|xbox|gamertag|twitter|facebook|fb|bereal|signal|skype|epic games|epic|nintendo|switch|reddit|"
-    "threads|bluesky|mastodon|pinterest|soundcloud|spotify|brawl stars|clash royale|deviantart|github|scratch|duolingo|kik|wechat|vk|line"
+    "threads|bluesky|mastodon|pinterest|soundcloud|spotify|brawl stars|clash royale|deviantart|github|scratch|duolingo|kik|wechat"
 )
 _LABEL = r"(?:[\s-]?(?:name|user(?:name)?|account|acc|konto|nick(?:name)?|tag|handle|kanal|channel|id|profil|profile|nutzername|benutzername|seite|page|code))?"
 _IS = r"\s*(?:[:=>~-]+|\bist\b|\bis\b|\blautet\b|\bheißt\b|\bheisst\b|\b(?:heiße|heisse|heiß|bin) ich\b|\bi'?m\b|\bi am\b|\bunter\b|\bals\b|\bas\b|\bunder\b)\s*"
@@ -107,16 +112,17 @@ _DATE = re.compile(r"\d{1,2}[./ -]\d{1,2}[./ -]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{
 
 
 def emails(text: Text) -> Iterator[Span]:
-    if "@" in text.plain or any(f"{left}at" in text.lower or f"{left}ät" in text.lower for left in "([{<*_"):
+    bracketed = any(char in text.plain for char in "([{<*_") and _BRACKETED_AT.search(text.lower)
+    if "@" in text.plain or bracketed:
         yield from (match.span() for match in _EMAIL_SIGN.finditer(text.lower))
         yield from (match.span() for match in _EMAIL_COMMA.finditer(text.lower))
-    if not _AT_HINTS.isdisjoint(text.words):
+    if not _AT_HINTS.isdisjoint(text.words) and not _HOST_HINTS.isdisjoint(text.words):
         for pattern in (_EMAIL_WORD, _EMAIL_SIGN, _EMAIL_COMMA):
             yield from (match.span() for match in pattern.finditer(text.lower))
 
 
 def urls(text: Text) -> Iterator[Span]:
-    if "." in text.plain or "://" in text.plain:
+    if _DOTTED.search(text.plain):
         yield from (match.span() for match in _URL.finditer(text.lower))
     if not text.words.isdisjoint(("dot", "punkt")):
         yield from (match.span() for match in _URL_SPELLED.finditer(text.lower))

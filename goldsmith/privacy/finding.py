@@ -20,10 +20,11 @@ class Finding:
     span: tuple[int, int]
 
 
+_DIGIT = re.compile(r"[0-9]")
 _WORD = re.compile(r"[^\W\d_]+")
 # What normalising leaves alone, or changes one character for one: the common case, for which no offsets are needed.
-_SIMPLE = re.compile(
-    r"[\x00-\x7fÄÖÜäöüßẞ„“”‚‘’«»–—…€§°àáâãåæçèéêëìíîïñòóôõøùúûýÿÀÁÂÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕØÙÚÛÝğĞıİşŞćčđšžĆČĐŠŽąęłńśźżĄĘŁŃŚŹŻ]*"
+_SIMPLE = frozenset(map(chr, range(128))) | frozenset(
+    "ÄÖÜäöüßẞ„“”‚‘’«»–—…€§°àáâãåæçèéêëìíîïñòóôõøùúûýÿÀÁÂÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕØÙÚÛÝğĞıİşŞćčđšžĆČĐŠŽąęłńśźżĄĘŁŃŚŹŻ"
 )
 _SAME_LENGTH = str.maketrans({"’": "'", "‘": "'", "‚": "'", "–": "-", "—": "-"})
 _DASHES = "‐‑‒–—−"
@@ -39,7 +40,9 @@ class Text:
 
     def __init__(self, original: str) -> None:
         self._offsets: list[int] | None = None
-        if _SIMPLE.fullmatch(original):
+        if original.isascii():
+            self.plain = original
+        elif _SIMPLE.issuperset(original):
             self.plain = original.translate(_SAME_LENGTH)
         else:
             self.plain, self._offsets = _normalised(original)
@@ -57,7 +60,7 @@ class Text:
 
     @cached_property
     def has_digit(self) -> bool:
-        return any(digit in self.plain for digit in "0123456789")
+        return _DIGIT.search(self.plain) is not None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         if self._offsets is None:

@@ -8,10 +8,10 @@ no other reading. Painters, figures of tales and whoever else is known to everyb
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from goldsmith.privacy.finding import Text
 from goldsmith.privacy.lists import fold, lines, words
@@ -114,8 +114,28 @@ _NOT_TITLE = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _Token:
+# One of these words is in every match: it spares a text the search.
+_MARKS = {
+    _SELF: frozenset(
+        """heiße heisse heise heiss heiß heissze hies name nahme namen nahmen nam nme näme nickname surname called known call calls nennt nennen
+        nenn genannt gerufen rufen ruft sagen sagt werde vorname nachname familienname zuname spitzname rufname zweitname künstlername
+        doppelname namm nem name's""".split()
+    ),
+    _NAMED: frozenset("namens heißt heisst heist heißen heissen hieß genannt namen name named called".split()),
+    _KIN: frozenset([*_PERSON_DE.split("|"), *_PERSON_EN.split("|")]),
+    _TITLE: frozenset(
+        """herr herrn hr frau fr fräulein mr mrs ms miss mister missis misses sir madam madame monsieur señora señor hodscha hoca schwester
+        pater pfarrer pfarrerin pastor pastorin rabbi rabbiner imam dr doktor doctor prof professor professorin mme""".split()
+    ),
+}
+
+
+def _matches(pattern: re.Pattern[str], text: Text) -> Iterable[re.Match[str]]:
+    marks = _MARKS.get(pattern)
+    return () if marks is not None and marks.isdisjoint(text.words) else pattern.finditer(text.lower)
+
+
+class _Token(NamedTuple):
     start: int
     end: int
     raw: str
@@ -146,6 +166,8 @@ def _public() -> tuple[frozenset[str], re.Pattern[str]]:
 
 def names(text: Text, language: str | None) -> Iterator[Span]:
     first, last, ambiguous, common, alone = _lists()
+    if not _worth_a_look(text):
+        return
     cased = text.plain != text.lower and not (text.plain.isupper() and len(text.plain) > 3)
     tokens = _tokens(text.plain, cased)
     if not tokens:
@@ -181,20 +203,21 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
         return place not in public and not common_word(token) and known(token) and (token.capital or token.key not in ambiguous)
 
     for pattern, accept in ((_SELF, sure), (_KIN, likely), (_NAMED, likely), (_WITH_I, likely)):
-        for match in pattern.finditer(text.lower):
+        for match in _matches(pattern, text):
             place = starts.get(match.end())
             if place is not None and accept(place):
                 found.add(place)
     for pattern in (_I_AM, _KIN_BARE, _SIGNED, _GREETED):
-        for match in pattern.finditer(text.lower):
+        for match in _matches(pattern, text):
             place = starts.get(match.end())
-            if place is not None and certain_name(place):
-                token = tokens[place]
-                if token.key not in ambiguous or pattern is _KIN_BARE or _ends(text, token):
-                    found.add(place)
-            elif place is not None and pattern is _KIN_BARE and cased and likely(place) and language != "de":
+            if place is None:
+                continue
+            token = tokens[place]
+            if (certain_name(place) and (token.key not in ambiguous or pattern is _KIN_BARE or _ends(text, token))) or (
+                pattern is _KIN_BARE and cased and language != "de" and likely(place)
+            ):
                 found.add(place)
-    for match in _TITLE.finditer(text.lower):
+    for match in _matches(_TITLE, text):
         place = starts.get(match.end())
         if place is None or place in public or tokens[place].key in _NOT_TITLE or tokens[place].key in _STOP:
             continue
@@ -241,18 +264,47 @@ _GERMAN_NOUN = re.compile(
 )
 
 
+@cache
+def _alerts() -> frozenset[str]:
+    """Words without one of which no name is found: names that are nothing else, and those that frames are made of."""
+    _, last, ambiguous, common, alone = _lists()
+    framing = """heiße heisse heise heiss heiß heissze heißen heissen heisst heißt hieß hies name nahme namen nam surname vorname nachname
+        spitzname nickname named called call calls nennt nennen nenn genannt rufen gerufen namens
+        mein meine meinen meinem meiner my our unser unsere unserem unserer unseren wir herr herrn frau fräulein mr mrs ms miss mister
+        dr doktor doctor prof professor professorin hallo hi hey lieber dear dearest love lg vlg glg gruß grüße grüßen signed danke thanks
+        thank birthday geburtstag"""
+    plain = frozenset(
+        "kind baby beste bester kleiner kleine große großer mate kid pupil student schüler doctor partner boss arzt pal".split()
+    )
+    return (
+        frozenset(word for word in alone | (last - ambiguous - common) if len(word) > 2)
+        | frozenset([*framing.split(), *_PERSON_DE.split("|"), *_PERSON_EN.split("|")]) - plain
+    )
+
+
+def _worth_a_look(text: Text) -> bool:
+    alerts = _alerts()
+    if not alerts.isdisjoint(text.words) or len(text.plain) < 120:
+        return True
+    # words with diacritics stand folded in the lists
+    return not text.plain.isascii() and any(fold(word) in alerts for word in text.words if not word.isascii())
+
+
 def _tokens(plain: str, cased: bool) -> list[_Token]:
-    first = _lists()[0]
-    tokens = []
-    for match in _TOKEN.finditer(plain):
-        raw = match[0]
-        key = fold(raw)
-        if key.endswith(("'s", "'")):
-            key = key.rpartition("'")[0] or key
-        elif key.endswith("s") and raw[0].isupper() and key[:-1] in words("extra") and len(key) > 4 and key not in first:
-            key = key[:-1]
-        tokens.append(_Token(match.start(), match.end(), raw, key, cased and raw[0].isupper()))
-    return tokens
+    return [
+        _Token(match.start(), match.end(), match[0], _token_key(match[0]), cased and match[0][0].isupper())
+        for match in _TOKEN.finditer(plain)
+    ]
+
+
+@lru_cache(maxsize=50_000)
+def _token_key(raw: str) -> str:
+    key = fold(raw)
+    if key.endswith(("'s", "'")):
+        return key.rpartition("'")[0] or key
+    if key.endswith("s") and raw[0].isupper() and key[:-1] in words("extra") and len(key) > 4 and key not in words("first"):
+        return key[:-1]
+    return key
 
 
 def _public_places(text: Text, tokens: list[_Token]) -> set[int]:

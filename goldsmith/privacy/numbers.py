@@ -33,6 +33,8 @@ _CARD = re.compile(r"(?<![\d.,])\d(?:[ .-]{0,2}\d){12,18}(?!\d)")
 
 def ibans(text: Text) -> Iterator[Span]:
     """Valid IBANs however they are spaced; and the number after a word for an account, valid or not: a mistyped one is one."""
+    if not text.has_digit:
+        return
     for match in _IBAN_START.finditer(text.plain):
         length = _LENGTHS.get(text.plain[match.start() : match.start() + 2].upper())
         end = length and _take(text.plain, match.start(), length)
@@ -45,7 +47,7 @@ def ibans(text: Text) -> Iterator[Span]:
 
 def cards(text: Text) -> Iterator[Span]:
     """Numbers of 13 to 19 digits that pass Luhn and begin as cards do (2 to 6)."""
-    for match in _CARD.finditer(text.plain):
+    for match in _CARD.finditer(text.plain) if text.has_digit else ():
         digits = re.sub(r"\D", "", match[0])
         if digits[0] in "23456" and len(set(digits)) > 1 and _luhn(digits):
             yield match.span()
