@@ -70,7 +70,7 @@ _NAMED = re.compile(
 )
 _TITLE = re.compile(
     r"\b(?:herrn?|hr\.?|frau|fr\.|fräulein|mr\.?|mrs\.?|ms\.?|miss|mister|missis|misses|sir|madam|madame|monsieur|señora|señor|hodscha|hoca|schwester|pater|pfarrer(?:in)?|pastor(?:in)?|rabbi(?:ner)?|imam|"
-    r"dr\.?|doktor|doctor|prof\.?|professor(?:in)?|mme)\s+(?:(?:dr|prof|doktor|professor(?:in)?|med|dipl|ing|von|van|de|zu|der)\b\.?\s*)*"
+    r"dr\.?|doktor|doctor|prof\.?|professor(?:in)?|mme|familie|fam\.)\s+(?:(?:dr|prof|doktor|professor(?:in)?|med|dipl|ing|von|van|de|zu|der)\b\.?\s*)*"
     + _AT
 )
 _FULL_TITLE = re.compile(r"m(?:r|rs|s)\b|prof|herr|dr")  # after these a lower-case word may be of no list
@@ -101,6 +101,7 @@ _JOINED = re.compile(r"\s*(?:,|und|and|&|\+|oder|or|,\s*und|,\s*and)\s*$")
 _WITH_I = re.compile(
     r"\b(?:ich und|i und|me and|ich &|me &|ich mit|me with|wir sind|we are|wir heißen|mit mir und|with me and|you and)\s+" + _AT
 )
+_GOES_ON = re.compile(r"\s*(?:$|[,.!]|und ich\b|and i\b|and my\b|from\b|aus\b|\d)")
 _SURNAME_END = re.compile(
     r"(?:czyk|wski|wska|cki|cka|dzki|dzka|ński|nski|nska|owicz|ewicz|iewicz|enko|chuk|tschuk|szuk|yuk|iuk|oglu|oğlu|ovic|evic|ovich|evich|owitsch|ewitsch|escu|opoulos|opoulou|akis|idis|shvili|dze|yan|ian|ov|ova|ev|eva|"
     r"owa|ow|ewa|sson|sen|mann|ström|berg|quist|inen|nyi|ssy|fi|poor|zadeh|zade|nejad|yar|zai|zai|singh|ullah|uddin|rahman|bhai|wala|puri|swamy|lingam|nathan|rajah|moorthy|murthy|wale|tola|dele|kunle|wole|emeka|nkwo|"
@@ -125,7 +126,7 @@ _MARKS = {
     _KIN: frozenset([*_PERSON_DE.split("|"), *_PERSON_EN.split("|")]),
     _TITLE: frozenset(
         """herr herrn hr frau fr fräulein mr mrs ms miss mister missis misses sir madam madame monsieur señora señor hodscha hoca schwester
-        pater pfarrer pfarrerin pastor pastorin rabbi rabbiner imam dr doktor doctor prof professor professorin mme""".split()
+        pater pfarrer pfarrerin pastor pastorin rabbi rabbiner imam dr doktor doctor prof professor professorin mme familie fam""".split()
     ),
 }
 
@@ -213,8 +214,12 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
             if place is None:
                 continue
             token = tokens[place]
-            if (certain_name(place) and (token.key not in ambiguous or pattern is _KIN_BARE or _ends(text, token))) or (
-                pattern is _KIN_BARE and cased and language != "de" and likely(place)
+            given = token.key in first and token.key not in words("stop") - words("first") and place not in public
+            if (
+                (certain_name(place) and (token.key not in ambiguous or pattern is _KIN_BARE or _ends(text, token)))
+                or (pattern is _KIN_BARE and cased and language != "de" and likely(place))
+                or (pattern is _GREETED and given and token.capital and text.plain[token.end : token.end + 1] == ",")
+                or (pattern is _I_AM and given and token.key not in common and _GOES_ON.match(text.lower, token.end))
             ):
                 found.add(place)
     for match in _matches(_TITLE, text):
@@ -272,7 +277,7 @@ def _alerts() -> frozenset[str]:
         spitzname nickname named called call calls nennt nennen nenn genannt rufen gerufen namens
         mein meine meinen meinem meiner my our unser unsere unserem unserer unseren wir herr herrn frau fräulein mr mrs ms miss mister
         dr doktor doctor prof professor professorin hallo hi hey lieber dear dearest love lg vlg glg gruß grüße grüßen signed danke thanks
-        thank birthday geburtstag"""
+        familie thank birthday geburtstag"""
     plain = frozenset(
         "kind baby beste bester kleiner kleine große großer mate kid pupil student schüler doctor partner boss arzt pal".split()
     )
@@ -343,7 +348,16 @@ def _full_names(tokens: list[_Token], found: set[int], public: set[int], cased: 
 
 
 def _spread(text: Text, tokens: list[_Token], found: set[int], likely: Callable[[int], bool]) -> None:
-    """Along lists: "Lena, Bo und Tariq"."""
+    """Along lists, forward and back: "Lena, Bo und Tariq"."""
+    for place in range(len(tokens) - 3, -1, -1):
+        if (
+            place + 2 in found
+            and tokens[place + 1].key in ("und", "and")
+            and place not in found
+            and tokens[place].capital
+            and likely(place)
+        ):
+            found.add(place)
     for place in range(1, len(tokens)):
         joined = tokens[place].start - tokens[place - 1].end < 8 and text.lower[
             tokens[place - 1].end : tokens[place].start
