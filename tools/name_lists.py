@@ -1,4 +1,7 @@
-"""Write the generated lists of names from those of Faker: `python tools/name_lists.py`. Its version is pinned in constraints.txt."""
+"""Write the generated lists: names from Faker's, the vocabulary from simplemma's dictionaries: `python tools/name_lists.py`.
+
+The versions of both are pinned in constraints.txt.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ import unicodedata
 from pathlib import Path
 
 import faker.providers.person as persons
+from simplemma.strategies.dictionaries.dictionary_factory import DefaultDictionaryFactory
 
-from goldsmith.privacy.lists import fold
+from goldsmith.privacy.lists import fold, vocabulary
 
 LISTS = Path(__file__).parents[1] / "goldsmith" / "privacy" / "lists"
 WORD = re.compile(r"[^\W\d_]{2,}(?:'[^\W\d_]+)*")
@@ -77,6 +81,11 @@ def main() -> None:
         names = sorted(collect(part))
         (LISTS / f"{part}.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
         print(f"{part}: {len(names)} names")
+
+    dictionaries = [DefaultDictionaryFactory().get_dictionary(language) for language in ("de", "en")]
+    known = {word for each in dictionaries for pair in each.items() for word in pair if re.fullmatch(r"[^\W\d_]{3,}", word)}
+    vocabulary.FILE.write_bytes(vocabulary.build(known))
+    print(f"vocabulary: {len(known)} words, {vocabulary.FILE.stat().st_size} bytes")
 
 
 def collect(part: str) -> set[str]:

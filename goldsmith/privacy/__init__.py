@@ -36,7 +36,7 @@ _DETECTORS: tuple[tuple[Kind, Callable[[Text], Iterable[tuple[int, int]]]], ...]
 @cache
 def version() -> str:
     """Changes with the code and the lists of this package: what was searched with another version may be searched again."""
-    files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".txt"))
+    files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".txt", ".bloom"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

@@ -31,17 +31,17 @@ _DATE = re.compile(
 )
 _BORN = re.compile(
     r"\b(?:geb(?:oren|\.|urtsdatum|urtstags?\w*|urtstach|\b)|geburts(?:tag\w{0,2}|datum)|born|birth ?day|birthdays|birth ?date|date of birth|dob|b-?day|"
-    r"burzeltag\w*|wiegenfest|zur welt|auf die welt|on earth|into the world|turn(?:s|ed|ing)?|werd(?:e|en)|wird|wurde|cake day|alt)\b|[*★]\s?(?=\d)"
+    r"burzeltag\w*|wiegenfest|zur welt|auf die welt|on earth|into the world|turn(?:s|ed|ing)?|werd(?:e|en)|wird|wurde|cake day|alt|be)\b|[*★]\s?(?=\d)"
 )
 # "werde am 3. Mai elf": an age makes a birthday of these; the others need none.
-_NEEDS_AGE = re.compile(r"turn|werd|wird|wurde|alt")
+_NEEDS_AGE = re.compile(r"turn|werd|wird|wurde|alt|be$")
 _AGE = re.compile(
     r"\b(?:[4-9]|1\d|2[0-9]|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|dreizehn|vierzehn|fünfzehn|sechzehn|siebzehn|achtzehn|four|five|six|seven|"
     r"eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen)\b(?!\s?[.:/]\s?\d|[.]\s|st\b|nd\b|rd\b|th\b)"
 )
 _HINTS = frozenset(
     """geboren geb geburtstag geburtstags geburtstage geburtstach geburtsdatum born birthday birthdays birthdate birth dob bday burzeltag
-    wiegenfest welt world turn turns turned turning werde werden wird wurde day alt""".split()
+    wiegenfest welt world turn turns turned turning werde werden wird wurde day alt be""".split()
 )
 _MONTHS = frozenset(_MONTH.split("|"))
 NEAR = 45  # characters between the day and its word; farther apart they seldom belong together

@@ -20,7 +20,7 @@ _ENDS = (
 )
 _WEAK_ENDS = "at|me|it|be|es|us|to|is|no|so|am|in|im|live|link|page|site|space|fun|art|world"
 # An @ as it is spelled; a bare "at" counts only before a dot that is spelled as well, or before a provider.
-_AT_SIGN = r"(?:\s?@\s?|\s?[(\[{<*_]\s?(?:at|ät|et|@|a)\s?[)\]}>*_]\s?|\s(?:klammeraffe|affenschwanz|affenklammer|at-zeichen|ät|at sign)\s)"
+_AT_SIGN = r"(?:@\s?|\s@\s|\s?[(\[{<*_]\s?(?:at|ät|et|@|a)\s?[)\]}>*_]\s?|\s(?:klammeraffe|affenschwanz|affenklammer|at-zeichen|ät|at sign)\s)"
 _AT_WORD = r"\s(?:at|ät|et)\s"
 _DOT_WORD = r"(?:\s?[(\[{<*_]\s?(?:dot|punkt|\.)\s?[)\]}>*_]\s?|\s(?:dot|punkt|pünktchen)\s?|\s?\.\s?)"
 _DOT_SPELLED = r"(?:\s?[(\[{<*_]\s?(?:dot|punkt|\.)\s?[)\]}>*_]\s?|\s(?:dot|punkt)\s?)"
@@ -42,6 +42,7 @@ _AT_HINTS = frozenset("at ät et klammeraffe affenschwanz affenklammer".split())
 _URL = re.compile(
     rf"\bh(?:tt|xx)ps?\s?:\s?/\s?/\s?\S+|\bwww\s?\.\s?\S+"
     rf"|(?<![\w@.])(?:[^\W_][\w-]{{1,62}}\.){{1,4}}(?:(?:{_ENDS})\b(?:[/?#]\S*)?|(?:{_WEAK_ENDS})/\S+)"
+    r"|\bt\.me/\S+"
 )
 _DOTTED = re.compile(r"\.\w|://|[wW]{3}")
 _URL_SPELLED = re.compile(
@@ -71,11 +72,14 @@ _HANDLE_CALLED = re.compile(
     rf"my name is|they call me|findet man mich (?:als|unter)|findest du mich (?:als|unter)|you can find me (?:as|under)|unter|als|as)\s{_ACCOUNT}"
 )
 _HANDLE_USER = re.compile(
-    r"\b(?:user\s?names?|benutzernamen?|nutzernamen?|nicknames?|gamer\s?tag|login|spielernamen?|account\s?names?|anmeldenamen?|in-?game names?|ign|screen ?names?)\b"
+    r"\b(?:user\s?names?|benutzernamen?|nutzernamen?|nick(?:name)?s?|gamer\s?tag|login|spielernamen?|account\s?names?|anmeldenamen?|in-?game names?|ign|screen ?names?)\b"
     rf"(?:{_IS}|\s(?:auf \w+ )?(?:ist|is)\s){_ACCOUNT}"
 )
+_HANDLE_NAMED = re.compile(
+    rf"\b(?:user ?name|nick(?:name)?|benutzername|nutzername|spielername|gamer ?tag|login|ign)\s{_ACCOUNT}"
+)
 _PLATFORM_WORDS = frozenset(word for name in _PLATFORMS.split("|") for word in name.split()) | frozenset(
-    "username usernames user benutzername nutzername nickname gamertag login spielername accountname anmeldename ign screenname gamer".split()
+    "username usernames user benutzername nutzername nickname nick gamertag login spielername accountname anmeldename ign screenname gamer".split()
 )
 # What follows "my insta is …" when it is no handle.
 _PLAIN_WORDS = frozenset(
@@ -96,7 +100,7 @@ _PHONE = re.compile(
 )
 _PHONE_CUED = re.compile(
     r"\b(?:tel(?:efon)?(?:nummer|nr)?|handy(?:nummer|nr)?|mobil(?:nummer|e number)?|festnetz|phone(?: number)?|cell(?:phone)?|whatsapp|"
-    r"anrufen|ruf(?:e|t)?|call(?: me)?|text(?: me)?|ring me|nummer|number|durchwahl|erreichbar|fax|sms)\b[^\d\n]{0,28}?"
+    r"anrufen|ruf(?:e|t)?|call(?: me)?|text(?: me)?|ring me|nummer|number|durchwahl|erreichbar|fax|sms|\w+nummer)\b[^\d\n]{0,28}?"
     r"(\+?\(?\d(?:[ ()/.-]{0,2}\d){4,14})(?!\d)"
 )
 _PHONE_WORDS = frozenset(
@@ -139,7 +143,7 @@ def handles(text: Text) -> Iterator[Span]:
         for match in pattern.finditer(text.lower):
             if match[1] not in _PLAIN_WORDS and len(match[1]) > 2:
                 yield match.span()
-    for match in _HANDLE_MARKED.finditer(text.lower):
+    for match in (*_HANDLE_MARKED.finditer(text.lower), *_HANDLE_NAMED.finditer(text.lower)):
         if _looks_made_up(text.plain[slice(*match.span(1))]):
             yield match.span()
 
@@ -150,7 +154,7 @@ def phones(text: Text) -> Iterator[Span]:
             seed = text.lower[max(0, match.start() - 6) : match.start()].rstrip(" :=").endswith("seed")
             if not seed and not _DATE.fullmatch(match[0].strip("( ")) and len(set(re.sub(r"\D", "", match[0]))) > 1:
                 yield match.span()
-        if not _PHONE_WORDS.isdisjoint(text.words):
+        if not _PHONE_WORDS.isdisjoint(text.words) or "nummer" in text.lower:
             for match in _PHONE_CUED.finditer(text.lower):
                 if not _DATE.fullmatch(match[1]):
                     yield match.span(1)
@@ -160,4 +164,6 @@ def phones(text: Text) -> Iterator[Span]:
 
 def _looks_made_up(token: str) -> bool:
     """A digit after a letter, an underscore or dot inside, capitals inside: what names of accounts have and words have not."""
-    return bool(re.search(r"[^\W\d_]\d|[a-zäöü][A-Z]|[^\W_][._][^\W_]|_|#\d", token)) and not re.fullmatch(r"\w{1,2}\d?", token)
+    return bool(re.search(r"[^\W\d_]\d|[a-zäöü][A-Z]|[^\W_][._][^\W_]|[^\W_]-\d|_|#\d", token)) and not re.fullmatch(
+        r"\w{1,2}\d?", token
+    )

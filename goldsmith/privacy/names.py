@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from goldsmith.privacy.finding import Text
 from goldsmith.privacy.lists import fold, lines, words
+from goldsmith.privacy.lists.vocabulary import is_word
 
 Span = tuple[int, int]
 
@@ -44,10 +45,10 @@ _AT = r"(?=[^\W\d_])"
 
 # After these a name comes, and nothing else makes sense.
 _SELF = re.compile(
-    r"\b(?:ich (?:hei(?:ß|ss|s|sz)e?|hies|heise)|ich werde (?:immer |auch |meist )?(?=\w+ (?:genannt|gerufen))|heiße ich|heisse ich|"
+    r"\b(?:ich (?:hei(?:ß|ss|s|sz)e?|hies|heise)(?: mit (?:vor|nach|familien)?namen)?|ich werde (?:immer |auch |meist )?(?=\w+ (?:genannt|gerufen))|heiße ich|heisse ich|"
     r"(?:mein|meine|unser) (?:(?:voller|ganzer|richtiger|echter|zweiter|name und) )?(?:vor|nach|spitz|familien|ruf|zweit|künstler|doppel|zu)?n[aä]h?m[em]?n? (?:ist|is|lautet|war|wär|wäre|währe)|"
     r"my (?:(?:full|real|first|last|middle|nick|given|family|christian|second) ?)?(?:nick|sur)?na(?:me|em|m|mes)(?:'s| is| iz|s|)|me name is|name'?s|"
-    r"i(?:'m|m| am| was) (?:called|named|known as)|(?:they|people|everyone|everybody|friends|you can|u can|pls|please|just|mom|mum) calls? me|"
+    r"i(?:'m|m| am| was) (?:called|named|known as)|(?:they|people|everyone|everybody|friends|you can|u can|pls|please|just|mom|mum) calls? me|call me|"
     r"(?:man|alle|sie|die|freunde|andere|viele|mama|papa|oma|leute) (?:nennt|nennen|rufen|ruft|sagen zu|sagt zu) mich|nennt mich|nenn mich|genannt werde ich|"
     r"(?:(?:vor|nach|familien|zu)name|surname|first name|last name|full name|name)(?=\s*[:=]))"
     r"\s*[:=,-]*\s+(?:(?:auch|eigentlich|nämlich|übrigens|der|die|actually|just|aber|also|einfach|halt|immer|is|ist|always|by)\s+){0,2}"
@@ -101,7 +102,12 @@ _JOINED = re.compile(r"\s*(?:,|und|and|&|\+|oder|or|,\s*und|,\s*and)\s*$")
 _WITH_I = re.compile(
     r"\b(?:ich und|i und|me and|ich &|me &|ich mit|me with|wir sind|we are|wir heißen|mit mir und|with me and|you and)\s+" + _AT
 )
-_GOES_ON = re.compile(r"\s*(?:$|[,.!]|und ich\b|and i\b|and my\b|from\b|aus\b|\d)")
+# A family name behind a first name that is a word as well, where no list has it.
+_FAMILY_END = re.compile(
+    r"(?:mann|stedt|städt|hoff|müller|mueller|meyer|meier|maier|mayer|schmidt|schmitt|dt|tz|ke|inger|brandt|huber|bauer|sen|son|oğlu|oglu|ic|ić)$"
+)
+_STOP_CAPITAL = frozenset("kann mag sal an so da do die der das hat ist".split())
+_GOES_ON = re.compile(r"\s*(?:$|[,.!]|und ich\b|und du\b|and i\b|and my\b|and you\b|from\b|aus\b|\d)")
 _SURNAME_END = re.compile(
     r"(?:czyk|wski|wska|cki|cka|dzki|dzka|ński|nski|nska|owicz|ewicz|iewicz|enko|chuk|tschuk|szuk|yuk|iuk|oglu|oğlu|ovic|evic|ovich|evich|owitsch|ewitsch|escu|opoulos|opoulou|akis|idis|shvili|dze|yan|ian|ov|ova|ev|eva|"
     r"owa|ow|ewa|sson|sen|mann|ström|berg|quist|inen|nyi|ssy|fi|poor|zadeh|zade|nejad|yar|zai|zai|singh|ullah|uddin|rahman|bhai|wala|puri|swamy|lingam|nathan|rajah|moorthy|murthy|wale|tola|dele|kunle|wole|emeka|nkwo|"
@@ -111,7 +117,7 @@ _PARTICLES = frozenset(
     "van von de del della di da dos das do al el bin bint ibn abu zu zum den der ter ten la le ben mc mac st o y e".split()
 )
 _NOT_TITLE = frozenset(
-    "holle holla mond sonne tod winter sommer frühling fruehling herbst natur maus igel hase bär baer katze schnecke biene ente frosch spinne schmetterling malzahn nilsson bean claus right wrong universe president world".split()
+    "holle holla mond sonne tod frühling fruehling natur maus igel hase bär baer katze schnecke biene ente frosch spinne schmetterling malzahn nilsson bean claus right wrong universe president world".split()
 )
 
 
@@ -197,13 +203,17 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
             return False
         if known(token):
             return token.capital or token.key not in ambiguous
-        return token.capital and (language == "en" or not _GERMAN_NOUN.search(token.raw))
+        return (token.capital or len(token.raw) > 3) and not is_word(token.raw)
+
+    def kin(place: int) -> bool:
+        """Behind somebody's sister or friend a capitalised first name is one even when it is a word as well."""
+        return likely(place) or (place not in public and tokens[place].capital and tokens[place].key in first - _STOP_CAPITAL)
 
     def certain_name(place: int) -> bool:
         token = tokens[place]
         return place not in public and not common_word(token) and known(token) and (token.capital or token.key not in ambiguous)
 
-    for pattern, accept in ((_SELF, sure), (_KIN, likely), (_NAMED, likely), (_WITH_I, likely)):
+    for pattern, accept in ((_SELF, sure), (_KIN, kin), (_NAMED, likely), (_WITH_I, likely)):
         for match in _matches(pattern, text):
             place = starts.get(match.end())
             if place is not None and accept(place):
@@ -218,15 +228,29 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
             if (
                 (certain_name(place) and (token.key not in ambiguous or pattern is _KIN_BARE or _ends(text, token)))
                 or (pattern is _KIN_BARE and cased and language != "de" and likely(place))
+                or (
+                    pattern is _I_AM
+                    and not known(token)
+                    and len(token.raw) > 3
+                    and len(text.plain) < TYPED
+                    and not is_word(token.raw)
+                )
                 or (pattern is _GREETED and given and token.capital and text.plain[token.end : token.end + 1] == ",")
-                or (pattern is _I_AM and given and token.key not in common and _GOES_ON.match(text.lower, token.end))
+                or (
+                    pattern is _I_AM
+                    and given
+                    and (token.key not in common or (token.capital and not match[0].startswith("im ")))
+                    and _GOES_ON.match(text.lower, token.end)
+                )
             ):
                 found.add(place)
     for match in _matches(_TITLE, text):
         place = starts.get(match.end())
-        if place is None or place in public or tokens[place].key in _NOT_TITLE or tokens[place].key in _STOP:
+        if place is None or place in public or tokens[place].key in _NOT_TITLE:
             continue
         token = tokens[place]
+        if token.key in _STOP and not (token.capital and cased and token.key in last):
+            continue
         before = text.lower[max(0, match.start() - 14) : match.start()]
         if token.capital and cased and (text.plain[match.start()].isupper() or not _ARTICLE_BEFORE.search(before)):
             if not (token.key in common and token.key not in last):
@@ -235,7 +259,7 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
             not (cased and token.capital)
             and not _ARTICLE_BEFORE.search(before)
             and not common_word(token)
-            and (known(token) or _SURNAME_END.search(token.key) or _FULL_TITLE.match(match[0]))
+            and (known(token) or not is_word(token.raw) or _SURNAME_END.search(token.key) or _FULL_TITLE.match(match[0]))
         ):
             found.add(place)
     for place, token in enumerate(tokens):
@@ -253,6 +277,8 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
                 and not re.search(r"\b(?:der|die|das|ein|eine|the|a|an)\s$", before)
             ):
                 found.add(place)
+    if cased and len(text.plain) < TYPED:
+        _unknown_words(text, tokens, found, public)
     _full_names(tokens, found, public, cased)
     _spread(text, tokens, found, likely)
     yield from _spans(text, tokens, found, public, cased)
@@ -328,6 +354,37 @@ def _ends(text: Text, token: _Token) -> bool:
     return not text.plain[token.end : token.end + 2].strip() or text.plain[token.end] in ",!.:("
 
 
+TYPED = 300
+"""Characters up to which a text is taken for typed by a child. Longer ones are models' answers, which name nobody of themselves;
+there a rare word is rather one of a craft."""
+_NO_NAME_AFTER = frozenset(
+    """der die das den dem des ein eine einen einem einer eines kein keine a an the this that these those in im nach aus over near at ins am
+    zwei drei vier fünf sechs viele einige alle two three four five many some no every each style stil called genannt city stadt insel island
+    mount lake river planet land""".split()
+)
+
+
+def _unknown_words(text: Text, tokens: list[_Token], found: set[int], public: set[int]) -> None:
+    """Capitalised words of no dictionary, nor made of two that are in one: in a typed text these are names."""
+    for place, token in enumerate(tokens):
+        if place in found or place in public or not token.capital or len(token.raw) < 4 or token.raw.isupper():
+            continue
+        if place and tokens[place - 1].key in _NO_NAME_AFTER and text.plain[token.start - 1] == " ":
+            continue
+        if (
+            text.plain[token.end : token.end + 1] == "-"
+            or "-" in token.raw
+            or ("." in text.plain[token.end : token.end + 1] + " " and text.plain[token.end + 1 : token.end + 2].isalnum())
+        ):
+            continue
+        if (
+            not (is_word(token.raw) or is_word(token.key))
+            and token.key not in words("ambiguous")
+            and token.key not in words("places")
+        ):
+            found.add(place)
+
+
 def _full_names(tokens: list[_Token], found: set[int], public: set[int], cased: bool) -> None:
     """A first name, however many meanings it has, before a family name; and two capitalised words of which the second can be
     nothing but a family name."""
@@ -341,9 +398,14 @@ def _full_names(tokens: list[_Token], found: set[int], public: set[int], cased: 
             _SURNAME_END.search(two.key) and not _GERMAN_NOUN.search(two.raw)
         )
         given = one.key in first and one.key not in common
-        if (given and (family or two.key in last)) or (
-            family and two.key in last and one.key not in common and one.key not in ambiguous
-        ):
+        if (
+            given
+            and (
+                family
+                or two.key in last
+                or (_FAMILY_END.search(two.key) and not _GERMAN_NOUN.search(two.raw) and two.key not in common)
+            )
+        ) or (family and two.key in last and one.key not in common and one.key not in ambiguous):
             found.update((place, place + 1))
 
 

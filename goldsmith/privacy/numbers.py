@@ -28,7 +28,7 @@ _ACCOUNT = re.compile(
 _ACCOUNT_WORDS = frozenset(
     "iban konto kontonummer kontonr kontoverbindung bankkonto bankverbindung account blz bankleitzahl sort".split()
 )
-_CARD = re.compile(r"(?<![\d.,])\d(?:[ .-]{0,2}\d){12,18}(?!\d)")
+_CARD = re.compile(r"(?<![\d.,+])\d(?:[ .-]{0,2}\d){12,18}(?!\d)")
 
 
 def ibans(text: Text) -> Iterator[Span]:

@@ -20,7 +20,7 @@ _NO_STREET = (
     r"auto|renn|land|wasser|dorfs|haupt)?"
 )
 _STREET = re.compile(
-    rf"(?<![\w-])(?!(?:auto|haupt|wasser|land|renn|spiel|pass|daten|milch)stra(?:ß|ss)e\b)[^\W\d_][^\W_]+(?:-[^\W\d_]+)*?-?(?:{_ENDS})\b\.?,?\s{{0,2}}{_NUMBER}"
+    rf"(?<![\w-])(?!(?:auto|haupt|wasser|land|renn|spiel|pass|daten|milch)stra(?:ß|ss)e\b)[^\W\d_][^\W_]*\.?(?:-[^\W\d_]+\.?)*?-?(?:{_ENDS})\b\.?,?\s{{0,2}}{_NUMBER}"
 )
 _STREET_WEAK = re.compile(rf"(?<![\w-])[^\W\d_][^\W_]+?-?(?:{_WEAK})\s{_NUMBER}")
 _STREET_APART = re.compile(
@@ -28,7 +28,7 @@ _STREET_APART = re.compile(
 )
 _STREET_AT = re.compile(
     r"(?<![\w-])(?:am|an der|an den|im|in der|in den|auf der|auf dem|hinter der|hinter dem|unter den|zum|zur|vor dem|beim|an dem)\s"
-    rf"(?:[^\W\d_]+(?:en|er)\s)?[^\W\d_]{{3,}}\s{_NUMBER}"
+    rf"(?!(?:zimmer|raum|haus|stock|jahr|klasse|kapitel|alter|monat|bus|zug|gleis|feld|level)\s)(?:[^\W\d_]+(?:en|er)\s)?[^\W\d_]{{3,}}\s{_NUMBER}"
 )
 _STREET_EN = re.compile(
     r"\b(?:number |no\.? |flat \w+,? )?\d{1,5}[a-h]?,?\s(?:(?:north|south|east|west|n|s|e|w|old|new|upper|lower|st)\.?\s)?(?:[a-z'’.-]+\s){1,3}"
@@ -96,7 +96,7 @@ def addresses(text: Text) -> Iterator[Span]:
     if text.has_digit or "numm" in lower or "nr" in lower:
         lives = [match.start() for match in _CUE.finditer(lower)]
         for match in _STREET.finditer(lower):
-            if _ends(text, match.end()) or lives:
+            if _ends(text, match.end()) or lives or match[0][-1] in "abcdefgh":
                 yield match.span()
         for match in _STREET_APART.finditer(lower):
             if _ends(text, match.end()) or lives:
@@ -107,8 +107,10 @@ def addresses(text: Text) -> Iterator[Span]:
         if lives:
             for match in _STREET_AT.finditer(lower):
                 before = lower[max(0, match.start() - 40) : match.start()]
-                if re.search(r"wohn\w*|adresse|anschrift|hause|daheim|gezogen|abholen|hausnummer", before) and _ends(
-                    text, match.end()
+                after = lower[match.end() : match.end() + 12]
+                if re.match(r"\s?(?:wohn|leb)", after) or (
+                    re.search(r"wohn\w*|adresse|anschrift|hause|daheim|gezogen|abholen|hausnummer", before)
+                    and _ends(text, match.end())
                 ):
                     yield match.span()
         for match in _STREET_EN.finditer(lower):

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from goldsmith.privacy.lists.vocabulary import is_word
+from tests.privacy.measure import Measured, measure
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="module")
+def measured() -> Measured:
+    return measure(DATA / "privacy.txt")
+
+
+def test_enough_is_found_of_sentences_that_nothing_was_tuned_on(measured: Measured) -> None:
+    assert measured.labelled.total() + measured.clean >= 300
+    assert measured.recall("name") >= 0.9, measured.missed
+    assert measured.recall(*measured.structured) >= 0.98, measured.missed
+
+
+def test_prompts_are_left_for_training(measured: Measured) -> None:
+    assert len(measured.wrong) / measured.clean <= 0.05, measured.wrong
+
+
+def test_the_rules_still_find_what_they_were_tuned_on() -> None:
+    tuned = measure(DATA / "privacy_tuning.txt")
+    assert tuned.recall(*tuned.structured) >= 0.99, tuned.missed
+    assert tuned.recall("name") >= 0.97, tuned.missed
+    assert len(tuned.wrong) / tuned.clean <= 0.01, tuned.wrong
+
+
+def test_the_vocabulary_knows_words_and_what_is_made_of_them() -> None:
+    assert all(is_word(word) for word in ("Einhorn", "laufen", "mushroom", "Regenbogenfisch", "Keksdrache"))
+    assert not any(is_word(word) for word in ("Kajetan", "Xhqwz", "Zschoche"))
