@@ -63,6 +63,12 @@ class Sample:
 class Bench:
     def __init__(self, servers: Servers, askers: dict[str, tuple[list[str], int]], questions: int) -> None:
         self.servers, self.askers, self.questions = servers, askers, questions
+        self._running: subprocess.Popen[str] | None = None
+
+    def stop(self) -> None:
+        """End the asker that is at work, with its children."""
+        if self._running is not None and self._running.poll() is None:
+            os.killpg(self._running.pid, signal.SIGKILL)
 
     def rate(self, name: str) -> Sample:
         """All the questions to a teacher of its own."""
@@ -126,6 +132,7 @@ class Bench:
             env=env,
             start_new_session=True,  # some have children, which are killed with them
         )
+        self._running = process
         assert process.stdin is not None
         process.stdin.write(json.dumps(asdict(order)))
         process.stdin.close()
@@ -207,25 +214,26 @@ def main() -> None:
     console = Console(width=128)
     askers = known_askers(lambda text: console.print(f"[yellow]{text}[/]"))
     askers = {name: how for name, how in askers.items() if not told.askers or name in told.askers}
+    samples: dict[str, list[Sample]] = {name: [] for name in askers}
+    again: dict[str, int | str] = {}
     servers = Servers([])
+    bench = Bench(servers, askers, told.questions)
     try:
         servers.start(finished=0)
-        bench = Bench(servers, askers, told.questions)
-        if "rate" in told.only:
-            samples: dict[str, list[Sample]] = {name: [] for name in askers}
-            for number in range(told.rounds):
-                for name in askers:
-                    console.print(f"rate, round {number + 1} of {told.rounds}: {name}")
-                    samples[name].append(bench.rate(name))
-            console.print(rate_table(samples))
-        if "kill" in told.only:
-            again: dict[str, int | str] = {}
+        for number in range(told.rounds if "rate" in told.only else 0):
             for name in askers:
-                console.print(f"kill -9: {name}")
-                again[name] = bench.kill(name)
-            console.print(kill_table(again, told.questions // 4))
-    finally:
+                console.print(f"rate, round {number + 1} of {told.rounds}: {name}")
+                samples[name].append(bench.rate(name))
+        for name in askers if "kill" in told.only else ():
+            console.print(f"kill -9: {name}")
+            again[name] = bench.kill(name)
+    finally:  # also on Ctrl-C: what was measured is shown
+        bench.stop()
         servers.stop()
+        if measured := {name: found for name, found in samples.items() if found}:
+            console.print(rate_table(measured))
+        if again:
+            console.print(kill_table(again, told.questions // 4))
 
 
 if __name__ == "__main__":

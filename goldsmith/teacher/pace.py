@@ -19,7 +19,7 @@ from typing import Any
 FIRST_WINDOW = 16.0
 MOST = 256  # in flight; beyond it a limit of connections is met, not one of the provider
 LOST_AFTER_S = 15.0  # a process that does not report holds nothing any more
-LATE_S = 0.15  # a turn that comes so much too late makes up for it
+LATE_S = 0.5  # a turn that comes so much too late makes up for it: on a busy machine many do
 CELL_S, CELLS = 0.25, 40  # what was let through is counted in cells of a quarter second, for ten seconds
 EPOCH_S = 0.5  # one cut of the rate for all 429s of half a second
 NO_WORD_S = 1.0  # the pause after a 429 without `retry-after`
@@ -144,6 +144,7 @@ def _see_the_limit(state: State, now: float, report: Report) -> None:
     state.left = None
     if stated := _stated(_let_through_per_s(state, now), report):
         state.rate = state.ceiling = stated
+        state.next_at = now
         state.doubling = False
 
 
