@@ -262,22 +262,26 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
             and (known(token) or not is_word(token.raw) or _SURNAME_END.search(token.key) or _FULL_TITLE.match(match[0]))
         ):
             found.add(place)
+    typed = len(text.plain) < TYPED
     for place, token in enumerate(tokens):
+        key = token.key
+        if key not in alone and "-" not in key and not (typed and (token.capital or known(token))):
+            continue
         if place in found or place in public:
             continue
-        parts = token.key.split("-")
-        if token.key in alone or (len(parts) > 1 and all(part in first for part in parts)):
-            if (token.capital and cased) or len(token.key) > 3 or token.key in words("extra"):
+        parts = key.split("-")
+        if key in alone or (len(parts) > 1 and all(part in first for part in parts)):
+            if (token.capital and cased) or len(key) > 3 or key in words("extra"):
                 found.add(place)
-        elif (token.capital or known(token)) and not common_word(token) and _AFTER.match(text.lower, token.end):
+        elif typed and not common_word(token) and _AFTER.match(text.lower, token.end):
             before = text.lower[max(0, token.start - 8) : token.start]
             if (
                 known(token)
-                and (token.capital or token.key not in ambiguous)
+                and (token.capital or key not in ambiguous)
                 and not re.search(r"\b(?:der|die|das|ein|eine|the|a|an)\s$", before)
             ):
                 found.add(place)
-    if cased and len(text.plain) < TYPED:
+    if cased and typed:
         _unknown_words(text, tokens, found, public)
     _full_names(tokens, found, public, cased)
     _spread(text, tokens, found, likely)
@@ -411,6 +415,8 @@ def _full_names(tokens: list[_Token], found: set[int], public: set[int], cased: 
 
 def _spread(text: Text, tokens: list[_Token], found: set[int], likely: Callable[[int], bool]) -> None:
     """Along lists, forward and back: "Lena, Bo und Tariq"."""
+    if not found:
+        return
     for place in range(len(tokens) - 3, -1, -1):
         if (
             place + 2 in found
