@@ -35,7 +35,12 @@ _BUDGET = Field(
     description="Most that its jobs ever spend on teachers, in US dollars. Null: no limit.",
 )
 _BUDGET_PER_DAY = Field(
-    None, ge=0, lt=1e8, allow_inf_nan=False, description="Most that its jobs spend on teachers in a UTC day. Null: no limit."
+    None,
+    strict=True,
+    ge=0,
+    lt=1e8,
+    allow_inf_nan=False,
+    description="Most that its jobs spend on teachers in a UTC day. Null: no limit.",
 )
 
 
