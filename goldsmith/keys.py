@@ -29,6 +29,7 @@ SHOWN = len("gs_ab12cd")
 
 _BUDGET = Field(
     None,
+    strict=True,
     ge=0,
     lt=1e8,
     allow_inf_nan=False,
