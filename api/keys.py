@@ -60,7 +60,7 @@ def _revoke(state: State, name: str, caller: Caller) -> Key:
         return keys.revoke(conn, name, actor=caller.name)
 
 
-@router.patch("/keys/{name}", tags=["keys"], responses=MISSING, openapi_extra=body_schema(KeyBudgets))
+@router.patch("/keys/{name}", tags=["keys"], responses=REFUSALS | MISSING, openapi_extra=body_schema(KeyBudgets))
 async def change_budgets(
     request: Request, name: Annotated[str, Path(pattern=f"^{keys.NAME_PATTERN}$")], state: StateDep, caller: CallerDep
 ) -> Key:

@@ -31,7 +31,7 @@ _BUDGET = Field(
     None,
     strict=True,
     ge=0,
-    lt=1e8,
+    le=99_999_999,
     allow_inf_nan=False,
     description="Most that its jobs ever spend on teachers, in US dollars. Null: no limit.",
 )
@@ -39,7 +39,7 @@ _BUDGET_PER_DAY = Field(
     None,
     strict=True,
     ge=0,
-    lt=1e8,
+    le=99_999_999,
     allow_inf_nan=False,
     description="Most that its jobs spend on teachers in a UTC day. Null: no limit.",
 )

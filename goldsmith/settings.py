@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     )
     teacher_model: str = Field("claude-sonnet-5-5", description="The model of `anthropic` when a job names none.")
     budget_usd_per_day: float | None = Field(
-        None, ge=0, lt=1e8, description="Most that all jobs together spend on teachers in a UTC day; empty: no limit."
+        None, ge=0, le=99_999_999, description="Most that all jobs together spend on teachers in a UTC day; empty: no limit."
     )
     prices: Path | None = Field(None, description="Your own price list of teachers; empty: the dated one that ships.")
     rehearsal_url: str | None = Field(None, description="Set by --rehearsal: where the rehearsal teacher listens.")
