@@ -18,6 +18,8 @@ import pytest
 import structlog
 from psycopg.types.json import Jsonb
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of them: torch's threads would wait for each other, spinning
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["GOLDSMITH_EXTRA_KINDS"] = "tests.probe.isolated.schema,tests.probe.inline.schema"
 
 from goldsmith.db import Connection, Database, connect

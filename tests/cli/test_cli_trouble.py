@@ -324,14 +324,11 @@ def test_wrong_input_is_json_too(api: Api, goldsmith: Goldsmith, tmp_path: Path,
     assert said(goldsmith("jobs", "submit", "noop", *arguments, "--json"), WRONG_INPUT)
 
 
-def test_in_80_columns_every_job_is_one_line(api: Api, goldsmith: Goldsmith) -> None:
+def test_in_80_columns_every_job_is_one_line(api: Api, goldsmith: Goldsmith, monkeypatch: pytest.MonkeyPatch) -> None:
     made = json.loads(goldsmith("jobs", "submit", "noop", "--json").stdout)
 
-    width, jobs.console.width = jobs.console.width, 80
-    try:
-        result = CliRunner().invoke(app, ["jobs", "list"])
-    finally:
-        jobs.console.width = width
+    monkeypatch.setattr(jobs.console, "_width", 80)  # of the property, which would keep what it is set to
+    result = CliRunner().invoke(app, ["jobs", "list"])
 
     lines = result.stdout.splitlines()
     assert len(lines) == 2, result.stdout
