@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from goldsmith.cli import output
 from goldsmith.cli.app import app
 from goldsmith.settings import get_settings
 from tests.client.server import api
@@ -33,8 +34,10 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[di
 
 
 @pytest.fixture
-def goldsmith() -> Callable[..., Result]:
+def goldsmith(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`goldsmith("jobs", "list")`, in this process, as wide as a script sees it."""
+    for one in (output.console, output.errors):  # else as wide as COLUMNS said when the first test imported it
+        monkeypatch.setattr(one, "_width", 200)
 
     def call(*arguments: str, **more: Any) -> Result:
         return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"}, **more)
