@@ -114,7 +114,8 @@ class Adversary:
                     pid, began = stack.members[fault.target].pid, time.time()
                     os.kill(pid, signal.SIGSTOP)
                     time.sleep(fault.seconds)
-                    os.kill(pid, signal.SIGCONT)
+                    with suppress(ProcessLookupError):  # Ctrl-C has ended it meanwhile
+                        os.kill(pid, signal.SIGCONT)
                     self._note(fault, fault.target, pid, began)
             case "duplicate messages" | "delay messages":
                 began = time.time()
