@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from goldsmith import experiments, jobs, keys, metrics, pipelines, rescue, schedules, webhooks
-from goldsmith.db import Connection
+from goldsmith.db import Connection, connect
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.jobs import NewJob, Outcome
 from goldsmith.queue import Queue
@@ -16,7 +16,7 @@ from goldsmith.webhooks import NewWebhook
 
 
 def test_what_was_prepared_outlives_a_new_column_of_every_table(
-    conn: Connection, valkey: EmbeddedValkey, tmp_path: Path
+    conn: Connection, database_url: str, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
     settings = Settings(_env_file=None, state_dir=tmp_path)
     queue = Queue(valkey.url)
@@ -54,7 +54,8 @@ def test_what_was_prepared_outlives_a_new_column_of_every_table(
 
     a_life()
     everything_else()
-    for table in metadata.tables:
-        conn.execute(f"ALTER TABLE {table} ADD COLUMN added_later integer DEFAULT 1")
+    with connect(database_url) as another:  # psycopg forgets what a connection prepared when it alters a table itself
+        for table in metadata.tables:
+            another.execute(f"ALTER TABLE {table} ADD COLUMN added_later integer DEFAULT 1")
     a_life()
     everything_else()
