@@ -19,7 +19,7 @@ from uuid import UUID
 import structlog
 from pydantic import BaseModel, Field
 
-from goldsmith import budgets, datasets
+from goldsmith import budgets, datasets, gates
 from goldsmith.budgets import Account, Paid
 from goldsmith.datasets import Example
 from goldsmith.db import Connection
@@ -57,7 +57,9 @@ class Dollars(BaseModel):
 class Minutes(BaseModel):
     direct: float
     batch: float | None
-    batch_at_most: float | None = Field(description="What the provider promises: a day for each of the two rounds.")
+    batch_at_most: float | None = Field(
+        description="What the provider promises: a day for each round: answers, repairs, near duplicates anew."
+    )
 
 
 class Estimate(BaseModel):
@@ -199,6 +201,7 @@ def _rehearsed(known: _Seen, config: GoldConfig, rows: Sequence[Example]) -> _Se
 
     sample = rows[:: max(1, len(rows) // SAMPLED)][:SAMPLED]
     tokens: list[int] = []
+    passed: list[str] = []
     again = 0
     for row in sample:
         prompt = row.messages[0].content
@@ -207,10 +210,14 @@ def _rehearsed(known: _Seen, config: GoldConfig, rows: Sequence[Example]) -> _Se
             tokens.append(min(-(-len(text.encode()) // 4), config.max_tokens))
             end = "max_tokens" if tokens[-1] == config.max_tokens else "end_turn"
             failed = check(Answer(text, end, "rehearsal-1", 0, 0, 0.0, None, True, False), row, config)
+            if not failed and not attempt:
+                passed.append(text)
             if not failed or attempt or not config.repair:
                 break
             again += 1
             prompt = REPAIR.format(prompt=prompt, answer=text, reasons="\n".join(f"- {reason}" for reason in failed.values()))
+    if config.repair and config.near_duplicate is not None:
+        again += len(gates.near_duplicates(passed, config.near_duplicate))
     why = f"output and repairs: the rehearsal's rules, worked out for {len(sample)} rows"
     return replace(known, output_tokens=statistics.fmean(tokens), repaired=again / len(sample), why=[why])
 
@@ -251,7 +258,7 @@ def _priced(
         ("batch_cached" if marked else "batch") if batch else ("cached" if marked else "direct")
     )
     expected: float = getattr(usd, mode)
-    rounds = 2 if repairs else 1
+    rounds = (2 if config.near_duplicate is None else 3) if repairs else 1
     return Estimate(
         teacher=provider.name,
         model=provider.model,

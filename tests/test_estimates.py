@@ -70,8 +70,10 @@ def bill_of(
     raise AssertionError("no result within 20 s")
 
 
-@pytest.mark.parametrize("batch", [None, False])
-@pytest.mark.parametrize("name", ["prompts", "long"])
+@pytest.mark.parametrize(
+    ("name", "batch", "near_duplicate"),
+    [("prompts", None, None), ("prompts", False, None), ("long", None, None), ("long", False, None), ("prompts", False, 0.8)],
+)
 def test_an_estimate_is_within_a_tenth_of_the_bill(
     conn: Connection,
     database: Database,
@@ -81,8 +83,10 @@ def test_an_estimate_is_within_a_tenth_of_the_bill(
     job_factory: Callable[..., UUID],
     name: str,
     batch: bool | None,
+    near_duplicate: float | None,
 ) -> None:
-    config = GoldConfig(**{**BASE, "dataset": f"dataset:{name}@1", "batch": batch, "budget_usd": 20.0})
+    change = {"dataset": f"dataset:{name}@1", "batch": batch, "budget_usd": 20.0, "near_duplicate": near_duplicate}
+    config = GoldConfig(**{**BASE, **change})
     told = estimates.estimate(conn, Settings(rehearsal_url=server.url), config, LOCAL)
     assert server.report()["usd"] == 0
     long = name == "long"

@@ -39,11 +39,13 @@ _ACCUSATIVE = (("einen ", "ein "), ("den ", "der "))
 
 def answer(prompt: str) -> str:
     """The interception for a rendered student prompt, or for such a prompt with a rejected answer below it."""
-    prompt, repair, _ = prompt.partition(REJECTED)
+    prompt, repair, rejected = prompt.partition(REJECTED)
     context, typed = _parts(prompt)
     language = language_of(typed) or language_of(context) or "en"
     number = _number(context, typed)
     good = f"{subject(typed)}: {_frame(context, language, number)}"
+    if repair and rejected.startswith(good):  # nothing is wrong with it but that another row has its like
+        return f"{subject(typed)}: {_frame(context, language, number + 7)}"  # the next frame
     if number % 100 >= DEFECTS or (repair and number // 100 % STUBBORN):
         return good
     return _broken(number // 1000, good, typed, context, language)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from goldsmith import gates
 from goldsmith.datasets import Example, Message
-from goldsmith.kinds.gold.questions import REPAIR, SYSTEM, shared
+from goldsmith.kinds.gold.questions import REPAIR, SYSTEM, beginning, shared
 from goldsmith.kinds.gold.schema import GoldConfig
 from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Teacher, Waiting
+from goldsmith.teacher.bounded import for_each
+
+LOOKED_UP_AT_ONCE = 500  # rows, where no question waits for its answer
 
 
 @dataclass
@@ -58,41 +62,63 @@ class Outcome:
 
 async def answer(row: Example, teacher: Teacher, config: GoldConfig, *, batch: bool, sharing: int) -> Outcome:
     """`sharing`: rows whose prompts begin as this one does. A repair that no longer fits the budget drops the row."""
-    prompt = row.messages[0].content
     outcome = Outcome(row)
+    await _ask(outcome, row.messages[0].content, teacher, config, batch=batch, sharing=sharing, recorded=row.private)
+    outcome.first_failed = outcome.failed
+    if outcome.failed and outcome.answer is not None and config.repair:
+        await repair(
+            outcome, list(outcome.failed.values()), teacher, config, batch=batch, sharing=sharing, recorded=row.private
+        )
+    return outcome
 
-    async def ask(prompt: str) -> None:
+
+async def repair(
+    outcome: Outcome,
+    reasons: Sequence[str],
+    teacher: Teacher,
+    config: GoldConfig,
+    *,
+    batch: bool,
+    sharing: int,
+    recorded: bool,
+) -> None:
+    """Ask once more with the reasons. `failed` is then that of the new answer; as it was where none came."""
+    assert outcome.answer is not None
+    told = "\n".join(f"- {reason}" for reason in reasons)
+    prompt = REPAIR.format(prompt=outcome.row.messages[0].content, answer=outcome.answer.text, reasons=told)
+    await _ask(outcome, prompt, teacher, config, batch=batch, sharing=sharing, recorded=recorded)
+
+
+async def _ask(
+    outcome: Outcome, prompt: str, teacher: Teacher, config: GoldConfig, *, batch: bool, sharing: int, recorded: bool
+) -> None:
+    row = outcome.row
+    try:
         got = await teacher.ask(
             item=f"{row.source}/{row.config_id}",
             system=SYSTEM,
             prompt=prompt,
             max_tokens=config.max_tokens,
             temperature=config.temperature,
-            recorded=row.private,
+            recorded=recorded,
             batch=batch,
             shared=shared(row),
             sharing=sharing,
         )
-        outcome.answers.append(got)
-        outcome.answer = got
-        outcome.failed = check(got, row, config)
-
-    try:
-        await ask(prompt)
-        if outcome.failed and config.repair:
-            outcome.first_failed = outcome.failed
-            reasons = "\n".join(f"- {reason}" for reason in outcome.failed.values())
-            assert outcome.answer is not None
-            await ask(REPAIR.format(prompt=prompt, answer=outcome.answer.text, reasons=reasons))
     except BudgetReached:
         outcome.missing = "budget"
     except Waiting:
         outcome.missing = "waiting"
     except NotAnswered as error:
         outcome.failed = {"no_answer": error.detail}
-    finally:
-        outcome.first_failed = outcome.first_failed or outcome.failed
-    return outcome
+    else:
+        outcome.answers.append(got)
+        outcome.answer = got
+        outcome.failed = check(got, row, config)
+
+
+def at_once(config: GoldConfig, *, batch: bool) -> int:
+    return LOOKED_UP_AT_ONCE if batch else config.concurrency
 
 
 def check(got: Answer, row: Example, config: GoldConfig) -> dict[str, str]:
@@ -115,10 +141,46 @@ def check(got: Answer, row: Example, config: GoldConfig) -> dict[str, str]:
     return {**said, **{rule: reason for rule, reason in found.items() if reason is not None and rule not in said}}
 
 
-def drop_near_duplicates(outcomes: Sequence[Outcome], threshold: float) -> None:
-    """Of the rows that passed, those whose answer repeats an earlier one get a `failed`."""
-    passed = [outcome for outcome in outcomes if outcome.passed]
+def find_near_duplicates(outcomes: Sequence[Outcome], threshold: float) -> list[tuple[Outcome, Outcome]]:
+    """Of the rows that passed, those whose answer repeats an earlier one get a `failed`; each with the one that it repeats.
+
+    Answers that were asked for again because they did count after all others: they push nothing out.
+    """
+    passed = sorted((one for one in outcomes if one.passed), key=lambda one: gates.NEAR_DUPLICATE in one.first_failed)
     texts = [outcome.answer.text if outcome.answer else "" for outcome in passed]
-    for number, first in gates.near_duplicates(texts, threshold).items():
-        row = passed[first].row
-        passed[number].failed = {gates.NEAR_DUPLICATE: f"nearly the answer of {row.source} under {row.config_id}"}
+    found = [(passed[number], passed[first]) for number, first in gates.near_duplicates(texts, threshold).items()]
+    for outcome, first in found:
+        outcome.failed = {gates.NEAR_DUPLICATE: f"nearly the answer of {first.row.source} under {first.row.config_id}"}
+        outcome.first_failed = outcome.first_failed or outcome.failed
+    return found
+
+
+async def vary(
+    outcomes: Sequence[Outcome], threshold: float, teacher: Teacher, config: GoldConfig, *, batch: bool, sharing: Counter[str]
+) -> None:
+    """Ask once more, with what it repeats, for each answer that repeats an earlier one; one that still does is dropped.
+
+    An answer that is a repaired one already is dropped at once. `sharing`: how many prompts begin in each way.
+    """
+    repeats = find_near_duplicates(outcomes, threshold)
+
+    async def one(repeat: tuple[Outcome, Outcome]) -> bool:
+        outcome, first = repeat
+        assert first.answer is not None
+        reason = (
+            f"nearly the same text was written for another prompt: {first.answer.text.strip()!r}; write what only fits this one"
+        )
+        await repair(
+            outcome,
+            [reason],
+            teacher,
+            config,
+            batch=batch,
+            sharing=sharing[beginning(outcome.row)],
+            recorded=outcome.row.private or first.row.private,
+        )
+        return outcome.missing != "budget"
+
+    again = [repeat for repeat in repeats if len(repeat[0].answers) == 1] if config.repair else []
+    await for_each(again, one, concurrency=at_once(config, batch=batch))
+    find_near_duplicates(outcomes, threshold)

@@ -22,3 +22,8 @@ Write the answer anew so that every reason is gone. Give the answer alone."""
 def shared(row: Example) -> int:
     """How many leading characters of the prompt it has in common with the other rows of its config: all before the input."""
     return max(0, row.messages[0].content.rfind(row.input))
+
+
+def beginning(row: Example) -> str:
+    """What it has in common with them."""
+    return row.messages[0].content[: shared(row)]

@@ -12,14 +12,12 @@ from goldsmith.context import JobContext
 from goldsmith.datasets import Example
 from goldsmith.errors import GoldsmithError, InvalidInput
 from goldsmith.kinds.gold import diversity
-from goldsmith.kinds.gold.answers import Outcome, answer, drop_near_duplicates
+from goldsmith.kinds.gold.answers import Outcome, answer, at_once, vary
 from goldsmith.kinds.gold.judge import judge
-from goldsmith.kinds.gold.questions import shared
+from goldsmith.kinds.gold.questions import beginning
 from goldsmith.kinds.gold.schema import Diversity, GoldConfig, GoldResult, JudgeReport
 from goldsmith.teacher import Teacher
 from goldsmith.teacher.bounded import for_each
-
-LOOKED_UP_AT_ONCE = 500  # rows, where no question waits for its answer
 
 
 async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
@@ -33,7 +31,8 @@ async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
         ctx.progress(0, f"asking {config.teacher} about {len(rows)} rows")
         outcomes, out_of_budget = await _buy(rows, teacher, config, ctx)
         if config.near_duplicate is not None:
-            drop_near_duplicates(outcomes, config.near_duplicate)
+            ctx.progress(95, "comparing the answers", spent_usd=teacher.spent_usd)
+            out_of_budget = await _vary(rows, outcomes, config.near_duplicate, teacher, config) or out_of_budget
         judged: JudgeReport | None = None
         if config.judge is not None and any(outcome.passed for outcome in outcomes):
             ctx.progress(95, "judging the answers", spent_usd=teacher.spent_usd)
@@ -101,14 +100,13 @@ def _is_corpus(ref: str, rows: Sequence[Example]) -> None:
 async def _buy(rows: Sequence[Example], teacher: Teacher, config: GoldConfig, ctx: JobContext) -> tuple[list[Outcome], bool]:
     """The outcomes in the order of the rows, and whether the budget ended first."""
     batch = _in_batches(config, teacher)
-    beginnings = [row.messages[0].content[: shared(row)] for row in rows]
-    sharing = Counter(beginnings)
+    sharing = Counter(map(beginning, rows))
     outcomes: dict[int, Outcome] = {}
     counts = Counter(bought=0, reused=0, repaired=0, dropped=0, waiting=0)
 
     async def one(numbered: tuple[int, Example]) -> bool:
         number, row = numbered
-        outcome = outcomes[number] = await answer(row, teacher, config, batch=batch, sharing=sharing[beginnings[number]])
+        outcome = outcomes[number] = await answer(row, teacher, config, batch=batch, sharing=sharing[beginning(row)])
         counts.update("bought" if got.own else "reused" for got in outcome.answers)
         counts["waiting"] += outcome.missing == "waiting"
         if not outcome.missing:
@@ -118,11 +116,22 @@ async def _buy(rows: Sequence[Example], teacher: Teacher, config: GoldConfig, ct
         )
         return outcome.missing != "budget"
 
-    await for_each(enumerate(rows), one, concurrency=LOOKED_UP_AT_ONCE if batch else config.concurrency)
+    await for_each(enumerate(rows), one, concurrency=at_once(config, batch=batch))
     if counts["waiting"]:
         await teacher.send()  # comes back only when there is no money for what waits
     stopped = any(outcome.missing for outcome in outcomes.values())
     return [outcomes[number] for number in sorted(outcomes) if outcomes[number].asked], stopped
+
+
+async def _vary(
+    rows: Sequence[Example], outcomes: Sequence[Outcome], threshold: float, teacher: Teacher, config: GoldConfig
+) -> bool:
+    """Near duplicates: repaired once or dropped. Whether the budget ended first."""
+    sharing = Counter(map(beginning, rows))
+    await vary(outcomes, threshold, teacher, config, batch=_in_batches(config, teacher), sharing=sharing)
+    if any(outcome.missing == "waiting" for outcome in outcomes):
+        await teacher.send()  # comes back only when there is no money for what waits
+    return any(outcome.missing for outcome in outcomes)
 
 
 def _in_batches(config: GoldConfig, teacher: Teacher) -> bool:

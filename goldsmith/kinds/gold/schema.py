@@ -46,7 +46,8 @@ class GoldConfig(JobConfig):
         0.8,
         gt=0,
         le=1,
-        description="Drop an answer whose word pairs agree so far (Jaccard) with those of an earlier one; empty: never.",
+        description="An answer whose word pairs agree so far (Jaccard) with those of an earlier one is asked for again once,"
+        " with what it repeats, and dropped if it still does; empty: never.",
     )
     judge: JudgeConfig | None = Field(None, description="Let a model score the answers as well; it costs more than they do.")
 

@@ -251,9 +251,11 @@ def test_a_provider_that_stays_away_puts_the_job_back(context: Callable[..., Fak
         buy(context())
 
 
-def test_answers_that_repeat_an_earlier_one_are_dropped_and_the_first_is_kept(context: Callable[..., FakeContext]) -> None:
+def test_without_repair_answers_that_repeat_an_earlier_one_are_dropped_and_the_first_is_kept(
+    context: Callable[..., FakeContext],
+) -> None:
     every_ctx, ctx = context(), context()
-    every, result = buy(every_ctx), buy(ctx, near_duplicate=0.8)
+    every, result = buy(every_ctx, repair=False), buy(ctx, near_duplicate=0.8, repair=False)
     dropped = result.dropped["near_duplicate"]
     assert dropped > 0
     assert result.passed == every.passed - dropped
@@ -263,6 +265,39 @@ def test_answers_that_repeat_an_earlier_one_are_dropped_and_the_first_is_kept(co
     reasons = [row["reasons"]["near_duplicate"] for row in report["failed"] if "near_duplicate" in row["reasons"]]
     assert len(reasons) == dropped
     assert all(reason.startswith("nearly the answer of run_") for reason in reasons)
+
+
+def test_an_answer_that_repeats_an_earlier_one_is_asked_for_once_more_with_what_it_repeats(
+    context: Callable[..., FakeContext], server: RehearsalServer
+) -> None:
+    every, ctx = buy(context()), context()
+    before = len(server.requests)
+    result = buy(ctx, near_duplicate=0.8)
+    assert gates.near_duplicates([row.output or "" for row in ctx.examples(result.dataset)], 0.8) == {}
+    varied = [row for row in ctx.examples(result.dataset) if row.gates["repaired"] == ["near_duplicate"]]
+    assert varied  # the rehearsal takes another frame, and some of them are free
+    assert result.dropped["near_duplicate"] > 0
+    assert result.passed == every.passed - result.dropped["near_duplicate"]
+    report = json.loads(ctx.artifact(result.report).read_bytes())
+    rows = [row for row in report["failed"] if "near_duplicate" in row["first_reasons"]]
+    assert all(len(row["answers"]) == 2 for row in rows)
+    asked = [body["messages"][0]["content"] for body in list(server.requests)[before:]]
+    assert len(asked) == len(rows)  # the rest was paid by the first job
+    texts = {row.output for row in ctx.examples(result.dataset)}
+    assert all(
+        any(f"- nearly the same text was written for another prompt: {text!r}" in one for text in texts) for one in asked
+    )
+    assert not any("run_" in one for one in asked)
+
+
+def test_where_the_budget_has_no_room_for_another_answer_the_repeated_one_is_dropped(
+    context: Callable[..., FakeContext],
+) -> None:
+    spent = buy(context(), model="rehearsal-1").spent_usd
+    result = buy(context(), budget_usd=0.0001, near_duplicate=0.8)  # the answers are there already
+    assert spent > 0
+    assert (result.spent_usd, result.stopped_by, result.asked) == (0, "budget", result.rows)
+    assert result.dropped["near_duplicate"] > 0
 
 
 def test_the_result_says_how_varied_the_answers_are(context: Callable[..., FakeContext]) -> None:

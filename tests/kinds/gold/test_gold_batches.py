@@ -142,6 +142,17 @@ def test_batches_are_the_default_and_cost_half(finish: Run, conn: Connection, se
     assert batched.spent_usd == pytest.approx(direct / 2, rel=0.01)
 
 
+def test_near_duplicates_are_asked_for_again_in_a_batch_of_their_own(
+    finish: Run, conn: Connection, server: MeteringServer
+) -> None:
+    result = finish(near_duplicate=0.8)
+    assert server.batches.created == 3
+    assert result.asked == 72
+    assert result.passed + sum(result.dropped.values()) == 72
+    assert result.first_try_failed["near_duplicate"] > result.dropped["near_duplicate"] > 0
+    settled_exactly(conn, server)
+
+
 def test_while_a_batch_is_under_way_no_question_is_asked(
     context: Callable[..., FakeContext], conn: Connection, server: MeteringServer
 ) -> None:
