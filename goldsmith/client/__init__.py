@@ -82,7 +82,7 @@ def with_fields(detail: str, errors: Sequence[Mapping[str, Any]]) -> str:
     fields = [
         f"{entry.get('field')}: {entry.get('message')}"
         for entry in errors
-        if not all(str(entry.get(part)) in detail for part in ("field", "message"))
+        if entry.get("message") and not all(str(entry.get(part)) in detail for part in ("field", "message"))
     ]
     return detail + (f" — {'; '.join(fields)}" if fields else "")
 

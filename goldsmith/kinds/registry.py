@@ -92,8 +92,13 @@ def field_errors(error: ValidationError, keys: Iterable[str] = ()) -> list[dict[
 
 def summary(found: Sequence[Mapping[str, Any]]) -> str:
     """The first errors in one line."""
-    said = [": ".join(filter(None, (entry["field"], entry["message"]))) for entry in found[:3]]
+    said = [": ".join(filter(None, (entry["field"], entry["message"] + _not(entry.get("value"))))) for entry in found[:3]]
     return "; ".join(said) + ("; `errors` has the others" if len(found) > 3 else "")
+
+
+def _not(value: Any) -> str:
+    """Numbers are repeated; a text may be long or a secret, and stands in `errors` alone."""
+    return f", not {value}" if isinstance(value, int | float) else ""
 
 
 def shortened(step: str | int) -> str:

@@ -97,6 +97,12 @@ def test_a_wrong_field_is_named_with_what_is_allowed(
     assert count(shared_conn) == before
 
 
+def test_a_wrong_number_stands_in_the_sentence_itself(shared: TestClient) -> None:
+    gold = {"kind": "gold", "dataset": "dataset:prompts@1", "name": "gold", "teacher": "rehearsal", "budget_usd": 0}
+    detail = problem(shared.post("/v1/jobs", json=gold), 422)["detail"]
+    assert "budget_usd: Input should be greater than 0, not 0" in detail
+
+
 def test_of_very_many_mistakes_the_first_are_told_and_the_others_counted(shared: TestClient) -> None:
     refused = shared.post("/v1/jobs", json=NOOP | {"k" * 500 + str(number): 1 for number in range(150)})
     errors = problem(refused, 422, says="`errors` has the others")["errors"]

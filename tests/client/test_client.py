@@ -133,6 +133,11 @@ def test_a_refusal_carries_status_and_problem(api: Api) -> None:
     assert "lora_r" in str(caught.value)
 
 
+def test_a_field_without_a_message_adds_nothing_to_the_detail() -> None:
+    refused = ApiError(422, {"detail": "model 'x' has no price", "errors": [{"field": "model", "value": "x"}]})
+    assert str(refused) == "model 'x' has no price (422)"
+
+
 def test_a_job_that_is_not_there_is_a_404(api: Api) -> None:
     with Client() as client, pytest.raises(ApiError) as caught:
         client.get(uuid4())
