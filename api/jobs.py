@@ -169,10 +169,7 @@ def prepared(
     """The row to write: what an `intercept` leaves open filled in, references checked and pinned."""
     if isinstance(config, InterceptConfig):
         config = live.fill_in(conn, state.storage, config, state.settings)
-    if teacher := getattr(config, "teacher", None):
-        from goldsmith.teacher.providers import check_model  # the SDK costs a second to import; only who asks pays it
-
-        check_model(state.settings, teacher, getattr(config, "model", None))
+    submit.check_teacher(config, state.settings)
     return submit.resolved(conn, config, options, body=body, created_by=caller.name, idempotency_key=key)
 
 

@@ -37,7 +37,7 @@ async def create_schedule(request: Request, response: Response, state: StateDep,
 
     def create() -> Schedule:
         with state.database.connection() as conn:
-            return schedules.create(conn, new, created_by=caller.name)
+            return schedules.create(conn, new, settings=state.settings, created_by=caller.name)
 
     response.headers["Location"] = f"/v1/schedules/{new.name}"
     return await to_thread.run_sync(create)
@@ -71,7 +71,7 @@ async def change_schedule(name: NameParam, request: Request, state: StateDep) ->
 
     def apply() -> Schedule:
         with state.database.connection() as conn:
-            return schedules.change(conn, name, change)
+            return schedules.change(conn, name, change, settings=state.settings)
 
     return await to_thread.run_sync(apply)
 

@@ -21,7 +21,7 @@ COPY docker/health.py docker/health.py
 
 # Editable, because the migrations lie beside the packages and not in them.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint constraints.txt --editable ".[core]"
+    pip install --constraint constraints.txt --editable ".[core,bedrock]"
 
 USER 1000
 EXPOSE 17804

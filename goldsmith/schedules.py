@@ -30,7 +30,7 @@ from goldsmith.job import Job
 from goldsmith.jobs import Told
 from goldsmith.kinds.base import JobConfig, Name
 from goldsmith.kinds.intercept.schema import InterceptConfig
-from goldsmith.settings import Settings
+from goldsmith.settings import Settings, get_settings
 from goldsmith.storage import Storage
 from goldsmith.submit import JobOptions
 
@@ -137,10 +137,24 @@ def _now(conn: Connection) -> datetime:
     return now
 
 
-def create(conn: Connection, new: NewSchedule, *, created_by: str = "local") -> Schedule:
-    """Raises `Conflict` when the name is taken, `InvalidInput` when the job could not be submitted as it is."""
-    config, _ = _parsed(new.config, new.options)
+def _check(conn: Connection, config: JobConfig, settings: Settings | None) -> None:
+    """Raises what a submit would raise now; fields are named from the schedule's body on."""
     references.resolve(conn, config)
+    try:
+        submit.check_teacher(config, settings or get_settings())
+    except InvalidInput as error:
+        raise InvalidInput(
+            error.detail, errors=[entry | {"field": f"config.{entry['field']}"} for entry in error.errors]
+        ) from None
+
+
+def create(conn: Connection, new: NewSchedule, *, settings: Settings | None = None, created_by: str = "local") -> Schedule:
+    """Raises `Conflict` when the name is taken, `InvalidInput` when the job could not be submitted as it is.
+
+    `settings`: where the price list is; empty: those of the process.
+    """
+    config, _ = _parsed(new.config, new.options)
+    _check(conn, config, settings)
     try:
         conn.execute(
             "INSERT INTO schedules (name, cron, time_zone, config, options, enabled, next_at, created_by)"
@@ -178,7 +192,7 @@ def preview(conn: Connection, name: str) -> list[datetime]:
     return times(found.cron, found.time_zone, _now(conn), PREVIEWED)
 
 
-def change(conn: Connection, name: str, change: ScheduleChange) -> Schedule:
+def change(conn: Connection, name: str, change: ScheduleChange, *, settings: Settings | None = None) -> Schedule:
     """Change what is given. Times that passed under the old cron or while it was disabled are not made up for."""
     with conn.transaction():
         if not conn.execute("SELECT 1 FROM schedules WHERE name = %s FOR UPDATE", (name,)).fetchone():
@@ -186,7 +200,7 @@ def change(conn: Connection, name: str, change: ScheduleChange) -> Schedule:
         after = get(conn, name).model_copy(update=change.model_dump(exclude_none=True))
         config, _ = _parsed(after.config, after.options)
         if change.config is not None:
-            references.resolve(conn, config)
+            _check(conn, config, settings)
         try:
             next_at = times(after.cron, after.time_zone, _now(conn))[0]
         except ValueError as error:
@@ -246,4 +260,5 @@ def _submit(conn: Connection, schedule: Schedule, settings: Settings) -> Job:
     config, options = _parsed(schedule.config, schedule.options)
     if isinstance(config, InterceptConfig):
         config = live.fill_in(conn, Storage(settings.state_dir), config, settings)
+    submit.check_teacher(config, settings)
     return submit.submit(conn, config, options, body=schedule.config, created_by=f"schedule:{schedule.name}")[0]

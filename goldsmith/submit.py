@@ -20,6 +20,7 @@ from goldsmith.job import Job
 from goldsmith.jobs import Fate, NewJob
 from goldsmith.kinds.base import JobConfig, Moment
 from goldsmith.kinds.registry import field_errors, parse_config, summary
+from goldsmith.settings import Settings
 
 # Python cannot read back what Postgres takes beyond the years 1 to 9999, whatever the zone.
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -131,6 +132,14 @@ def _waits_for_quiet(config: JobConfig, options: JobOptions) -> bool:
 def needs_look_up(config: JobConfig, options: JobOptions) -> bool:
     """Whether the database must be asked about other things, or told more, than the job's row."""
     return bool(options.depends_on or options.force or references.reference_fields(type(config)))
+
+
+def check_teacher(config: JobConfig, settings: Settings) -> None:
+    """Raises `InvalidInput` when the job would ask a model that has no price, or that is another teacher's."""
+    if teacher := getattr(config, "teacher", None):
+        from goldsmith.teacher.providers import check_model  # the SDK costs a second to import; only who asks pays it
+
+        check_model(settings, teacher, getattr(config, "model", None))
 
 
 def _check_parents(conn: Connection, parents: Sequence[UUID]) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from goldsmith.cli.processes import NAMES
 from goldsmith.settings import Settings
-from tests.test_env_example import variable
+from tests.test_env_example import AWS, variable
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -102,7 +102,18 @@ def test_the_model_server_is_where_the_io_worker_looks_for_it():
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_a_setting(name: str):
-    assert set(SERVICES[name]["environment"]) <= {variable(field) for field in Settings.model_fields} | {"PGPASSWORD"}
+    assert set(SERVICES[name]["environment"]) <= {variable(field) for field in Settings.model_fields} | {"PGPASSWORD"} | AWS
+
+
+def test_whoever_asks_a_teacher_gets_the_credentials_of_aws_and_nobody_else_does():
+    assert {name for name, service in OURS.items() if set(service["environment"]) & AWS} == {"api", "worker-io"}
+    assert all(set(OURS[name]["environment"]) >= AWS for name in ("api", "worker-io"))
+
+
+def test_whoever_fires_schedules_finds_the_price_of_their_models():
+    models = {"GOLDSMITH_PRICES", "GOLDSMITH_TEACHER_MODEL", "GOLDSMITH_BEDROCK_MODEL", "GOLDSMITH_OPENAI_COMPATIBLE_MODEL"}
+    for name in ("api", "beat", "worker-io", "worker-cpu", "worker-gpu", "worker-nogpu"):
+        assert models <= set(OURS[name]["environment"])
 
 
 def test_every_setting_reaches_a_container():

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -200,6 +201,37 @@ def test_a_reference_to_nothing_is_refused(conn: Connection) -> None:
             conn,
             new(config={"kind": "gold", "dataset": "dataset:none@1", "name": "g", "budget_usd": 1, "teacher": "rehearsal"}),
         )
+
+
+def rules_of(runs: UUID, model: str, teacher: str = "anthropic") -> dict[str, Any]:
+    return {"kind": "rules", "runs": f"job:{runs}", "teacher": teacher, "model": model, "budget_usd": 1}
+
+
+def test_a_model_without_a_price_is_refused_when_the_schedule_is_made_or_changed(
+    conn: Connection, job_factory: Callable[..., UUID]
+) -> None:
+    runs = job_factory(kind="import", status="completed")
+    with pytest.raises(InvalidInput, match="'gpt-9' has no price") as caught:
+        schedules.create(conn, new(config=rules_of(runs, "gpt-9")), settings=SETTINGS)
+    assert caught.value.errors[0]["field"] == "config.model"
+    schedules.create(conn, new(config=rules_of(runs, "claude-sonnet-5-5")), settings=SETTINGS)
+    change = ScheduleChange(config=rules_of(runs, "claude-sonnet-5-5", teacher="bedrock"))
+    with pytest.raises(InvalidInput, match="not one of teacher 'bedrock'"):
+        schedules.change(conn, "nightly", change, settings=SETTINGS)
+
+
+def test_a_model_that_lost_its_price_makes_no_job_and_says_so(
+    conn: Connection, tmp_path: Path, job_factory: Callable[..., UUID]
+) -> None:
+    runs = job_factory(kind="import", status="completed")
+    own = tmp_path / "prices.yaml"
+    own.write_text("models:\n  ours-1: {provider: anthropic, input: 1, output: 2}\n")
+    schedules.create(conn, new(config=rules_of(runs, "ours-1")), settings=Settings(_env_file=None, prices=own))
+    make_due(conn)
+    assert schedules.fire(conn, SETTINGS) == []
+    error = schedules.get(conn, "nightly").last_error
+    assert error is not None
+    assert "model 'ours-1' has no price" in error["detail"]
 
 
 def test_rescue_fires_where_there_is_no_beat(conn: Connection, database: Database, valkey: EmbeddedValkey) -> None:

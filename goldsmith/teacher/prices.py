@@ -138,7 +138,7 @@ def price_of(model: str, own: Path | None = None) -> Price:
         raise InvalidInput(
             f"model {model!r} has no price, so no budget could hold it; known: {', '.join(sorted(known))}."
             f" Add it in a file laid out like {SHIPPED.name} and name that file in GOLDSMITH_PRICES",
-            errors=[{"field": "model", "value": model, "allowed": sorted(known)}],
+            errors=[{"field": "model", "value": model, "allowed": sorted(known), "message": "has no price"}],
         )
     return known[model]
 

@@ -122,7 +122,7 @@ def _openai_compatible(settings: Settings, model: str | None, recorded: bool) ->
     if not model:
         raise InvalidInput(
             "teacher 'openai-compatible' needs a model: say `model`, or set GOLDSMITH_OPENAI_COMPATIBLE_MODEL",
-            errors=[{"field": "model", "value": None}],
+            errors=[{"field": "model", "value": None, "message": "must be given"}],
         )
     url = (url if "://" in url else f"http://{url}").rstrip("/")
     url = url if url.count("/") > 2 else f"{url}/v1"
@@ -156,7 +156,7 @@ def _price(settings: Settings, provider: str, model: str) -> Price:
         allowed = sorted(name for name, known in prices(settings.prices).items() if known.provider == provider)
         raise InvalidInput(
             f"model {model!r} is not one of teacher {provider!r}, by the price list: it belongs to {price.provider!r}",
-            errors=[{"field": "model", "value": model, "teacher": provider, "allowed": allowed}],
+            errors=[{"field": "model", "value": model, "allowed": allowed, "message": f"belongs to {price.provider!r}"}],
         )
     return price
 

@@ -16,7 +16,8 @@ from goldsmith.storage import Storage
 from tests.api.problems import problem
 
 NOOP = {"kind": "noop"}
-RULES = {"kind": "rules", "runs": "job:import", "teacher": "rehearsal", "budget_usd": 1}
+IMPORT = {"kind": "import", "folder": "examples"}
+RULES: dict[str, Any] = {"kind": "rules", "runs": "job:import", "teacher": "rehearsal", "budget_usd": 1}
 CHAIN: dict[str, Any] = {
     "cluster": {"kind": "cluster", "rules": "job:rules", "runs": "job:import", "options": {"priority": 9}},
     "rules": RULES,
@@ -113,6 +114,18 @@ def test_a_cycle_is_shown(client: TestClient, conn: Connection, every: dict[str,
         ({"a": NOOP, "b": NOOP | {"options": {"priority": 10}}}, "jobs.b.options.priority", "less than"),
         ({"a": NOOP, "b": NOOP | {"options": {"unique_key": "k"}}}, "jobs.b.options.unique_key", "Idempotency-Key"),
         ({"a": NOOP, "rules": RULES | {"runs": "job:a"}}, "jobs.rules.runs", "must point to a job of kind import"),
+        ({"import": IMPORT, "rules": RULES | {"teacher": "anthropic", "model": "gpt-9"}}, "jobs.rules.model", "has no price"),
+        (
+            {"import": IMPORT, "rules": RULES | {"teacher": "anthropic", "model": "rehearsal-1"}},
+            "jobs.rules.model",
+            "belongs to 'rehearsal'",
+        ),
+        (
+            {"import": IMPORT, "rules": RULES | {"teacher": "anthropic", "budget_usd": 0}},
+            "jobs.rules.budget_usd",
+            "greater than 0",
+        ),
+        ({"import": IMPORT, "rules": RULES | {"teacher": "oracle"}}, "jobs.rules.teacher", "anthropic"),
         ({"a": NOOP, "rules": RULES | {"runs": f"job:{UUID(int=1)}"}}, "jobs.rules.runs", "there is no job"),
     ],
 )
