@@ -38,6 +38,7 @@ BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
     "/v1/pipelines",
     "/v1/schedules",
     "/v1/estimate",
+    "/v1/contexts",
     "/v1/datasets",
     "/v1/uploads",
     "/v1/adapters",

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import (
     bulk,
     catalog,
+    contexts,
     datasets,
     devserver,
     errors,
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         schedules.router,
         retention.router,
         catalog.router,
+        contexts.router,
         datasets.router,
         uploads.router,
         experiments.router,

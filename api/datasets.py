@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
+from api.contexts import CONTEXTS_PATTERN, checkout_of
 from api.download import DOWNLOAD, Download
 from api.jobs import MISSING, REFUSALS
-from api.state import State, StateDep
-from goldsmith import artifacts, dataset_diff, datasets, live, uploads
+from api.state import StateDep
+from goldsmith import dataset_diff, datasets
 from goldsmith.dataset_diff import DatasetDiff
 from goldsmith.datasets import DatasetVersion, Example
-from goldsmith.devserver.checkout import Checkout
 from goldsmith.devserver.drift import Pins, changes
-from goldsmith.errors import InvalidInput, NotFound
-from goldsmith.kinds.base import NAME_PATTERN, UUID_PATTERN
+from goldsmith.errors import NotFound
+from goldsmith.kinds.base import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 NameParam = Annotated[str, Path(pattern=f"^{NAME_PATTERN}$")]
 VersionParam = Annotated[int, Path(ge=1, le=999_999_999)]
-CONTEXTS = rf"^(job:{UUID_PATTERN}/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}|upload:{UUID_PATTERN})$"
 
 
 class DatasetView(BaseModel):
@@ -99,33 +97,18 @@ def drift(
     state: StateDep,
     contexts: Annotated[
         str | None,
-        Query(pattern=CONTEXTS, description="job:<id>/contexts.json or upload:<id>; empty: what the newest import read."),
+        Query(
+            pattern=CONTEXTS_PATTERN, description="job:<id>/contexts.json or upload:<id>; empty: what the newest import read."
+        ),
     ] = None,
 ) -> DriftView:
     """Whether a devserver's template and contexts are still those that the rows were rendered with."""
     ref = f"dataset:{name}@{version}"
     with state.database.connection() as conn:
         pins = datasets.pins(conn, ref)
-        against = contexts or live.newest_contexts(conn)
-        if against is None:
-            raise NotFound("no import has read a checkout yet; import one, or upload its contexts and name them in `contexts`")
-        checkout = _checkout(state, against)
+        against, checkout = checkout_of(conn, state.storage, contexts)
     found = changes(pins, checkout)
     return DriftView(dataset=ref, contexts=against, drifted=bool(found), changes=found, pins=pins)
-
-
-def _checkout(state: State, ref: str) -> Checkout:
-    with state.database.connection() as conn:
-        is_upload = ref.startswith("upload:")
-        uri = uploads.get(conn, ref, "contexts").uri if is_upload else artifacts.get_by_ref(conn, ref).uri
-    path: FilePath = state.storage.existing(uri)
-    try:
-        return Checkout.model_validate_json(path.read_bytes())
-    except ValidationError:
-        raise InvalidInput(
-            f"contexts: {ref} holds no contexts",
-            errors=[{"field": "contexts", "value": ref, "message": "a contexts.json is wanted"}],
-        ) from None
 
 
 @router.get("/{name}/{version}/files/{file}", responses=MISSING | DOWNLOAD, response_class=Download)

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from goldsmith.cli.jobs import show_job, wait_for
 from goldsmith.cli.output import FAILED, Json, console, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
 from goldsmith.devserver.checkout import read_checkout
 from goldsmith.devserver.drift import Pins, changes
+from goldsmith.errors import InvalidInput
 
 app = typer.Typer(no_args_is_help=True, help="List, show, compare and download dataset versions.")
 
@@ -131,6 +133,28 @@ def _against(dataset: dict[str, Any], folder: Path) -> dict[str, Any]:
         "changes": found,
         "pins": pins.model_dump(),
     }
+
+
+@app.command()
+def render(
+    ref: Ref,
+    template: Annotated[
+        str | None, typer.Option(help="job:<id>/contexts.json, a corpus's job:<id>/pinned-contexts.json, or upload:<id>.")
+    ] = None,
+    checkout: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Upload this folder and take its template.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The dataset to make; empty: the next version of the same.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Render a version's prompts anew with another template: a new version with the same contexts and answers, nothing bought."""
+    with said_plainly(as_json), connect() as client:
+        if (template is None) == (checkout is None):
+            raise InvalidInput("give one of --template and --checkout")
+        source = template if checkout is None else client.upload(checkout)["ref"]
+        handle = client.submit({"kind": "render", "dataset": _ref(ref), "template": source, "name": name})
+        wait_for(handle, quiet=as_json)
+        show_job(handle.job, as_json)
 
 
 @app.command()

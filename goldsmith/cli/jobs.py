@@ -47,8 +47,8 @@ def submit(
         config = config_of(kind, values, file)
         handle = client.submit(config, idempotency_key=key)
         if wait:
-            _wait(handle, quiet=as_json)
-        _show(handle.job, as_json)
+            wait_for(handle, quiet=as_json)
+        show_job(handle.job, as_json)
 
 
 def config_of(kind: str, values: list[str] | None, file: Path | None) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def show(job_id: JobId, as_json: Json = False) -> None:
         if as_json:
             print_json(job.model_dump(mode="json") | {"events": events, "artifacts": artifacts})
             return
-        _show(job, False)
+        show_job(job, False)
         shown = events if len(events) <= 12 else [*events[:4], *events[-8:]]
         print_table(
             ("seq", "event", "data"),
@@ -151,8 +151,8 @@ def watch(job_id: JobId, as_json: Json = False) -> None:
     """Follow a job to its end with a progress bar; Ctrl-C leaves it running."""
     with said_plainly(as_json), connect() as client:
         handle = client.handle(job_id)
-        _wait(handle, quiet=as_json)
-        _show(handle.job, as_json)
+        wait_for(handle, quiet=as_json)
+        show_job(handle.job, as_json)
 
 
 @app.command()
@@ -233,7 +233,7 @@ def logs(
             typer.echo(line)
 
 
-def _wait(handle: JobHandle, *, quiet: bool) -> None:
+def wait_for(handle: JobHandle, *, quiet: bool) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -254,7 +254,7 @@ def _wait(handle: JobHandle, *, quiet: bool) -> None:
         raise KeyboardInterrupt(f"interrupted; job {handle.id} goes on; `goldsmith jobs watch {handle.id}`") from None
 
 
-def _show(job: Job, as_json: bool) -> None:
+def show_job(job: Job, as_json: bool) -> None:
     if as_json:
         print_json(job.model_dump(mode="json"))
         return

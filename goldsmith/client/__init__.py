@@ -488,6 +488,15 @@ class Client:
         found: dict[str, Any] = self.request("GET", f"/v1/datasets/{_part(name)}/{_part(version)}/drift", params=params)
         return found
 
+    def check_template(self, request: Mapping[str, Any], config_id: str, text: str, **more: Any) -> dict[str, Any]:
+        """Compare the prompt that we render for `text` with the captured body of a model request, byte for byte.
+
+        `more`: `language` of the context, `wiki`, `contexts` (job:<id>/contexts.json or upload:<id>; default: the newest import's).
+        """
+        body = {"request": request, "config_id": config_id, "text": text, **more}
+        found: dict[str, Any] = self.request("POST", "/v1/contexts/check", json=body)
+        return found
+
     def download_dataset(self, ref: str, folder: Path) -> Path:
         """Fetch every file of a version into `folder`, which `datasets.load_dataset` then loads."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -131,6 +131,26 @@ def test_drift_without_contexts_or_against_something_else_is_refused(
     problem(client.get("/v1/datasets/gold/1/drift", params={"contexts": ref}), 422, says="holds no contexts")
 
 
+def test_a_captured_request_is_compared_with_what_we_render(
+    client: TestClient, contexts: str, checkout: Checkout, conn: Connection
+) -> None:
+    prompt = render(checkout, "loom", "de", "Ein Wal").content
+    body = {"request": {"prompt": prompt, "stream": False}, "config_id": "loom", "text": "Ein Wal", "language": "de"}
+    found = client.post("/v1/contexts/check", json=body).json()
+    assert (found["contexts"], found["check"]["same"]) == (contexts, True)
+    chat = {"request": {"messages": [{"role": "user", "content": f"{prompt}\n"}]}, "contexts": contexts}
+    found = client.post("/v1/contexts/check", json=body | chat).json()["check"]
+    assert (found["same"], found["first_difference"]) == (False, len(prompt.encode()))
+    assert Through(client).check_template(body["request"], "loom", "Ein Wal", language="de")["check"]["same"]  # type: ignore[arg-type]
+
+    problem(client.post("/v1/contexts/check", json=body | {"request": {"x": 1}}), 422, says="neither a text under `prompt`")
+    problem(client.post("/v1/contexts/check", json=body | {"config_id": "lom"}), 422, says="known are")
+    problem(client.post("/v1/contexts/check", json=body | {"colour": 1}), 422)
+    problem(client.post("/v1/contexts/check", json=body | {"contexts": f"upload:{uuid4()}"}), 404)
+    conn.execute("DELETE FROM artifacts")
+    problem(client.post("/v1/contexts/check", json=body), 404, says="import one")
+
+
 def test_a_row_shows_what_it_is_made_of_and_its_prompt(client: TestClient, two: list[str], checkout: Checkout) -> None:
     shown = client.get("/v1/datasets/gold/1/examples", params={"limit": 1}).json()[0]
     made_of = ("config_id", "context_sha256", "context_lang", "input", "template_version", "wiki", "output", "origin")
@@ -173,6 +193,13 @@ def test_the_commands_show_versions_differences_and_drift_and_fetch_the_files(
     changed.mkdir()
     (changed / "mosaic.json").write_text(json.dumps({"pipeline": "text_transformation", "context": "Stones."}))
     assert "loom: the config is gone" in said("drift", "gold@1", "--checkout", str(changed), code=1)
+    monkeypatch.setattr(cli_datasets, "wait_for", lambda handle, quiet: None)  # no worker is here
+    asked = json.loads(said("render", "gold@1", "--template", contexts, "--name", "anew", "--json"))["config"]
+    assert asked == {"kind": "render", "dataset": "dataset:gold@1", "template": contexts, "name": "anew"}
+    asked = json.loads(said("render", "gold@1", "--checkout", str(WORKSHOP / "devserver"), "--json"))["config"]
+    assert asked["template"] == client.get("/v1/uploads").json()[0]["ref"]
+    said("render", "gold@1", code=2)
+    said("render", "gold@7", "--template", contexts, code=2)
     said("download", "gold@2", str(tmp_path / "gold"))
     assert sorted(path.name for path in (tmp_path / "gold").iterdir()) == [
         "README.md",

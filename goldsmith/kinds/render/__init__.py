@@ -1,0 +1,1 @@
+"""The rows of a dataset in another template: the same inputs, contexts and answers, nothing bought."""
