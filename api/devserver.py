@@ -16,7 +16,7 @@ from api.direct import DirectRoute
 from api.errors import PROBLEM
 from api.jobs import REFUSALS, IdempotencyKey, submit_job, submit_schemas
 from api.state import CallerDep, State, StateDep
-from goldsmith import jobs
+from goldsmith import jobs, jobs_sql
 from goldsmith.errors import TooManyRequests
 from goldsmith.kinds.intercept.schema import InterceptConfig
 
@@ -83,7 +83,7 @@ async def status(job_id: str, state: StateDep) -> JSONResponse:
     except ValueError:
         return JSONResponse({"error": "Job not found"}, 404)
     async with state.async_database.connection() as conn:
-        row = await (await conn.execute(jobs.DEVSERVER_STATUS, {"id": parsed})).fetchone()
+        row = await (await conn.execute(jobs_sql.DEVSERVER_STATUS, {"id": parsed})).fetchone()
     if row is None:
         return JSONResponse({"error": "Job not found"}, 404)
     return JSONResponse(_as_contract(row))
@@ -128,7 +128,7 @@ async def cancel(job_id: str, state: StateDep) -> JSONResponse:
 
 def _cancel(state: State, job_id: UUID) -> bool:
     with state.database.connection() as conn:
-        if conn.execute(jobs.DEVSERVER_STATUS, {"id": job_id}).fetchone() is None:
+        if conn.execute(jobs_sql.DEVSERVER_STATUS, {"id": job_id}).fetchone() is None:
             return False
         jobs.cancel(conn, job_id)
     state.database.changed(job_id)

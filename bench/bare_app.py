@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from goldsmith import jobs
+from goldsmith import jobs_sql
 
 # Goldsmith's pool holds 10 too.
 pool = AsyncConnectionPool(os.environ["BENCH_DATABASE_URL"], min_size=1, max_size=10, open=False, kwargs={"autocommit": True})
@@ -43,7 +43,7 @@ JOB = {
 }
 COLUMNS = ("kind", "config", *JOB)
 
-# The columns of `goldsmith.jobs.SUBMIT`, as one would write them for one job.
+# The columns of `goldsmith.jobs_sql.SUBMIT`, as one would write them for one job.
 INSERT = f"""
 WITH new AS (
     INSERT INTO jobs ({", ".join(COLUMNS)}, published_at) VALUES ({", ".join(f"%({name})s" for name in COLUMNS)}, now())
@@ -103,7 +103,7 @@ async def copy(request: Request) -> JSONResponse:
 @app.get("/raw/jobs/{job_id}/status")
 async def select(job_id: UUID) -> JSONResponse:
     async with pool.connection() as conn:
-        row: Any = await (await conn.execute(jobs.DEVSERVER_STATUS, {"id": job_id})).fetchone()
+        row: Any = await (await conn.execute(jobs_sql.DEVSERVER_STATUS, {"id": job_id})).fetchone()
     found, status, progress, message, result, error, *times = row
     created_at, started_at, completed_at = (time and time.isoformat() for time in times)
     return JSONResponse(

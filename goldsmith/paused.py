@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from goldsmith import audit, jobs
+from goldsmith import audit, jobs, jobs_sql
 from goldsmith.db import Connection
 from goldsmith.errors import NotFound
 from goldsmith.jobs import Told
@@ -39,7 +39,7 @@ def resume(conn: Connection, kind: str, actor: str) -> tuple[list[UUID], list[To
     with conn.transaction():
         conn.execute("DELETE FROM paused_kinds WHERE kind = %s", (kind,))
         audit.record(conn, actor, "kind.resume", kind)
-        released = [row["id"] for row in conn.execute(jobs.UNPAUSE).fetchall()]
+        released = [row["id"] for row in conn.execute(jobs_sql.UNPAUSE).fetchall()]
     return released, jobs.tell(conn, kinds()[kind].config.queue, TELL_AT_ONCE) if released else []
 
 

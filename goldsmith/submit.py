@@ -13,7 +13,7 @@ from uuid import UUID
 from psycopg import errors as pg
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from goldsmith import jobs, references
+from goldsmith import jobs, jobs_sql, references
 from goldsmith.db import Connection
 from goldsmith.errors import InvalidInput, ReferenceNotUsable
 from goldsmith.job import Job
@@ -167,7 +167,7 @@ def replayed(
     if idempotency_key is None:
         return None
     row = conn.execute(
-        f"SELECT {jobs.COLUMNS} FROM jobs WHERE created_by = %s AND idempotency_key = %s AND idempotency_sha256 = %s",
+        f"SELECT {jobs_sql.COLUMNS} FROM jobs WHERE created_by = %s AND idempotency_key = %s AND idempotency_sha256 = %s",
         (created_by, idempotency_key, sha256_of(body)),
     ).fetchone()
     return Job.model_validate(row) if row else None

@@ -48,7 +48,7 @@ def count(conn: Connection) -> int:
 @pytest.mark.parametrize(
     ("body", "field", "says"),
     [
-        ({"kind": "nonsense"}, "kind", "import, corpus, gold, rules, cluster, train, evaluate, ab_report, intercept"),
+        ({"kind": "nonsense"}, "kind", "import, corpus, gold, render, rules, cluster, train, evaluate, ab_report, intercept"),
         ({}, "kind", "must be one of"),
         ({"kind": None}, "kind", "must be one of"),
         ({"kind": ["train"]}, "kind", "must be one of"),
