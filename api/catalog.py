@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request
@@ -13,17 +13,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.body import body_schema, read_model
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
-from api.state import CallerDep, StateDep
+from api.state import CallerDep, State, StateDep
 from goldsmith import adapters, paused
 from goldsmith.adapters import AdapterVersion
+from goldsmith.db import Connection
 from goldsmith.errors import NotFound, ReferenceNotUsable
 from goldsmith.jobs import Told
 from goldsmith.kinds.base import NAME_PATTERN, JobConfig
 from goldsmith.kinds.registry import kinds
+from goldsmith.storage import Storage
 
 router = APIRouter(prefix="/v1")
 
 NameParam = Annotated[str, Path(pattern=f"^{NAME_PATTERN}$")]
+VersionParam = Annotated[int, Path(ge=1, le=999_999_999)]
+AliasParam = Annotated[str, Path(pattern=f"^{adapters.ALIAS_PATTERN}$")]
+IN_THE_WAY: dict[int | str, dict[str, Any]] = {409: PROBLEM}
+
+
+class Move(Protocol):
+    def __call__(self, conn: Connection, storage: Storage, name: str, version: int, *, actor: str) -> AdapterVersion: ...
 
 
 class KindView(BaseModel):
@@ -137,17 +146,44 @@ def get_adapter(
     return AdapterView(adapter=found, ref=found.ref)
 
 
+async def _move_on(move: Move, name: str, version: int, state: State, actor: str) -> AdapterView:
+    def run() -> AdapterVersion:
+        with state.database.connection() as conn:
+            return move(conn, state.storage, name, version, actor=actor)
+
+    found = await to_thread.run_sync(run)
+    return AdapterView(adapter=found, ref=found.ref)
+
+
+@router.post("/adapters/{name}/{version}/approve", tags=["adapters"], responses=MISSING | IN_THE_WAY)
+async def approve_adapter(name: NameParam, version: VersionParam, state: StateDep, caller: CallerDep) -> AdapterView:
+    """candidate → approved. Twice is a no-op; a retired version stays retired (409)."""
+    return await _move_on(adapters.approve, name, version, state, caller.name)
+
+
+@router.post("/adapters/{name}/{version}/retire", tags=["adapters"], responses=MISSING | IN_THE_WAY)
+async def retire_adapter(name: NameParam, version: VersionParam, state: StateDep, caller: CallerDep) -> AdapterView:
+    """approved → retired, for good. A 409 names the aliases and the running experiments that use the version."""
+    return await _move_on(adapters.retire, name, version, state, caller.name)
+
+
 @router.put(
-    "/adapters/{name}/aliases/{alias}", tags=["adapters"], responses=MISSING | REFUSALS, openapi_extra=body_schema(AliasBody)
+    "/adapters/{name}/aliases/{alias}",
+    tags=["adapters"],
+    responses=MISSING | REFUSALS | IN_THE_WAY,
+    openapi_extra=body_schema(AliasBody),
 )
 async def set_alias(
     name: NameParam,
-    alias: Annotated[str, Path(pattern=f"^{adapters.ALIAS_PATTERN}$")],
+    alias: AliasParam,
     request: Request,
     state: StateDep,
     caller: CallerDep,
 ) -> AdapterView:
-    """Let an alias (`champion`, `challenger`, …) mean a version from now on. `champion` answers live requests."""
+    """Let an alias (`champion`, `challenger`, …) mean a version from now on. `champion` answers live requests.
+
+    A retired version can have none (409).
+    """
     body = await read_model(request, AliasBody)
 
     def move() -> AdapterVersion:
@@ -157,3 +193,10 @@ async def set_alias(
 
     found = await to_thread.run_sync(move)
     return AdapterView(adapter=found, ref=found.ref)
+
+
+@router.delete("/adapters/{name}/aliases/{alias}", tags=["adapters"], responses=MISSING, status_code=204)
+def remove_alias(name: NameParam, alias: AliasParam, state: StateDep, caller: CallerDep) -> None:
+    """Let an alias mean nothing from now on; the version stays."""
+    with state.database.connection() as conn:
+        adapters.remove_alias(conn, name, alias, actor=caller.name)

@@ -1,9 +1,15 @@
-"""Adapters: trained weights on top of a base model. Versions are only ever added; an alias is a movable name for one."""
+"""Adapters: trained weights on top of a base model. Versions are only ever added; an alias is a movable name for one.
+
+A version begins as a candidate and moves on to approved, then to retired: the database refuses every other change. What was
+registered is sealed with the installation's signature, so that a change of the files and of the row together shows, too.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +19,8 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field
 
-from goldsmith import audit, jobs
-from goldsmith.errors import InvalidInput, NotFound, ReferenceNotUsable
+from goldsmith import audit, jobs, signing
+from goldsmith.errors import Conflict, InvalidInput, NotFound, ReferenceNotUsable
 from goldsmith.kinds.base import NAME_PATTERN
 from goldsmith.storage import Storage, sha256_file
 
@@ -41,6 +47,10 @@ class NewAdapter:
     metrics: dict[str, Any] = field(default_factory=dict)
     rehearsal: bool = False
     alias: str | None = None
+    base_revision: str | None = None
+    """The commit on the hub; None for a base model that is not from there."""
+    parents: tuple[str, ...] = ()
+    """The adapter versions that a merge added up."""
 
 
 class AdapterVersion(BaseModel):
@@ -64,13 +74,38 @@ class AdapterVersion(BaseModel):
     rehearsal: bool
     created_at: datetime
     aliases: list[str] = []
+    base_revision: str | None = None
+    parents: list[str] = []
+    created_by: str | None = None
+    erased_rows: int = Field(0, description="Rows that it was trained on and that were erased since.")
+    erased_at: datetime | None = Field(None, description="When rows that it descends from were erased: train it anew.")
+    seal: str | None = Field(None, exclude=True)
+    public_key: str | None = Field(None, exclude=True)
 
     @property
     def ref(self) -> str:
         return f"adapter:{self.name}@{self.version}"
 
+    @property
+    def warning(self) -> str | None:
+        """What whoever loads it must know."""
+        if self.erased_at is None:
+            return None
+        return (
+            f"{self.ref} descends from data that was erased on {self.erased_at:%Y-%m-%d} ({self.erased_rows} rows):"
+            " train it anew without them, then retire it"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What never changes, as it is sealed and stands in passports."""
+        names = ("name", "version", "base_model", "base_revision", "base_sha256", "tokenizer_sha256", "template_sha256")
+        told = {name: getattr(self, name) for name in names}
+        more = ("dataset", "parents", "method", "metrics", "files", "rehearsal", "created_by")
+        return {**told, "job": f"job:{self.job_id}", **{name: getattr(self, name) for name in more}}
+
     def verify(self) -> None:
-        """Raise `ReferenceNotUsable` when a file is missing or is not, byte for byte, what was registered."""
+        """Raise `ReferenceNotUsable` when a file is missing or is not, byte for byte, what was registered and sealed."""
+        self._check_seal()
         for name, expected in self.files.items():
             path = self.folder / name
             if not path.is_file():
@@ -78,6 +113,23 @@ class AdapterVersion(BaseModel):
             actual = sha256_file(path)
             if actual != expected:
                 raise ReferenceNotUsable(f"{self.ref}: its file {name} changed: sha256 {actual}, registered as {expected}")
+        there = {str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()}
+        if strangers := sorted(there - self.files.keys()):
+            raise ReferenceNotUsable(f"{self.ref}: its folder holds {strangers[0]}, which was not registered")
+
+    def _check_seal(self) -> None:
+        """Versions from before there were seals have none; a version that has one is what the seal says, or is refused."""
+        if self.seal is None or self.public_key is None:
+            return
+        try:
+            sealed = signing.opened("adapter", json.loads(self.seal), self.public_key)
+        except (signing.SignatureInvalid, ValueError) as error:
+            raise ReferenceNotUsable(f"{self.ref}: its seal is broken: {error}") from None
+        now = json.loads(signing.canonical(self.facts()))
+        for name in sorted(sealed.keys() | now.keys()):
+            if sealed.get(name) != now.get(name):
+                expected, actual = (json.dumps(one.get(name), ensure_ascii=False)[:200] for one in (sealed, now))
+                raise ReferenceNotUsable(f"{self.ref}: its {name} changed: expected {expected}, as sealed; found {actual}")
 
 
 _VERSION = """
@@ -115,38 +167,66 @@ def register(conn: Connection, storage: Storage, job_id: UUID, attempt: int, new
             "SELECT version FROM adapter_versions WHERE adapter_id = %s AND job_id = %s AND files = %s AND uri NOT LIKE %s",
             (adapter["id"], job_id, Jsonb(files), f"adapters/{job_id}/{attempt}/%"),
         ).fetchone()  # an earlier attempt registered the same files and died before its job ended
-        row = (
-            row
-            or conn.execute(
-                """
-            INSERT INTO adapter_versions (adapter_id, version, job_id, base_model, base_sha256, tokenizer_sha256,
-                template_sha256, dataset, method, metrics, files, uri, rehearsal)
-            SELECT %(adapter)s, coalesce(max(version), 0) + 1, %(job)s, %(base_model)s, %(base)s, %(tokenizer)s, %(template)s,
-                %(dataset)s, %(method)s, %(metrics)s, %(files)s, %(uri)s, %(rehearsal)s
-            FROM adapter_versions WHERE adapter_id = %(adapter)s
-            RETURNING version
-            """,
-                {
-                    "adapter": adapter["id"],
-                    "job": job_id,
-                    "base_model": new.base_model,
-                    "base": new.base_sha256,
-                    "tokenizer": new.tokenizer_sha256,
-                    "template": new.template_sha256,
-                    "dataset": new.dataset,
-                    "method": Jsonb(new.method),
-                    "metrics": Jsonb(new.metrics),
-                    "files": Jsonb(files),
-                    "uri": uri,
-                    "rehearsal": new.rehearsal,
-                },
-            ).fetchone()
-        )
-        assert row is not None
+        version = row["version"] if row else _insert(conn, storage, adapter["id"], job_id, new, files, uri)
         if new.alias is not None:
-            _move_alias(conn, new.name, new.alias, row["version"], actor=f"job:{job_id}")
+            _move_alias(conn, new.name, new.alias, version, actor=f"job:{job_id}")
         jobs.fence(conn, job_id, attempt)
-    return get(conn, storage, f"adapter:{new.name}@{row['version']}")
+    return get(conn, storage, f"adapter:{new.name}@{version}")
+
+
+def _insert(
+    conn: Connection, storage: Storage, adapter_id: UUID, job_id: UUID, new: NewAdapter, files: dict[str, str], uri: str
+) -> int:
+    """The next version's row, sealed. A merge takes over the marks of its parents: it descends from what they do."""
+    found = conn.execute(
+        """
+        SELECT coalesce(max(v.version), 0) + 1 AS version, now() AS created_at,
+            (SELECT created_by FROM jobs WHERE id = %(job)s) AS created_by
+        FROM adapter_versions v WHERE v.adapter_id = %(adapter)s
+        """,
+        {"adapter": adapter_id, "job": job_id},
+    ).fetchone()
+    assert found is not None
+    version = AdapterVersion(
+        **{name: getattr(new, name) for name in NewAdapter.__dataclass_fields__ if name not in ("alias", "parents")},
+        **found,
+        parents=list(new.parents),
+        job_id=job_id,
+        status="candidate",
+        files=files,
+    )
+    seal = json.dumps(signing.sign(storage, "adapter", version.facts()), ensure_ascii=False)
+    conn.execute(
+        """
+        INSERT INTO adapter_versions (adapter_id, version, job_id, base_model, base_revision, base_sha256, tokenizer_sha256,
+            template_sha256, dataset, parents, method, metrics, files, uri, rehearsal, created_by, seal, erased_rows, erased_at)
+        SELECT %(adapter)s, %(version)s, %(job)s, %(base_model)s, %(revision)s, %(base)s, %(tokenizer)s, %(template)s,
+            %(dataset)s, %(parents)s, %(method)s, %(metrics)s, %(files)s, %(uri)s, %(rehearsal)s, %(created_by)s, %(seal)s,
+            coalesce(sum(p.erased_rows), 0), max(p.erased_at)
+        FROM adapter_versions p JOIN adapters a ON a.id = p.adapter_id
+        WHERE format('adapter:%%s@%%s', a.name, p.version) = ANY(%(parents)s)
+        """,
+        {
+            "adapter": adapter_id,
+            "version": version.version,
+            "job": job_id,
+            "base_model": new.base_model,
+            "revision": new.base_revision,
+            "base": new.base_sha256,
+            "tokenizer": new.tokenizer_sha256,
+            "template": new.template_sha256,
+            "dataset": new.dataset,
+            "parents": list(new.parents),
+            "method": Jsonb(new.method),
+            "metrics": Jsonb(new.metrics),
+            "files": Jsonb(files),
+            "uri": uri,
+            "rehearsal": new.rehearsal,
+            "created_by": version.created_by,
+            "seal": seal,
+        },
+    )
+    return version.version
 
 
 def resolve(conn: Connection, ref: str) -> str:
@@ -170,10 +250,85 @@ def list_adapters(conn: Connection, storage: Storage, name: str | None = None, l
 
 
 def set_alias(conn: Connection, name: str, alias: str, version: int, *, actor: str) -> None:
-    """Let `alias` mean this version from now on; raises `NotFound` when there is no such version."""
+    """Let `alias` mean this version from now on. Raises `NotFound` when there is no such version, `Conflict` when it is
+    retired."""
     _check_alias(alias)
     with conn.transaction():
         _move_alias(conn, name, alias, version, actor=actor)
+
+
+def remove_alias(conn: Connection, name: str, alias: str, *, actor: str) -> None:
+    """Let `alias` mean nothing from now on; raises `NotFound` when it did not mean anything."""
+    _check_alias(alias)
+    with conn.transaction():
+        removed = conn.execute(
+            "DELETE FROM adapter_aliases l USING adapters a WHERE a.id = l.adapter_id AND a.name = %s AND l.alias = %s",
+            (name, alias),
+        )
+        if removed.rowcount == 0:
+            raise NotFound(f"there is no adapter:{name}@{alias}; {_what_there_is(conn, name)}")
+        audit.record(conn, actor, "adapter.unalias", f"adapter:{name}@{alias}")
+
+
+def approve(conn: Connection, storage: Storage, name: str, version: int, *, actor: str) -> AdapterVersion:
+    """candidate → approved; approved stays. Raises `Conflict` for a retired one, `NotFound`."""
+    return _move_on(conn, storage, name, version, "candidate", "approved", actor)
+
+
+def retire(conn: Connection, storage: Storage, name: str, version: int, *, actor: str) -> AdapterVersion:
+    """approved → retired; retired stays. Raises `Conflict` for a candidate, and, naming them, while aliases or experiments
+    that run use the version; `NotFound`."""
+    return _move_on(conn, storage, name, version, "approved", "retired", actor)
+
+
+def _move_on(
+    conn: Connection, storage: Storage, name: str, version: int, before: Status, after: Status, actor: str
+) -> AdapterVersion:
+    ref = f"adapter:{name}@{version}"
+    with conn.transaction():
+        row = conn.execute(_LOCK, (name, version)).fetchone()
+        if row is None:
+            raise NotFound(f"there is no {ref}; {_what_there_is(conn, name)}")
+        if row["status"] not in (before, after):
+            raise Conflict(f"{ref} is {row['status']}; a version moves from candidate to approved to retired")
+        if after == "retired" and (users := _users(conn, row["id"], ref)):
+            raise Conflict(f"{ref} is in use by {', '.join(users)}; move or remove what uses it, then retire it", used_by=users)
+        if row["status"] != after:
+            conn.execute("UPDATE adapter_versions SET status = %s WHERE id = %s", (after, row["id"]))
+            audit.record(conn, actor, f"adapter.{'approve' if after == 'approved' else 'retire'}", ref)
+    return get(conn, storage, ref)
+
+
+_LOCK = """
+    SELECT v.id, v.status FROM adapter_versions v JOIN adapters a ON a.id = v.adapter_id
+    WHERE a.name = %s AND v.version = %s FOR UPDATE OF v
+"""
+
+
+def refuse_retired(conn: Connection, refs: Sequence[str]) -> None:
+    """Raise `Conflict` when one of these versions is retired; none of them can be retired before the transaction ends."""
+    for ref in refs:
+        row = conn.execute(_LOCK, (_name(ref), int(ref.rpartition("@")[2]))).fetchone()
+        if row is not None and row["status"] == "retired":
+            raise Conflict(f"{ref} is retired; approve and use another version")
+
+
+def _name(ref: str) -> str:
+    return ref.removeprefix("adapter:").rpartition("@")[0]
+
+
+def _users(conn: Connection, version_id: UUID, ref: str) -> list[str]:
+    """Aliases, and experiments that run."""
+    rows = conn.execute(
+        """
+        SELECT 'the alias ' || alias AS used_by FROM adapter_aliases WHERE version_id = %s
+        UNION ALL
+        SELECT 'the experiment ' || e.name FROM arms r JOIN experiments e ON e.id = r.experiment_id
+        WHERE r.adapter = %s AND e.status IN ('running', 'paused') ORDER BY 1
+        """,
+        (version_id, ref),
+    )
+    return [row["used_by"] for row in rows]
 
 
 def _check_alias(alias: str) -> None:
@@ -182,17 +337,19 @@ def _check_alias(alias: str) -> None:
 
 
 def _move_alias(conn: Connection, name: str, alias: str, version: int, *, actor: str) -> None:
-    moved = conn.execute(
+    row = conn.execute(_LOCK, (name, version)).fetchone()  # so that it is not retired in this very moment
+    if row is None:
+        raise NotFound(f"there is no adapter:{name}@{version}")
+    if row["status"] == "retired":
+        raise Conflict(f"adapter:{name}@{version} is retired; no alias can mean it")
+    conn.execute(
         """
         INSERT INTO adapter_aliases (adapter_id, alias, version_id)
-        SELECT a.id, %s, v.id FROM adapters a JOIN adapter_versions v ON v.adapter_id = a.id
-        WHERE a.name = %s AND v.version = %s
+        SELECT adapter_id, %s, id FROM adapter_versions WHERE id = %s
         ON CONFLICT (adapter_id, alias) DO UPDATE SET version_id = excluded.version_id, updated_at = now()
         """,
-        (alias, name, version),
+        (alias, row["id"]),
     )
-    if moved.rowcount == 0:
-        raise NotFound(f"there is no adapter:{name}@{version}")
     audit.record(conn, actor, "adapter.promote", f"adapter:{name}@{alias}", {"version": version})
 
 
@@ -233,6 +390,5 @@ def _what_there_is(conn: Connection, name: str) -> str:
 
 
 def _version(row: dict[str, Any], storage: Storage) -> AdapterVersion:
-    return AdapterVersion(
-        **{key: row[key] for key in AdapterVersion.model_fields if key != "folder"}, folder=storage.path(row["uri"])
-    )
+    known = {key: row[key] for key in AdapterVersion.model_fields if key not in ("folder", "public_key")}
+    return AdapterVersion(**known, folder=storage.path(row["uri"]), public_key=signing.public_key(storage))

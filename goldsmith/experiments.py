@@ -104,7 +104,8 @@ def _pinned(conn: Connection, arm: Arm, index: int) -> Arm:
 
 
 def start(conn: Connection, experiment_id: UUID) -> Experiment:
-    """draft → running. Raises `Conflict` when it is no draft, or when a running experiment shares a config with it."""
+    """draft → running. Raises `Conflict` when it is no draft, when a running experiment shares a config with it, or when an
+    adapter of it was retired meanwhile."""
     with conn.transaction():
         # One start at a time: two that overlap must not both find nothing running.
         conn.execute("SELECT pg_advisory_xact_lock(hashtext('goldsmith.experiments.start'))")
@@ -118,6 +119,7 @@ def start(conn: Connection, experiment_id: UUID) -> Experiment:
             shared = sorted(set(ours) & set(theirs)) if ours and theirs else ours or theirs or ["all"]
             if shared:
                 raise Conflict(f"experiment {row['name']} already runs on these configs: {', '.join(shared[:10])}")
+        adapters.refuse_retired(conn, [arm.adapter for arm in experiment.plan.arms if arm.adapter is not None])
         conn.execute("UPDATE experiments SET status = 'running', started_at = now() WHERE id = %s", (experiment_id,))
     return get(conn, experiment_id)
 

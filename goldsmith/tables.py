@@ -341,6 +341,8 @@ dataset_versions = Table(
     Column("parents", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("rehearsal", Boolean, nullable=False, server_default=text("false")),
     _created_at(),
+    Column("erased_rows", Integer, nullable=False, server_default="0"),  # of its own; it may be marked with none
+    _at("erased_at"),  # since when it is marked: rows were erased in it, or in what it was made from
     UniqueConstraint("dataset_id", "version"),
     CheckConstraint("version >= 1", name="version"),
 )
@@ -512,6 +514,7 @@ clusters = Table(
 
 adapters = Table("adapters", metadata, _id(), Column("name", Text, nullable=False, unique=True), _created_at())
 
+# A trigger refuses every change but the status, one step forward, and the mark of an erasure.
 adapter_versions = Table(
     "adapter_versions",
     metadata,
@@ -531,6 +534,12 @@ adapter_versions = Table(
     Column("uri", Text, nullable=False),
     Column("rehearsal", Boolean, nullable=False, server_default=text("false")),
     _created_at(),
+    Column("erased_rows", Integer, nullable=False, server_default="0"),
+    _at("erased_at"),
+    Column("base_revision", Text),
+    Column("parents", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # the adapters that a merge added up
+    Column("created_by", Text),
+    Column("seal", Text),  # what was registered, signed; null for versions from before there were seals
     UniqueConstraint("adapter_id", "version"),
     CheckConstraint(_in("status", ("candidate", "approved", "retired")), name="status"),
     CheckConstraint("version >= 1", name="version"),
@@ -543,6 +552,18 @@ adapter_aliases = Table(
     Column("alias", Text, primary_key=True),
     Column("version_id", UUID, ForeignKey("adapter_versions.id"), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+# What was erased of whom, by the hash of the id: a later import leaves the same device out.
+erasures = Table(
+    "erasures",
+    metadata,
+    _id(),
+    Column("device_sha256", Text, nullable=False),
+    _json("counts", "{}"),
+    Column("files", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # still to be removed
+    _created_at(),
+    Index("ix_erasures_device", "device_sha256"),
 )
 
 experiments = Table(

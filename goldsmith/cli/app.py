@@ -16,7 +16,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from goldsmith import logging, migrate
-from goldsmith.cli import contexts, datasets, demo, doctor, jobs, keys, kinds, pipelines, schedules, uploads, webhooks
+from goldsmith.cli import adapters, contexts, datasets, demo, doctor, jobs, keys, kinds, pipelines, schedules, uploads, webhooks
 from goldsmith.cli.estimate import estimate
 from goldsmith.cli.gold import gold
 from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
@@ -25,6 +25,7 @@ from goldsmith.cli.stack import Stack, StackError, bring_down, check_nothing_run
 from goldsmith.settings import Settings, get_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Distil a large teacher into small students, job by job.")
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(contexts.app, name="contexts")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(jobs.app, name="jobs")

@@ -210,6 +210,11 @@ def _part(value: UUID | str) -> str:
     return quote(str(value), safe="")
 
 
+def _adapter(ref: str) -> str:
+    name, _, version = ref.removeprefix("adapter:").partition("@")
+    return f"/v1/adapters/{_part(name)}/{_part(version)}"
+
+
 def _refusal(response: httpx.Response) -> ApiError | NotReachable:
     try:
         problem = response.json()
@@ -510,6 +515,33 @@ class Client:
         """The newest version of each."""
         found: Sequence[dict[str, Any]] = self.request("GET", "/v1/datasets")
         return found
+
+    # -- adapters
+
+    def adapters(self, name: str | None = None) -> Sequence[dict[str, Any]]:
+        """The newest versions first, of one adapter or of all."""
+        found: Sequence[dict[str, Any]] = self.request("GET", f"/v1/adapters/{_part(name)}" if name else "/v1/adapters")
+        return found
+
+    def adapter(self, ref: str) -> dict[str, Any]:
+        """By `adapter:<name>@<version or alias>`."""
+        found: dict[str, Any] = self.request("GET", _adapter(ref))
+        return found
+
+    def approve_adapter(self, ref: str) -> dict[str, Any]:
+        """candidate → approved."""
+        moved: dict[str, Any] = self.request("POST", f"{_adapter(ref)}/approve")
+        return moved
+
+    def retire_adapter(self, ref: str) -> dict[str, Any]:
+        """approved → retired; refused while an alias or a running experiment uses the version."""
+        moved: dict[str, Any] = self.request("POST", f"{_adapter(ref)}/retire")
+        return moved
+
+    def remove_alias(self, ref: str) -> None:
+        """Let the alias of `adapter:<name>@<alias>` mean nothing; the version stays."""
+        name, _, alias = ref.removeprefix("adapter:").partition("@")
+        self._send("DELETE", f"/v1/adapters/{_part(name)}/aliases/{_part(alias)}")
 
     def set_alias(self, adapter: str, alias: str) -> dict[str, Any]:
         """Let `alias` mean the version of `adapter:<name>@<version>`."""

@@ -211,6 +211,20 @@ def test_an_alias_for_what_is_not_there_is_refused(
     problem(client.get("/v1/adapters/workshop/champion"), 404, says="aliases: challenger")
 
 
+def test_a_version_is_approved_and_retired_unless_it_is_in_use(client: TestClient, workshop: list[str]) -> None:
+    approved = client.post("/v1/adapters/workshop/2/approve")
+    assert (approved.status_code, approved.json()["adapter"]["status"]) == (200, "approved")
+    refused = problem(client.post("/v1/adapters/workshop/2/retire"), 409, says="in use by the alias challenger")
+    assert refused["used_by"] == ["the alias challenger"]
+    assert client.delete("/v1/adapters/workshop/aliases/challenger").status_code == 204
+    problem(client.delete("/v1/adapters/workshop/aliases/challenger"), 404, says="aliases: none")
+    assert client.post("/v1/adapters/workshop/2/retire").json()["adapter"]["status"] == "retired"
+    problem(client.put("/v1/adapters/workshop/aliases/challenger", json={"version": 2}), 409, says="retired")
+    problem(client.post("/v1/adapters/workshop/1/retire"), 409, says="is candidate")
+    problem(client.post("/v1/adapters/workshop/3/approve"), 404, says="versions: 2, 1")
+    problem(client.post("/v1/adapters/workshop/x/approve"), 422, "version")
+
+
 @pytest.mark.parametrize("path", ["other", "other/1", "workshop/3", "workshop/champion"])
 def test_an_adapter_that_is_not_there_is_a_404(client: TestClient, workshop: list[str], path: str) -> None:
     problem(client.get(f"/v1/adapters/{path}"), 404)

@@ -71,7 +71,7 @@ def _register(
     model: Any, student: Student, dataset: DatasetVersion, config: TrainConfig, numbers: dict[str, Any], ctx: JobContext
 ) -> AdapterVersion:
     """The weights as an adapter version, and beside them what explains them."""
-    hashes = {
+    hashes: dict[str, Any] = {
         "base_sha256": student.base_sha256,
         "tokenizer_sha256": student.tokenizer_sha256,
         "template_sha256": student.template_sha256,
