@@ -68,6 +68,8 @@ class Call:
     rehearsal: bool = False
     recorded: bool = True
     """Its prompt comes from a recorded run."""
+    max_tokens: int | None = None
+    """The longest answer that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,16 @@ class InFlight:
 
 @dataclass(frozen=True)
 class Refused:
-    """Calls of this very job that came back without an answer, and were not billed."""
+    """Calls of this very job that came back without an answer."""
 
     times: int
+    """That were not billed."""
     error: str
+    """Of the last one."""
+    lost: int = 0
+    """That were, as far as anybody knows: broken answers, and broken connections."""
+    too_long: bool = False
+    """One of them had more tokens than were asked for; another try would cost as much."""
 
 
 Known = Paid | InFlight | Refused
@@ -146,15 +154,18 @@ WHERE j.id = %s
 
 _DAY = "to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 
-# A cap below what is already gone buys nothing more.
-_OPEN = """
+# A cap below what is already gone buys nothing more, also when less is reserved later.
+_NEW_CAP = """
+cap_usd = excluded.cap_usd, overrun_usd = greatest(0, budgets.spent_usd + budgets.reserved_usd - excluded.cap_usd)
+"""
+_OPEN = f"""
 INSERT INTO budgets (scope, cap_usd) SELECT * FROM unnest(%(scopes)s::text[], %(caps)s::numeric[]) ORDER BY 1
-ON CONFLICT (scope) DO UPDATE SET cap_usd = greatest(excluded.cap_usd, budgets.spent_usd + budgets.reserved_usd)
+ON CONFLICT (scope) DO UPDATE SET {_NEW_CAP}
 """
 
 _OPEN_DAY = f"""
 INSERT INTO budgets (scope, cap_usd) VALUES ('day:' || {_DAY}, %(day)s), ('key:' || %(caller)s || ':' || {_DAY}, %(caller_day)s)
-ON CONFLICT (scope) DO UPDATE SET cap_usd = greatest(excluded.cap_usd, budgets.spent_usd + budgets.reserved_usd)
+ON CONFLICT (scope) DO UPDATE SET {_NEW_CAP}
 """
 
 
@@ -195,7 +206,7 @@ def _open_day(conn: Connection, account: Account) -> None:
 def set_caps_of_key(conn: Connection, key: str, usd: float | None, usd_per_day: float | None) -> None:
     """Its new limits, also for jobs that run; the next account that is opened makes what is not there yet."""
     conn.execute(
-        "UPDATE budgets b SET cap_usd = greatest(x.cap, b.spent_usd + b.reserved_usd)"
+        "UPDATE budgets b SET cap_usd = x.cap, overrun_usd = greatest(0, b.spent_usd + b.reserved_usd - x.cap)"
         f" FROM (VALUES ('key:' || %(key)s, %(all)s), ('key:' || %(key)s || ':' || {_DAY}, %(day)s)) AS x (scope, cap)"
         " WHERE b.scope = x.scope",
         {"key": key, "all": _or_unlimited(usd), "day": _or_unlimited(usd_per_day)},
@@ -214,16 +225,21 @@ def spent(conn: Connection, scope: str) -> Decimal:
 
 _MAY_READ = "(owner IN ('', %(caller)s) OR %(reads_all)s)"
 
-# `settled` sorts after `reserved` and `released`: an answer wins over whatever else became of the request
+# An answer wins over whatever else became of the request. What is lost counts only where asking was of no use: a call that was
+# cut off by a cancel or a crash may well have an answer the next time.
 _KNOWN = f"""
 SELECT DISTINCT ON (request_sha256) request_sha256, status, answer, cost_usd, job_id, batch_id, error,
-    count(*) FILTER (WHERE status = 'released') OVER (PARTITION BY request_sha256) AS refused
+    count(*) FILTER (WHERE status = 'released') OVER same AS refused,
+    count(*) FILTER (WHERE status = 'settled' AND answer IS NULL) OVER same AS lost,
+    coalesce(bool_or(error LIKE 'too_long:%%') OVER same, false) AS too_long
 FROM teacher_calls
 WHERE request_sha256 = ANY(%(requests)s) AND (
     (status = 'settled' AND answer IS NOT NULL AND {_MAY_READ}) OR (status = 'reserved' AND {_MAY_READ})
     OR (status = 'released' AND error IS NOT NULL AND job_id = %(job)s)
+    OR (status = 'settled' AND answer IS NULL AND error ~ '^(broken|unreachable|too_long):' AND job_id = %(job)s)
 )
-ORDER BY request_sha256, array_position(ARRAY['settled', 'reserved', 'released'], status), id DESC
+WINDOW same AS (PARTITION BY request_sha256)
+ORDER BY request_sha256, answer IS NULL, status <> 'reserved', id DESC
 """
 
 
@@ -234,12 +250,11 @@ def known(conn: Connection, account: Account, requests: Sequence[str]) -> dict[s
 
 
 def _as_known(row: Mapping[str, Any]) -> Known:
-    match row["status"]:
-        case "settled":
-            return Paid(row["answer"], row["cost_usd"], row["job_id"])
-        case "reserved":
-            return InFlight(row["batch_id"])
-    return Refused(row["refused"], row["error"])
+    if row["answer"] is not None:
+        return Paid(row["answer"], row["cost_usd"], row["job_id"])
+    if row["status"] == "reserved":
+        return InFlight(row["batch_id"])
+    return Refused(row["refused"], row["error"], row["lost"], row["too_long"])
 
 
 # -- reserving
@@ -251,16 +266,18 @@ _LOCK = f"SELECT scope, cap_usd - spent_usd - reserved_usd AS room FROM budgets 
 
 _RESERVE = f"""
 UPDATE budgets SET reserved_usd = reserved_usd + %(usd)s
-WHERE {_SCOPES} AND (SELECT count(*) = 5 AND min(cap_usd - spent_usd - reserved_usd) >= %(usd)s FROM budgets WHERE {_SCOPES})
+WHERE {_SCOPES} AND (
+    SELECT count(*) = 5 AND (%(usd)s = 0 OR min(cap_usd - spent_usd - reserved_usd) >= %(usd)s) FROM budgets WHERE {_SCOPES}
+)
 RETURNING id
 """
 
 _WRITE = f"""
 INSERT INTO teacher_calls (job_id, attempt, budget_id, budget_ids, batch_id, item, request_sha256, provider, model, rehearsal,
-                           reserved_usd, owner)
+                           reserved_usd, owner, max_tokens)
 SELECT %(job_id)s, %(attempt)s, (SELECT id FROM budgets WHERE scope = %(job)s), %(budgets)s, %(batch)s, c.*
 FROM jsonb_to_recordset(%(calls)s) AS c
-    (item text, request_sha256 text, provider text, model text, rehearsal bool, worst_usd numeric, owner text)
+    (item text, request_sha256 text, provider text, model text, rehearsal bool, worst_usd numeric, owner text, max_tokens int)
 WHERE NOT EXISTS (
     SELECT 1 FROM teacher_calls WHERE request_sha256 = c.request_sha256 AND {_MAY_READ}
     AND (status = 'reserved' OR (status = 'settled' AND answer IS NOT NULL))
@@ -307,7 +324,7 @@ def _take(conn: Connection, account: Account, calls: list[Call]) -> tuple[list[U
     fitting: list[Call] = []
     total = Decimal(0)
     for call in calls:
-        if total + call.worst_usd > least["room"]:
+        if call.worst_usd and total + call.worst_usd > least["room"]:  # what costs nothing is never stopped
             break
         fitting.append(call)
         total += call.worst_usd
@@ -324,6 +341,7 @@ def _row(call: Call, account: Account) -> dict[str, Any]:
         "rehearsal": call.rehearsal,
         "worst_usd": str(call.worst_usd),
         "owner": account.caller if call.recorded else EVERYONE,
+        "max_tokens": call.max_tokens,
     }
 
 
@@ -341,10 +359,11 @@ SELECT id, job_id, status, reserved_usd, cost_usd, answer IS NOT NULL AS answere
     (SELECT array_agg(DISTINCT b) FROM unnest(budget_id || budget_ids) b) AS budgets
 FROM teacher_calls WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
 """
-# greatest(): a bill above its worst case is written down as it is; the budget is then exhausted, not broken
+# A bill above its worst case is written down as it is. The cap stays: what others have reserved and do not use is not given
+# out again before the overrun is made up for.
 _PAY = """
 UPDATE budgets b SET reserved_usd = b.reserved_usd - x.freed, spent_usd = b.spent_usd + x.paid,
-    cap_usd = greatest(b.cap_usd, b.spent_usd + x.paid + b.reserved_usd - x.freed)
+    overrun_usd = greatest(0, b.spent_usd + x.paid + b.reserved_usd - x.freed - b.cap_usd)
 FROM jsonb_to_recordset(%s) AS x (id uuid, freed numeric, paid numeric) WHERE b.id = x.id
 """
 _PAY_JOBS = """
@@ -413,6 +432,40 @@ def _end(bill: Bill, cost: Decimal) -> dict[str, Any]:
         "answer": None if bill.answer is None else dict(bill.answer),
         "error": bill.error,
     }
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What became of a job's calls."""
+
+    input_tokens: int
+    cache_read_tokens: int
+    """Of them; so is the next."""
+    cache_write_tokens: int
+    lost: int
+    """Calls without an answer that are paid all the same, mostly at their worst case."""
+    lost_usd: Decimal
+    overbilled: int
+    """Calls that the provider billed above their worst case."""
+    overbilled_usd: Decimal
+    """By so much."""
+
+
+_STATEMENT = """
+SELECT coalesce(sum(input_tokens), 0)::bigint AS input_tokens, coalesce(sum(cache_read_tokens), 0)::bigint AS cache_read_tokens,
+    coalesce(sum(cache_write_tokens), 0)::bigint AS cache_write_tokens,
+    count(*) FILTER (WHERE status = 'settled' AND answer IS NULL) AS lost,
+    coalesce(sum(cost_usd) FILTER (WHERE answer IS NULL), 0) AS lost_usd,
+    count(*) FILTER (WHERE cost_usd > reserved_usd) AS overbilled,
+    coalesce(sum(cost_usd - reserved_usd) FILTER (WHERE cost_usd > reserved_usd), 0) AS overbilled_usd
+FROM teacher_calls WHERE job_id = %s
+"""
+
+
+def statement(conn: Connection, job_id: UUID) -> Statement:
+    row = conn.execute(_STATEMENT, (job_id,)).fetchone()
+    assert row is not None
+    return Statement(**row)
 
 
 def charge_lost(conn: Connection, account: Account) -> int:

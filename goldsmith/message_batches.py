@@ -110,9 +110,10 @@ def reserved(conn: Connection, batch_id: UUID) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-def calls_of(conn: Connection, batch_id: UUID) -> set[UUID]:
-    rows = conn.execute("SELECT id FROM teacher_calls WHERE batch_id = %s", (batch_id,))
-    return {row["id"] for row in rows}
+def calls_of(conn: Connection, batch_id: UUID) -> dict[UUID, int | None]:
+    """Its calls, each with the longest answer that was asked for."""
+    rows = conn.execute("SELECT id, max_tokens FROM teacher_calls WHERE batch_id = %s", (batch_id,))
+    return {row["id"]: row["max_tokens"] for row in rows}
 
 
 def open_of(conn: Connection, job_id: UUID) -> list[Batch]:

@@ -401,9 +401,12 @@ budgets = Table(
     Column("cap_usd", Numeric(14, 6), nullable=False),
     Column("reserved_usd", Numeric(14, 6), nullable=False, server_default="0"),
     Column("spent_usd", Numeric(14, 6), nullable=False, server_default="0"),
+    Column(
+        "overrun_usd", Numeric(14, 6), nullable=False, server_default="0"
+    ),  # by bills above their worst case, or a lower cap
     _created_at(),
     CheckConstraint("reserved_usd >= 0 AND spent_usd >= 0 AND cap_usd >= 0", name="not_negative"),
-    CheckConstraint("spent_usd + reserved_usd <= cap_usd", name="within_cap"),
+    CheckConstraint("spent_usd + reserved_usd <= cap_usd + overrun_usd", name="within_cap"),
 )
 
 teacher_batches = Table(
@@ -440,6 +443,7 @@ teacher_calls = Table(
     Column("request_sha256", Text, nullable=False),
     Column("provider", Text, nullable=False),
     Column("model", Text, nullable=False),
+    Column("max_tokens", Integer),  # that were asked for
     Column("status", Text, nullable=False, server_default="reserved"),
     Column("reserved_usd", Numeric(14, 6), nullable=False),
     Column("cost_usd", Numeric(14, 6)),

@@ -257,18 +257,52 @@ def test_a_call_that_was_thought_free_is_paid_when_its_answer_comes_after_all(
 def test_a_bill_above_its_worst_case_exhausts_the_budget_and_is_not_lost(conn: Connection, job_factory: JobFactory) -> None:
     account, scope = opened(conn, job_factory(), 1)
     settle(conn, reserve(conn, account), "1.5")
-    assert budget_of(conn, scope) == (1.5, 0, 1.5)
+    assert budget_of(conn, scope) == (1, 0, 1.5)
     assert budgets.reserve(conn, account, [call(2, "0.000001")]) == [NoRoom(scope)]
+    assert budgets.statement(conn, account.job_id).overbilled_usd == Decimal("0.5")
+    reserve(conn, account, 3, "0")  # what costs nothing is never stopped
+
+
+def test_after_a_bill_above_its_worst_case_what_others_leave_is_not_given_out_again(
+    conn: Connection, job_factory: JobFactory
+) -> None:
+    account, scope = opened(conn, job_factory(), 1)
+    dear, cheap = reserve(conn, account, 1, "0.1"), reserve(conn, account, 2, "0.9")
+    settle(conn, dear, "0.6")
+    assert budget_of(conn, scope) == (1, 0.9, 0.6)
+    settle(conn, cheap, "0.1")
+    assert budget_of(conn, scope) == (1, 0, 0.7)
+    assert budgets.reserve(conn, account, [call(3, "0.4")]) == [NoRoom(scope)]
+    reserve(conn, account, 4, "0.3")
+
+
+def test_a_bill_above_its_worst_case_is_said_of_every_budget_that_it_overran(conn: Connection, job_factory: JobFactory) -> None:
+    account, scope = opened(conn, job_factory(created_by="tablet"), 1, day_usd=2)
+    settle(conn, reserve(conn, account, 1, "0.5"), "1.5")
+    over = {row["scope"]: row["overrun_usd"] for row in conn.execute("SELECT scope, overrun_usd FROM budgets")}
+    assert {name for name, usd in over.items() if usd} == {scope}
+    assert over[scope] == Decimal("0.5")
 
 
 def test_what_is_known_of_a_request(conn: Connection, job_factory: JobFactory) -> None:
     job_id = job_factory()
     account, _ = opened(conn, job_id)
     calls = [call(number, "0.5") for number in range(5)]
-    settled, charged, refused, _ = (place for place in budgets.reserve(conn, account, calls[:4]) if isinstance(place, UUID))
+    more = [call(number, "0.01") for number in (6, 7)]
+    places = budgets.reserve(conn, account, [*calls[:4], *more])
+    settled, charged, refused, _, html, huge = (place for place in places if isinstance(place, UUID))
     settle(conn, settled, text="bought")
     budgets.settle(conn, [Bill(charged, "unknown"), Bill(refused, "free", error="expired")])
-    assert budgets.known(conn, account, [one.request_sha256 for one in calls]) == {
+    budgets.settle(
+        conn,
+        [
+            Bill(html, "unknown", error="broken: HTML"),
+            Bill(huge, "answered", Decimal(1), output_tokens=40_000, error="too_long: 40000 tokens"),
+        ],
+    )
+    assert budgets.known(conn, account, [one.request_sha256 for one in [*calls, *more]]) == {
+        more[0].request_sha256: Refused(0, "broken: HTML", lost=1),
+        more[1].request_sha256: Refused(0, "too_long: 40000 tokens", lost=1, too_long=True),
         calls[0].request_sha256: Paid({"text": "bought"}, Decimal("0.25"), job_id),
         calls[2].request_sha256: Refused(1, "expired"),
         calls[3].request_sha256: InFlight(None),
@@ -316,14 +350,18 @@ def test_only_identical_requests_have_one_name() -> None:
         assert name != budgets.request_sha256({**request, key: value})
 
 
-def test_opening_again_changes_the_cap_and_never_below_what_is_gone(conn: Connection, job_factory: JobFactory) -> None:
+def test_opening_again_changes_the_cap_and_one_below_what_is_gone_buys_nothing(
+    conn: Connection, job_factory: JobFactory
+) -> None:
     job_id = job_factory()
     account, scope = opened(conn, job_id)
-    reserve(conn, account)
+    flying = reserve(conn, account)
     opened(conn, job_id, 3)
     assert budget_of(conn, scope)[0] == 3
     opened(conn, job_id, 0.5)
-    assert budget_of(conn, scope)[0] == 1
+    assert budget_of(conn, scope)[0] == 0.5
+    settle(conn, flying, "0.4")
+    assert budgets.reserve(conn, account, [call(2, "0.2")]) == [NoRoom(scope)]
     with pytest.raises(InvalidInput, match="budget -1"):
         opened(conn, job_id, -1)
 

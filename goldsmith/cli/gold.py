@@ -41,6 +41,7 @@ def _report(client: Client, job_id: str) -> dict[str, Any]:
     result = job.result
     funnel |= {"rows (prompt × config)": result["rows"], "bought": result["asked"], "passed": result["passed"]}
     cost = {name: result[name] for name in ("spent_usd", "saved_by_reuse_usd")}
+    cost |= {name: result.get(name) for name in ("cache", "cache_read_tokens", "cache_write_tokens", "reserved_by", "warnings")}
     return {
         "label": result["label"],
         "teacher": f"{result['teacher']} {result['model']}",
@@ -72,6 +73,13 @@ def _text(found: Mapping[str, Any]) -> str:
     lines += [f"  {count:>5}  {rule}" for rule, count in found["dropped"].items()]
     lines += ["", f"spent {cost['spent_usd']:.4f} USD, {cost['usd_per_row']:.6f} for each row that passed"]
     lines.append(f"saved by reuse: {cost['saved_by_reuse_usd']:.4f} USD")
+    if cost.get("cache"):
+        lines.append(f"cache: {cost['cache']}")
+        lines.append(
+            f"  {cost['cache_read_tokens']} input tokens were read from it, {cost['cache_write_tokens']} written to it"
+        )
+        lines.append(f"worst cases: {cost['reserved_by']}")
+    lines += [f"warning: {warning}" for warning in cost.get("warnings") or ()]
     if cost["stopped_by"]:
         lines.append(f"stopped by: {cost['stopped_by']}")
     if table := found["coverage"]:

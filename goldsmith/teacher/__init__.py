@@ -13,8 +13,10 @@ from uuid import UUID
 from goldsmith.errors import GoldsmithError, RetryableError
 
 if TYPE_CHECKING:
+    from goldsmith.budgets import Statement
     from goldsmith.db import Database
     from goldsmith.settings import Settings
+    from goldsmith.teacher.prices import CachePlan
 
 
 class BudgetReached(GoldsmithError):
@@ -25,7 +27,7 @@ class BudgetReached(GoldsmithError):
 
 
 class NotAnswered(GoldsmithError):
-    """The provider gave no answer to this very question, however often it was asked; others may do better."""
+    """The provider gave no answer to this very question, asked a few times; others may do better."""
 
     status = 502
     title = "No answer"
@@ -77,6 +79,16 @@ class Teacher(Protocol):
     @property
     def prices(self) -> dict[str, Any]:
         """What the model costs, as the price list had it: dollars per million tokens, and the factors on them."""
+
+    @property
+    def counted(self) -> str:
+        """How the worst cases of this attempt's questions were found, for people."""
+
+    async def statement(self) -> Statement:
+        """What became of all calls of the job."""
+
+    async def cache_plan(self, *, system: str | None, prompt: str, shared: int, sharing: int, batch: bool) -> CachePlan:
+        """What `ask` does with a prefix that `sharing` questions have, and why."""
 
     async def ask(
         self,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from goldsmith.errors import GoldsmithError, InvalidInput, RetryableError
 from goldsmith.teacher.prices import Price, Usage
 from goldsmith.teacher.privacy import Gate
-from goldsmith.teacher.provider import Batches, Failed, Reply, Request
+from goldsmith.teacher.provider import Batches, Failed, Reply, Request, too_long
 from goldsmith.teacher.refusals import refusal
 
 OLDER_API = "2023-06-01"
@@ -162,15 +162,7 @@ class Messages:
             ) from error
         usage = message.usage.usage()
         if max_tokens is not None and usage.output_tokens > max_tokens:
-            raise Failed(
-                RetryableError(
-                    f"{self.base_url} answered with {usage.output_tokens} tokens; at most {max_tokens} were asked for"
-                ),
-                "maybe",
-                request_id,
-                why="broken",
-                usage=usage,
-            )
+            raise too_long(usage, max_tokens, where=self.base_url, request_id=request_id)
         answer = "".join(str(block.get("text", "")) for block in message.content if block.get("type") == "text")
         return Reply(
             text=answer.encode("utf-8", "replace").decode().replace("\x00", "\ufffd"),  # what Postgres can store

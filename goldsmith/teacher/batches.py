@@ -148,8 +148,8 @@ class MessageBatches:
     def _outcome(self, line: str, request_id: str | None) -> tuple[str, Reply | Failed]:
         try:
             read = _Line.model_validate_json(line)
-        except ValidationError as error:
-            raise self._broken("a line of results", request_id) from error
+        except ValidationError:
+            return "", self._broken("a line of results", request_id)
         result = read.result
         if result.type == "succeeded":
             message = result.message or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from goldsmith.db import Connection, Database
 from goldsmith.message_batches import Batch
 from goldsmith.teacher.prices import Price
 from goldsmith.teacher.provider import Batch as ProviderBatch
-from goldsmith.teacher.provider import Batches, Failed, Reply
+from goldsmith.teacher.provider import Batches, Failed, Reply, too_long
 
 FIRST_LOOK_S, LAST_LOOK_S = 2.0, 600.0  # a quarter of its age in between: some thirty looks at a batch of an hour
 UNSEEN_S = 60.0
@@ -22,6 +23,8 @@ FRESH_S = 600.0
 """A batch that the provider does not know is looked for this long; it may be seconds old and not to be seen everywhere."""
 UNREADABLE_S = 3600.0
 """Results that cannot be read this long after the end are given up, and paid at the worst case."""
+UNREADABLE_LINES_S = 60.0
+"""The same where all lines came and some of them are broken: those will hardly mend."""
 CLOCKS_APART = timedelta(minutes=5)
 SETTLED_AT_ONCE = 500
 LOOKED_AT = 100  # results of a batch that may be ours, until we say that it is not
@@ -61,7 +64,7 @@ async def _not_seen(database: Database, batch: Batch, failed: Failed) -> NotYet 
     if failed.why in ("key", "money"):
         raise failed.error
     if failed.why == "not_found" and batch.age_s > FRESH_S:
-        why = f"the provider does not know batch {batch.provider_id} any more: paid at the worst case"
+        why = f"broken: the provider does not know batch {batch.provider_id} any more: paid at the worst case"
         await database.run(_give_up, batch, why)
         return None
     return NotYet(failed.retry_after_s or _next_look(batch.age_s), failed.error.detail)
@@ -94,7 +97,7 @@ async def _find(database: Database, batches: Batches, batch: Batch) -> ProviderB
     return None
 
 
-async def _is_ours(batches: Batches, provider_id: str, calls: set[UUID]) -> bool:
+async def _is_ours(batches: Batches, provider_id: str, calls: Collection[UUID]) -> bool:
     seen = 0
     async with aclosing(batches.results(provider_id)) as results:  # type: ignore[type-var]
         async for custom_id, _ in results:
@@ -110,16 +113,19 @@ async def _settle(database: Database, batches: Batches, price: Price, batch: Bat
     ours = await database.run(message_batches.calls_of, batch.id)
     bills: list[Bill] = []
     answered: set[UUID] = set()
+    lines = broken = 0
     unreadable: str | None = None
     try:
         async with aclosing(batches.results(found.id)) as results:  # type: ignore[type-var]
             async for custom_id, result in results:
+                lines += 1
+                broken += not custom_id
                 call_id = call_of(custom_id)
-                if call_id is None or call_id not in ours:
+                if call_id is None or call_id not in ours or call_id in answered:
                     continue
                 if isinstance(result, Reply) or result.billed == "maybe":
                     answered.add(call_id)
-                bills.append(bill(call_id, result, price, batch=True))
+                bills.append(bill(call_id, _within(result, ours[call_id]), price, batch=True))
                 if len(bills) == SETTLED_AT_ONCE:
                     await _pay(database, bills)
                     bills = []
@@ -129,15 +135,25 @@ async def _settle(database: Database, batches: Batches, price: Price, batch: Bat
         unreadable = failed.error.detail
     await _pay(database, bills)
     succeeded = found.counts.get("succeeded", 0)
+    patience_s = UNREADABLE_S
     if unreadable is None and len(answered) < succeeded:
         unreadable = f"batch {found.id} says that {succeeded} requests succeeded, its results hold {len(answered)} of ours"
+        if lines >= found.requests:  # all came, under other names or in pieces: reading them again shows the same
+            patience_s = UNREADABLE_LINES_S if broken else 0
     if unreadable is not None:
-        if found.ended_at is not None and (datetime.now(UTC) - found.ended_at).total_seconds() < UNREADABLE_S:
+        if found.ended_at is not None and (datetime.now(UTC) - found.ended_at).total_seconds() < patience_s:
             return NotYet(30.0, f"its results cannot be read: {unreadable}")
-        await database.run(_give_up, batch, f"{unreadable}: paid at the worst case")
+        await database.run(_give_up, batch, f"broken: {unreadable}: paid at the worst case")
         return None
     await database.run(_close, batch)
     return None
+
+
+def _within(result: Reply | Failed, max_tokens: int | None) -> Reply | Failed:
+    """A reply that keeps to what was asked for, or why it is none."""
+    if isinstance(result, Reply) and max_tokens is not None and result.output_tokens > max_tokens:
+        return too_long(result.usage, max_tokens, where="a batch", request_id=result.request_id)
+    return result
 
 
 def _close(conn: Connection, batch: Batch) -> None:
@@ -180,6 +196,8 @@ def bill(call_id: UUID, result: Reply | Failed, price: Price, *, batch: bool = F
         cost_usd=price.cost(result.usage, batch=batch),
         input_tokens=result.usage.input_tokens,
         output_tokens=result.usage.output_tokens,
+        cache_read_tokens=result.usage.cache_read_tokens,
+        cache_write_tokens=result.usage.cache_write_5m_tokens + result.usage.cache_write_1h_tokens,
         request_id=result.request_id,
         error=error,
     )

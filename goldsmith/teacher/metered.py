@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from goldsmith import budgets, message_batches
-from goldsmith.budgets import Account, Bill, Call, InFlight, Known, NoRoom, Paid, Refused
+from goldsmith.budgets import Account, Bill, Call, InFlight, Known, NoRoom, Paid, Refused, Statement
 from goldsmith.errors import InvalidInput, Requeue, RetryableError
 from goldsmith.message_batches import Batch, Intent
 from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Waiting
 from goldsmith.teacher.collect import FIRST_LOOK_S, bill, collect
+from goldsmith.teacher.counting import Counting, by_bytes, guessed_prefix
 from goldsmith.teacher.grouped import Grouped
-from goldsmith.teacher.prices import plan_cache
+from goldsmith.teacher.prices import CachePlan, plan_cache
 from goldsmith.teacher.provider import Batches, Failed, Provider, Reply, Request
 from goldsmith.teacher.providers import open_provider
 
@@ -29,11 +28,12 @@ if TYPE_CHECKING:
     from goldsmith.settings import Settings
 
 T = TypeVar("T")
-TRIES = 3  # of one request in batches that end without an answer to it
+TRIES = 3  # of one request that ends without an answer to it
+LOST_IN_A_ROW = 5  # answers that are none, one after the other: it is not the questions
+COUNTED_AT_ONCE = 20  # of a batch that finds no room by the first bound
 LOOK_AGAIN_S, PATIENCE_S = 0.5, 30.0  # for an answer that another job is buying at this moment
 BUSY_S = 30.0
 WARM_S = 3000.0  # a prefix is kept for an hour; after fifty minutes it is written anew
-BYTES_OF_TOKEN = 3.5  # of mixed German and English; a prefix that is marked and turns out too short costs nothing
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class _Question:
     item: str
     sha256: str
     request: Request
-    bytes: int
-    """Of all that is sent: an upper bound of its tokens."""
     prefix: str
     """What it shares with others: system prompt and the start of the prompt; empty: nothing."""
+    sharing: int
+    """How many questions have that prefix."""
 
 
 class MeteredTeacher:
@@ -69,6 +69,8 @@ class MeteredTeacher:
         self._elsewhere = False
         """Something is being bought by another job, or was before a crash."""
         self._batches_of_others: set[UUID] = set()
+        self._counting = Counting(provider)
+        self._lost_in_a_row = 0
         self._known: Grouped[str, Known | None] = Grouped(self._look_up)
         self._reserved: Grouped[Call, UUID | NoRoom | None] = Grouped(self._reserve_all)
         self._billed: Grouped[Bill, None] = Grouped(self._settle_all)
@@ -89,6 +91,16 @@ class MeteredTeacher:
     def prices(self) -> dict[str, Any]:
         dollars = {"input", "output", "batch", "cache_read", "cache_write_5m", "cache_write_1h"}
         return self._teacher.price.model_dump(mode="json", include=dollars)
+
+    @property
+    def counted(self) -> str:
+        return self._counting.told
+
+    async def statement(self) -> Statement:
+        return await self._database.run(budgets.statement, self._account.job_id)
+
+    async def cache_plan(self, *, system: str | None, prompt: str, shared: int, sharing: int, batch: bool) -> CachePlan:
+        return await self._plan(Request(prompt, 1, system=system, shared=shared), sharing, batch=batch)
 
     async def ask(
         self,
@@ -124,20 +136,46 @@ class MeteredTeacher:
                 own = known.job_id == self._account.job_id
                 self._saved += 0 if own else known.cost_usd
                 return self._answer(Reply(**known.answer), Decimal(0), reused=True, own=own)
-            if isinstance(known, Refused) and later and known.times >= TRIES:
-                raise NotAnswered(f"the teacher gave no answer in {known.times} batches ({known.error})")
+            lost = known.lost if isinstance(known, Refused) else 0
+            if isinstance(known, Refused):
+                tries = known.lost + (known.times if later else 0)  # at once, what was not billed is the job's to ask again
+                if tries >= TRIES or known.too_long:
+                    raise NotAnswered(
+                        f"the teacher gave no answer to it, asked {known.times + known.lost} times ({known.error})"
+                    )
             prefix = f"{system or ''}\0{prompt[:shared]}" if shared else ""
-            question = _Question(item, sha256, request, self._bytes(identity), prefix)
+            question = _Question(item, sha256, request, prefix, sharing)
+            await self._check_length(request)
             if later:
                 self._queued[sha256] = question
                 raise Waiting("it is going to be asked in a batch")
-            return await self._ask_now(question, sharing)
+            return await self._ask_until_answered(question, lost)
 
     # -- at once
 
-    async def _ask_now(self, question: _Question, sharing: int) -> Answer:
+    async def _ask_until_answered(self, question: _Question, lost: int) -> Answer:
+        """An answer that is none is paid, and asked for again, a few times; when none comes any more the job should wait."""
+        while True:
+            try:
+                answer = await self._ask_now(question)
+            except Failed as failed:
+                if failed.why == "too_long":
+                    raise NotAnswered(failed.error.detail) from failed
+                self._lost_in_a_row += 1
+                if failed.billed == "no" or self._lost_in_a_row >= LOST_IN_A_ROW:
+                    raise failed.error from failed
+                lost += 1
+                if lost >= TRIES:
+                    raise NotAnswered(
+                        f"the teacher gave no answer to it, asked {lost} times ({failed.error.detail})"
+                    ) from failed
+            else:
+                self._lost_in_a_row = 0
+                return answer
+
+    async def _ask_now(self, question: _Question) -> Answer:
         """The first question with a prefix goes alone, so that all others find it in the provider's cache."""
-        question = self._marked(question, sharing, batch=False)
+        question = await self._marked(question, question.sharing, batch=False)
         if question.request.cache is None:
             return await self._ask(question)
         warm = self._warm.get(question.prefix)
@@ -150,31 +188,55 @@ class MeteredTeacher:
         finally:
             warm.set()
 
-    def _marked(self, question: _Question, sharing: int, *, batch: bool) -> _Question:
+    async def _marked(self, question: _Question, sharing: int, *, batch: bool) -> _Question:
         """With a mark for the provider's cache, where `sharing` questions with its prefix make that pay."""
-        tokens = int(len(question.prefix.encode()) / BYTES_OF_TOKEN)
-        ttl = plan_cache(self._teacher.price, prefix_tokens=tokens, requests=sharing, batch=batch).ttl if tokens else None
+        ttl = (await self._plan(question.request, sharing, batch=batch)).ttl if question.prefix else None
         return replace(question, request=replace(question.request, cache=ttl))
 
-    def _call(self, question: _Question, *, batch: bool) -> Call:
-        request = question.request
-        worst = self._teacher.price.worst_case(question.bytes, request.max_tokens, batch=batch, cache=request.cache)
-        return Call(question.item, question.sha256, self.provider, self.model, worst, self.rehearsal, request.recorded)
+    async def _plan(self, request: Request, sharing: int, *, batch: bool) -> CachePlan:
+        tokens = await self._counting.prefix(request, sharing=sharing) if sharing > 1 else None
+        tokens = guessed_prefix(request) if tokens is None else tokens
+        return plan_cache(self._teacher.price, prefix_tokens=tokens, requests=sharing, batch=batch)
 
-    def _bytes(self, identity: dict[str, Any]) -> int:
-        sent = len(json.dumps(identity, ensure_ascii=False).encode())
+    async def _call(self, question: _Question, *, batch: bool, exactly: bool = False) -> Call | None:
+        """For the ledger, at its worst case; None: it cannot be counted exactly."""
+        request, price = question.request, self._teacher.price
+        if exactly:
+            bound = await self._counting.exactly(request)
+            if bound is None:
+                return None
+        else:
+            bound = await self._counting.bound(request, sharing=question.sharing)
+        worst = price.worst_case(
+            bound.tokens, request.max_tokens, prefix_tokens=bound.prefix_tokens, batch=batch, cache=request.cache
+        )
+        return Call(
+            question.item,
+            question.sha256,
+            self.provider,
+            self.model,
+            worst,
+            self.rehearsal,
+            request.recorded,
+            max_tokens=request.max_tokens + price.headroom,
+        )
+
+    async def _check_length(self, request: Request) -> None:
+        """A model that has no known price for long prompts is not asked any."""
         most = self._teacher.price.max_prompt
-        if most is not None and sent > most:
-            raise InvalidInput(f"the prompt has {sent} bytes; {self.model} has a known price up to {most} tokens")
-        return sent
+        if most is None or (sent := by_bytes(request).tokens) <= most:
+            return
+        exact = await self._counting.exactly(request)
+        if exact is None or exact.tokens > most:
+            said = f"{sent} bytes" if exact is None else f"some {exact.tokens} tokens"
+            raise InvalidInput(f"the prompt has {said}; {self.model} has a known price up to {most} tokens")
 
     async def _ask(self, question: _Question) -> Answer:
-        call = self._call(question, batch=False)
         call_id: UUID | None = None
 
         async def reserve() -> None:
             nonlocal call_id
-            call_id = await self._reserve(call)
+            call_id = await self._reserve(question)
 
         try:
             try:
@@ -182,7 +244,7 @@ class MeteredTeacher:
             except Failed as failed:
                 if call_id is not None:
                     await self._surely(self._billed(bill(call_id, failed, self._teacher.price)))
-                raise failed.error from failed
+                raise
             except BaseException:  # cancelled on the way: the answer may have been made
                 if call_id is not None:
                     await self._surely(self._billed(Bill(call_id, "unknown", error="cancelled on the way")))
@@ -198,33 +260,44 @@ class MeteredTeacher:
                     self._ended += 1
                     self._end_of_a_call.notify_all()
 
-    async def _reserve(self, call: Call) -> UUID:
-        """Wait for room that calls in flight may leave; raises `BudgetReached` when there are none."""
+    async def _reserve(self, question: _Question) -> UUID:
+        """Wait for room that calls in flight may leave, then look closer; raises `BudgetReached` when there is none."""
+        call = await self._call(question, batch=False)
+        assert call is not None
+        exactly = False
         while True:
             ended = self._ended
-            reserving = asyncio.ensure_future(self._reserved(call))
-            try:
-                place = await asyncio.shield(reserving)
-            except asyncio.CancelledError:
-                if isinstance(place := await reserving, UUID):  # reserved by now, and never asked
-                    self._in_flight -= 1
-                    await self._surely(self._billed(Bill(place, "free")))
-                raise
+            place = await self._reserve_once(call)
             if isinstance(place, UUID):
                 return place
-            if place is None:
-                self._elsewhere = True
-                raise Waiting("another job began to ask the same at this very moment")
             async with self._end_of_a_call:
-                if self._ended == ended and not self._in_flight:
-                    raise BudgetReached(
-                        f"the next question may cost {call.worst_usd} USD, and the budget {place.scope!r} has no room for it;"
-                        f" {self._spent} USD of the job's are spent",
-                        usd=float(call.worst_usd),
-                        budget=place.scope,
-                    )
-                while self._ended == ended:
+                full = self._ended == ended and not self._in_flight
+                while not full and self._ended == ended:
                     await self._end_of_a_call.wait()
+            if full and not exactly:
+                exactly = True
+                call = await self._call(question, batch=False, exactly=True) or call
+            elif full:
+                raise BudgetReached(
+                    f"the next question may cost {call.worst_usd} USD, and the budget {place.scope!r} has no room for it;"
+                    f" {self._spent} USD of the job's are spent",
+                    usd=float(call.worst_usd),
+                    budget=place.scope,
+                )
+
+    async def _reserve_once(self, call: Call) -> UUID | NoRoom:
+        reserving = asyncio.ensure_future(self._reserved(call))
+        try:
+            place = await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            if isinstance(place := await reserving, UUID):  # reserved by now, and never asked
+                self._in_flight -= 1
+                await self._surely(self._billed(Bill(place, "free")))
+            raise
+        if place is None:
+            self._elsewhere = True
+            raise Waiting("another job began to ask the same at this very moment")
+        return place
 
     async def _not_in_flight(self, sha256: str, *, wait: bool) -> Known | None:
         """What is known of a request, once nobody has it in flight; raises `Waiting` when that takes long."""
@@ -265,7 +338,7 @@ class MeteredTeacher:
         """Send what the budgets hold, in as many batches as it takes; returns how many questions that are."""
         sharing = Counter(question.prefix for question in self._queued.values())
         queued = {
-            f"{number:032x}": self._marked(question, sharing[question.prefix], batch=True)
+            f"{number:032x}": await self._marked(question, sharing[question.prefix], batch=True)
             for number, question in enumerate(self._queued.values())
         }
         self._queued = {}
@@ -273,8 +346,10 @@ class MeteredTeacher:
         await self._warm_up(queued.values())
         for portion in batches.portions((name, question.request) for name, question in queued.items()):
             questions = [queued[name] for name, _ in portion]
-            calls = [self._call(question, batch=True) for question in questions]
-            intent = await self._database.run(message_batches.intend, self._account, calls)
+            intent = await self._intend(questions)
+            if isinstance(intent, NoRoom):
+                questions = questions[:COUNTED_AT_ONCE]
+                intent = await self._intend(questions, exactly=True)
             if isinstance(intent, NoRoom):
                 break
             if intent is None:
@@ -286,16 +361,28 @@ class MeteredTeacher:
                 break  # the budgets are full until these are settled
         return sent
 
+    async def _intend(self, questions: Sequence[_Question], *, exactly: bool = False) -> Intent | NoRoom | None:
+        counted = [await self._call(question, batch=True, exactly=exactly) for question in questions]
+        calls = [call for call in counted if call is not None]
+        if len(calls) < len(questions):
+            return NoRoom("not counted")
+        return await self._database.run(message_batches.intend, self._account, calls)
+
     async def _warm_up(self, questions: Iterable[_Question]) -> None:
         """Write each marked prefix into the provider's cache once: requests of a batch run side by side, and would all write."""
         for question in {one.prefix: one for one in questions if one.request.cache is not None}.values():
             prefix = question.request.prompt[: question.request.shared]
             request = replace(question.request, prompt=prefix, max_tokens=0, temperature=None, json_schema=None)
             identity = self._teacher.identity(request) | {"warms": int(time.time() // WARM_S)}
-            warm = _Question("cache", budgets.request_sha256(identity), request, self._bytes(identity), "")
-            if await self._known(warm.sha256) is None:
-                with suppress(BudgetReached):  # then the batch has no room either
-                    await self._ask(warm)
+            warm = _Question("cache", budgets.request_sha256(identity), request, "", question.sharing)
+            if isinstance(await self._known(warm.sha256), Paid | InFlight):
+                continue
+            try:
+                await self._ask(warm)
+            except BudgetReached:
+                return  # the batch has no room either
+            except Failed as failed:
+                raise failed.error from failed
 
     async def _create(self, batches: Batches, intent: Intent, questions: Sequence[_Question]) -> None:
         requests = [(call_id.hex, questions[index].request) for index, call_id in intent.calls.items()]

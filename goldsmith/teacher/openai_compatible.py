@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from goldsmith.errors import RetryableError
 from goldsmith.teacher.prices import Price, Usage
 from goldsmith.teacher.privacy import Gate
-from goldsmith.teacher.provider import Batches, Failed, Reply, Request
+from goldsmith.teacher.provider import Batches, Failed, Reply, Request, too_long
 from goldsmith.teacher.refusals import refusal
 
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
@@ -119,8 +119,7 @@ class OpenAICompatible:
         cached = (counted.prompt_tokens_details and counted.prompt_tokens_details.cached_tokens) or 0
         usage = Usage(counted.prompt_tokens, counted.completion_tokens, min(cached, counted.prompt_tokens))
         if usage.output_tokens > max_tokens:
-            detail = f"{self.url} answered with {usage.output_tokens} tokens; at most {max_tokens} were asked for"
-            raise Failed(RetryableError(detail), "maybe", request_id, why="broken", usage=usage)
+            raise too_long(usage, max_tokens, where=self.url, request_id=request_id)
         text = _THINKING.sub("", choice.message.content or "", count=1)
         return Reply(
             text=text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd"),  # what Postgres can store

@@ -17,11 +17,6 @@ from goldsmith.errors import GoldsmithError, InvalidInput
 
 SHIPPED = Path(__file__).with_name("prices.yaml")
 
-# A byte-level tokenizer never makes more tokens than there are bytes: a bound, not a guess. Real prose needs a quarter.
-# The difference is only set aside while a call is in flight.
-FRAME_TOKENS = 1000
-"""Upper bound of what the provider adds to a prompt: the frame of the turns, the instruction for structured output."""
-
 
 @dataclass(frozen=True)
 class Usage:
@@ -68,18 +63,23 @@ class Price(BaseModel):
         return micro_usd(usd * self._factor(batch))
 
     def worst_case(
-        self, input_tokens: int, max_tokens: int, *, batch: bool = False, cache: Literal["5m", "1h"] | None = None
+        self,
+        input_tokens: int,
+        max_tokens: int,
+        *,
+        prefix_tokens: int = 0,
+        batch: bool = False,
+        cache: Literal["5m", "1h"] | None = None,
     ) -> Decimal:
-        """The most that one call can cost: all of the input written to the cache where it is marked, all of `max_tokens` used.
+        """The most that one call can cost: `prefix_tokens` of the input written to the cache, all of `max_tokens` used.
 
-        `input_tokens` is an upper bound of the caller's: bytes of the prompt, or a count; `FRAME_TOKENS` come on top.
+        `input_tokens` and `prefix_tokens` are upper bounds of the caller's: see `teacher.counting`.
         """
-        tokens = input_tokens + FRAME_TOKENS
         usage = Usage(
-            tokens,
+            input_tokens,
             max_tokens + self.headroom,
-            cache_write_5m_tokens=tokens if cache == "5m" and self.cache_write_5m > 1 else 0,
-            cache_write_1h_tokens=tokens if cache == "1h" and self.cache_write_1h > 1 else 0,
+            cache_write_5m_tokens=prefix_tokens if cache == "5m" and self.cache_write_5m > 1 else 0,
+            cache_write_1h_tokens=prefix_tokens if cache == "1h" and self.cache_write_1h > 1 else 0,
         )
         return self.cost(usage, batch=batch)
 

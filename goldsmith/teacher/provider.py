@@ -17,7 +17,18 @@ CUSTOM_ID = r"[A-Za-z0-9_-]{1,64}"
 """What a batch takes as the name of a request; a SHA-256 in hexadecimal fits."""
 
 Why = Literal[
-    "key", "money", "model", "request", "limited", "busy", "unreachable", "broken", "expired", "cancelled", "not_found"
+    "key",
+    "money",
+    "model",
+    "request",
+    "limited",
+    "busy",
+    "unreachable",
+    "broken",
+    "too_long",
+    "expired",
+    "cancelled",
+    "not_found",
 ]
 """Why there is no reply.
 
@@ -26,7 +37,8 @@ Why = Literal[
     limited             429: more than the account may ask; not billed; worth asking after `retry_after_s`
     busy                529 and other 5xx: not billed; worth asking later, after `retry_after_s` where it is said
     unreachable         no answer: never sent, cut off or timed out
-    broken              an answer that is none: HTML, half a JSON, more tokens than were asked for
+    broken              an answer that is none: HTML, half a JSON
+    too_long            more tokens than were asked for: billed, of no use, and as dear when it is asked again
     expired, cancelled  the batch ended before its turn; not billed, worth asking again
     not_found           no batch of this name: gone, or made seconds ago and not to be seen yet
 """
@@ -102,6 +114,12 @@ class Failed(Exception):
         """What a broken answer says that it cost; it may exceed what was asked for."""
 
 
+def too_long(usage: Usage, max_tokens: int, *, where: str, request_id: str | None) -> Failed:
+    """An answer with more tokens than were asked for."""
+    said = f"{where} answered with {usage.output_tokens} tokens; at most {max_tokens} were asked for"
+    return Failed(GoldsmithError(said), "maybe", request_id, why="too_long", usage=usage)
+
+
 @dataclass(frozen=True)
 class Batch:
     """A batch as the provider sees it."""
@@ -136,7 +154,8 @@ class Batches(Protocol):
 
     def results(self, batch_id: str) -> AsyncIterator[tuple[str, Reply | Failed]]:
         """What became of each request of an ended batch, in any order, as it is read. A `Failed` was not billed, but for
-        `broken`. The ids are as the provider says them: one that was never sent, or came before, is for the caller to refuse.
+        `broken`. The ids are as the provider says them: one that was never sent, or came before, is for the caller to refuse;
+        a line that cannot be read has the id "". How long an answer may be is not known here.
         """
 
     def since(self, created_at: datetime) -> AsyncIterator[Batch]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 from goldsmith.cli.gold import _text
 
-FOUND = {
+FOUND: dict[str, Any] = {
     "teacher": "rehearsal rehearsal-1",
     "label": "REHEARSAL",
     "funnel": {"imported": 80, "allowed": 40, "bought": 20, "passed": 0},
@@ -22,3 +24,17 @@ def test_the_report_shows_what_became_of_the_rows() -> None:
     assert "stopped by: budget" in text
     yoruba = next(line for line in text.splitlines() if line.startswith("Yoruba"))
     assert yoruba.split() == ["Yoruba", "████", "4", "0"]
+
+
+def test_the_report_says_why_the_cache_was_used_or_not_and_what_money_bought_nothing() -> None:
+    more = {
+        "cache": "not used: the shared prefix has 300 tokens; below 1024 the provider caches nothing",
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+        "reserved_by": "a token for every byte: the provider does not count",
+        "warnings": ["2 questions were paid and brought no answer"],
+    }
+    text = _text({**FOUND, "cost": {**FOUND["cost"], **more}})
+    assert "cache: not used: the shared prefix has 300 tokens; below 1024" in text
+    assert "worst cases: a token for every byte" in text
+    assert "warning: 2 questions were paid" in text

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from goldsmith.teacher import bounded
 from goldsmith.teacher.bounded import for_each
 
 
@@ -38,11 +39,30 @@ def test_false_ends_it_and_what_is_under_way_is_finished() -> None:
     assert {0, 1, 2} <= set(done) <= {0, 1, 2, 3}  # 3 was begun when 0 ended, before 1 said no
 
 
-def test_the_first_exception_cancels_the_others_and_comes_out_as_it_is() -> None:
+def test_after_an_exception_what_is_under_way_is_finished_and_nothing_else_begins() -> None:
+    """A question that is cut off would be paid for nothing."""
+    done: list[int] = []
+
+    async def do(item: int) -> bool:
+        if item == 1:
+            await asyncio.sleep(0)
+            raise KeyError("one")
+        await asyncio.sleep(0.01)
+        done.append(item)
+        return True
+
+    with pytest.raises(KeyError, match="one"):
+        asyncio.run(for_each(range(9), do, concurrency=3))
+    assert sorted(done) == [0, 2]
+
+
+def test_what_does_not_end_by_itself_is_cancelled_and_the_first_exception_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "FINISH_S", 0.01)
     cancelled: list[int] = []
 
     async def do(item: int) -> bool:
         if item == 1:
+            await asyncio.sleep(0)
             raise KeyError("one")
         try:
             await asyncio.Event().wait()

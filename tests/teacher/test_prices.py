@@ -9,7 +9,7 @@ import pytest
 from goldsmith.errors import GoldsmithError, InvalidInput
 from goldsmith.settings import Settings
 from goldsmith.teacher.anthropic import request_body
-from goldsmith.teacher.prices import FRAME_TOKENS, Price, Usage, price_of
+from goldsmith.teacher.prices import Price, Usage, price_of
 from goldsmith.teacher.provider import Request
 
 ASKED = Request("Hund", 100)
@@ -22,10 +22,9 @@ def test_a_price_is_per_million_tokens_and_rounded_up() -> None:
     assert Price(input=0.1, output=0.5).cost(Usage(1, 0)) == Decimal("0.000001")
 
 
-def test_the_worst_case_counts_a_token_for_every_byte_and_all_of_max_tokens() -> None:
-    price = Price(input=1, output=10)
-    assert price.worst_case(2000, 500) == price.cost(Usage(2000 + FRAME_TOKENS, 500))
-    assert price.worst_case(2000, 500) > price.cost(Usage(500, 500))
+def test_the_worst_case_is_all_of_the_input_and_all_of_max_tokens() -> None:
+    price = Price(input=1, output=10, headroom=50)
+    assert price.worst_case(2000, 500) == price.cost(Usage(2000, 550))
 
 
 def test_the_default_teacher_and_the_rehearsal_have_prices() -> None:

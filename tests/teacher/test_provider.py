@@ -81,6 +81,7 @@ def test_more_tokens_than_asked_for_are_no_answer_but_a_bill(server: MeteringSer
     server.fail_next("huge")
     failed = failure(anthropic(server))
     assert "tokens; at most 300 were asked for" in failed.error.detail
+    assert (failed.why, failed.billed) == ("too_long", "maybe")
     assert failed.usage is not None
     assert failed.usage.output_tokens >= 40_000
     assert float(price_of("claude-sonnet-5-5").cost(failed.usage)) == pytest.approx(server.meter.usd, abs=1e-6)
@@ -168,9 +169,10 @@ def test_the_cache_is_worth_it_from_the_providers_minimum_on() -> None:
 
 def test_the_worst_case_of_a_marked_prompt_pays_for_writing_the_cache() -> None:
     price = Price(input=1, output=10, batch=0.5, headroom=100)
-    assert price.worst_case(1000, 100, cache="1h") == price.cost(Usage(2000, 200, cache_write_1h_tokens=2000))
-    assert price.worst_case(1000, 100, cache="1h", batch=True) == price.worst_case(1000, 100, cache="1h") / 2
-    assert price.worst_case(1000, 100) == Decimal("0.004")
+    marked = price.worst_case(2000, 100, prefix_tokens=1500, cache="1h")
+    assert marked == price.cost(Usage(2000, 200, cache_write_1h_tokens=1500))
+    assert price.worst_case(2000, 100, prefix_tokens=1500, cache="1h", batch=True) == marked / 2
+    assert price.worst_case(2000, 100, prefix_tokens=1500) == Decimal("0.004")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -15,7 +15,10 @@ from pydantic import SecretStr
 from goldsmith.db import Connection, Database
 from goldsmith.errors import FencedOut, GoldsmithError, InvalidInput, RetryableError
 from goldsmith.settings import Settings
-from goldsmith.teacher import Answer, BudgetReached, Teacher, open_teacher
+from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Teacher, counting, metered, open_teacher
+from goldsmith.teacher.bounded import for_each
+from goldsmith.teacher.limited import Limited
+from goldsmith.teacher.provider import Failed, Request
 from goldsmith.teacher.rehearsal import RehearsalServer
 from tests.conftest import free_port
 
@@ -159,6 +162,88 @@ def test_the_budget_stops_before_it_is_exceeded(conn: Connection, opened: Open, 
     assert float(row["spent_usd"]) == pytest.approx(teacher.spent_usd)
 
 
+def test_a_tight_budget_buys_as_many_as_their_counted_tokens_and_max_tokens_allow(
+    conn: Connection, opened: Open, server: RehearsalServer
+) -> None:
+    """A prompt of 8,000 bytes has 2,000 tokens: reserved by bytes it would not fit; nor would a long one of its own."""
+    typed = "Ein Wal steckt im Aufzug fest. " * 250
+    teacher = opened(budget_usd=2e-6 * 2100 + 10e-6 * 300)
+    got = with_teacher(teacher, lambda teacher: ask(teacher, typed))
+    [row] = ledger(conn)
+    real = (got.input_tokens * 2 + 300 * 10) / 1e6
+    assert real <= float(row["reserved_usd"]) <= 1.05 * real
+    assert "counted by the provider" in teacher.counted
+
+
+def test_a_prefix_that_many_share_is_counted_once(conn: Connection, opened: Open, server: RehearsalServer) -> None:
+    prefix = PROMPT + "The warp holds. " * 400
+
+    async def ten(teacher: Teacher) -> None:
+        for number in range(10):
+            got = await ask(teacher, prompt=f"{prefix}Whale {number}.", shared=len(prefix), sharing=10)
+            assert got.text
+
+    teacher = opened()
+    with_teacher(teacher, ten)
+    assert teacher.counted.startswith("counted by the provider (1 times)")
+    for row in ledger(conn):
+        real_usd = (row["input_tokens"] * 2.5 + 300 * 10) / 1e6
+        assert 0.9 * real_usd <= float(row["reserved_usd"]) <= 1.1 * real_usd
+    assert server.meter.tokens["cache_write_5m"] > 0
+
+
+@pytest.mark.parametrize(("how", "says"), [("404", "a token for every byte"), ("none", "does not count"), ("slow", "within")])
+def test_where_nobody_counts_the_bytes_are_the_bound(
+    conn: Connection, opened: Open, monkeypatch: pytest.MonkeyPatch, how: str, says: str
+) -> None:
+    async def count_tokens(self: Limited, request: Request) -> int | None:
+        if how == "404":
+            raise Failed(GoldsmithError("404: no such path"), "no", why="model")
+        if how == "slow":
+            await asyncio.sleep(5)
+        return None
+
+    monkeypatch.setattr(Limited, "count_tokens", count_tokens)
+    monkeypatch.setattr(counting, "WITHIN_S", 0.01)
+    teacher = opened()
+    got = with_teacher(teacher, ask)
+    [row] = ledger(conn)
+    assert float(row["reserved_usd"]) >= ((len(PROMPT) + counting.FRAME_TOKENS) * 2 + 300 * 10) / 1e6
+    assert got.cost_usd < float(row["reserved_usd"])
+    assert says in teacher.counted
+
+
+@pytest.mark.parametrize("typed", ["Wal", "Ein Wal. " * 500, "鯨がエレベーターに挟まった。" * 60, "🐋" * 300, "\\n" * 400])
+@pytest.mark.parametrize("schema", [None, RULES])
+def test_the_worst_case_is_never_below_the_bill(
+    conn: Connection, opened: Open, typed: str, schema: dict[str, Any] | None
+) -> None:
+    with_teacher(opened(), lambda teacher: ask(teacher, f"Input:\n{typed}", json_schema=schema, max_tokens=16))
+    [row] = ledger(conn)
+    assert row["cost_usd"] <= row["reserved_usd"]
+
+
+def test_a_wrong_key_costs_nothing_however_many_are_asked_at_once(
+    conn: Connection, opened: Open, server: RehearsalServer
+) -> None:
+    server.fail_next(*["401"] * 50)
+
+    async def many(teacher: Teacher) -> None:
+        async def one(number: int) -> bool:
+            await ask(teacher, f"A whale number {number} is in the lift.")
+            return True
+
+        await for_each(range(50), one, concurrency=8)
+
+    teacher = opened()
+    with pytest.raises(GoldsmithError, match="refused the key") as caught:
+        with_teacher(teacher, many)
+    assert not isinstance(caught.value, RetryableError)
+    assert teacher.spent_usd == 0
+    assert {row["status"] for row in ledger(conn)} == {"released"}
+    assert len(server.requests) <= 8
+
+
 def test_many_at_once_use_the_budget_up_as_well_as_one_after_the_other(opened: Open) -> None:
     """A question that does not fit waits for those in flight, whose worst case gives way to their price."""
     teacher = opened(budget_usd=0.02)
@@ -210,28 +295,82 @@ def test_a_busy_provider_is_retried_and_then_left_to_the_job(
 
 
 @pytest.mark.parametrize(
-    ("how", "says"), [("html", "text/html"), ("half_json", "JSONDecodeError"), ("other_shape", "ValidationError")]
+    ("how", "says"),
+    [
+        ("html", "no message.*text/html"),
+        ("half_json", "no message.*JSONDecodeError"),
+        ("other_shape", "no message.*ValidationError"),
+        ("drop", "gave no answer: RemoteProtocolError"),
+    ],
 )
-def test_what_is_no_message_is_an_error_and_charged_at_its_worst_case(
+def test_an_answer_that_is_none_is_charged_at_its_worst_case_and_asked_for_again_a_few_times(
     conn: Connection, opened: Open, server: RehearsalServer, how: str, says: str
 ) -> None:
     server.fail_next(how)
     teacher = opened()
-    with pytest.raises(RetryableError, match=rf"answered 200 with something that is no message.*{says}"):
-        with_teacher(teacher, ask)
-    [row] = ledger(conn)
-    assert (row["status"], row["answer"]) == ("settled", None)
-    assert row["cost_usd"] == row["reserved_usd"]
-    assert teacher.spent_usd == float(row["cost_usd"])
+    assert with_teacher(teacher, ask).text
+    lost, good = ledger(conn)
+    assert (lost["status"], lost["answer"], lost["cost_usd"]) == ("settled", None, lost["reserved_usd"])
+    assert teacher.spent_usd == float(lost["cost_usd"] + good["cost_usd"])
+
+    server.fail_next(*[how] * 3)
+    with pytest.raises(NotAnswered, match=f"asked 3 times .*{says}"):
+        with_teacher(opened(), lambda teacher: ask(teacher, "Another whale is in the lift."))
+    assert len(ledger(conn)) == len(server.requests) == 5
 
 
-def test_a_broken_off_connection_is_charged_at_its_worst_case(conn: Connection, opened: Open, server: RehearsalServer) -> None:
-    server.fail_next("drop")
-    with pytest.raises(RetryableError, match="gave no answer: RemoteProtocolError"):
-        with_teacher(opened(), ask)
-    assert len(server.requests) == 1  # it may have been billed: whoever asks again must reserve again
+def test_a_question_without_an_answer_is_not_bought_by_the_next_attempt_either(
+    conn: Connection, opened: Open, server: RehearsalServer, job_factory: Callable[..., UUID]
+) -> None:
+    job_id = job_factory(kind="gold")
+    server.fail_next(*["half_json"] * 3)
+    for attempt in (1, 2):
+        conn.execute("UPDATE jobs SET attempt = %s WHERE id = %s", (attempt, job_id))
+        with pytest.raises(NotAnswered):
+            with_teacher(opened(job_id, attempt), ask)
+    assert len(server.requests) == 3
+    assert with_teacher(opened(), ask).text  # another job tries for itself
+
+
+def test_when_no_answer_is_one_any_more_the_job_waits(opened: Open, server: RehearsalServer) -> None:
+    server.fail_next(*["html"] * 20)
+
+    async def many(teacher: Teacher) -> None:
+        for number in range(10):
+            with suppress(NotAnswered):
+                await ask(teacher, f"A whale number {number} is in the lift.")
+
+    with pytest.raises(RetryableError, match="is it a proxy's page"):
+        with_teacher(opened(), many)
+    assert len(server.requests) == metered.LOST_IN_A_ROW
+
+
+def test_an_answer_longer_than_asked_for_is_paid_as_billed_and_never_asked_for_again(
+    conn: Connection, opened: Open, server: RehearsalServer, job_factory: Callable[..., UUID]
+) -> None:
+    """40,000 tokens: above the worst case, so the budget is overrun, and nothing more is bought."""
+    job_id = job_factory(kind="gold")
+    server.fail_next("huge")
+
+    async def two(teacher: Teacher) -> None:
+        with pytest.raises(NotAnswered, match="at most 300 were asked for"):
+            await ask(teacher)
+        with pytest.raises(BudgetReached):
+            await ask(teacher, "Another whale is in the lift.")
+
+    teacher = opened(job_id, budget_usd=0.01)
+    with_teacher(teacher, two)
     [row] = ledger(conn)
-    assert row["cost_usd"] == row["reserved_usd"]
+    assert (row["answer"], row["output_tokens"] >= 40_000) == (None, True)
+    assert row["cost_usd"] > row["reserved_usd"]
+    assert float(row["cost_usd"]) == pytest.approx(server.meter.usd, abs=1e-6)
+    budget = conn.execute("SELECT * FROM budgets WHERE scope = %s", (f"job:{job_id}",)).fetchone()
+    assert budget is not None
+    assert (float(budget["cap_usd"]), budget["spent_usd"], budget["reserved_usd"]) == (0.01, row["cost_usd"], 0)
+    conn.execute("UPDATE jobs SET attempt = 2 WHERE id = %s", (job_id,))
+    with pytest.raises(NotAnswered):
+        with_teacher(opened(job_id, 2, budget_usd=5), ask)
+    assert len(server.requests) == 1
 
 
 def test_a_server_that_is_not_there_costs_nothing(conn: Connection, opened: Open) -> None:

@@ -13,7 +13,7 @@ from goldsmith.kinds.corpus.prompts import Dropped, Prompt, personal
 from goldsmith.kinds.corpus.schema import CorpusConfig, Preset
 from goldsmith.kinds.corpus.words import normal, words
 from goldsmith.language import language_of
-from goldsmith.teacher import Answer, BudgetReached, Teacher
+from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Teacher
 from goldsmith.teacher.bounded import for_each
 from goldsmith.traditions import table
 
@@ -99,6 +99,8 @@ async def make(
                 )
             except BudgetReached:
                 spent.out_of_budget = True
+            except NotAnswered:
+                dropped.setdefault("the teacher gave no answer", []).append(draw.item)
             tell(min(1.0, sum(len(each.texts) for each in wanted) / total), "making prompts")
             return not spent.out_of_budget
 
@@ -140,6 +142,9 @@ async def translate(
         except BudgetReached:
             spent.out_of_budget = True
             return False
+        except NotAnswered:
+            dropped.setdefault("not translated: the teacher gave no answer", []).append(prompt.source)
+            return True
         text = _translation(answer.text)
         if (reason := _no_translation(text, prompt)) is not None:
             dropped.setdefault(reason, []).append(prompt.source)

@@ -11,7 +11,7 @@ from goldsmith import gates, traditions
 from goldsmith.context import JobContext
 from goldsmith.datasets import Example
 from goldsmith.errors import GoldsmithError, InvalidInput
-from goldsmith.kinds.gold import diversity
+from goldsmith.kinds.gold import diversity, money
 from goldsmith.kinds.gold.answers import Outcome, answer, at_once, vary
 from goldsmith.kinds.gold.judge import judge
 from goldsmith.kinds.gold.questions import beginning
@@ -61,6 +61,7 @@ async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
             rehearsal=teacher.rehearsal,
         )
         answers = [got for outcome in outcomes for got in outcome.answers]
+        told = await money.report(rows, teacher, config, batch=_in_batches(config, teacher))
         return GoldResult(
             dataset=version.ref,
             report=report,
@@ -73,13 +74,14 @@ async def run(config: GoldConfig, ctx: JobContext) -> GoldResult:
             first_try_failed=dict(Counter(rule for outcome in outcomes for rule in outcome.first_failed).most_common()),
             spent_usd=teacher.spent_usd,
             saved_by_reuse_usd=teacher.saved_usd,
-            stopped_by="budget" if out_of_budget else None,
+            stopped_by="budget" if out_of_budget or teacher.spent_usd > config.budget_usd else None,
             diversity=_diversity(passed, ctx),
             judge=judged,
             teacher=teacher.provider,
             model=teacher.model,
             rehearsal=teacher.rehearsal,
             label="REHEARSAL" if teacher.rehearsal else "",
+            **told,
             note=_note(rows),
         )
 

@@ -126,11 +126,18 @@ class GoldResult(JobResult):
     first_try_failed: dict[str, int] = Field(description="First answers that broke a rule, by rule; one can break several.")
     spent_usd: float = Field(description="What the job has spent, earlier attempts and lost calls included.")
     saved_by_reuse_usd: float = Field(description="What answers that other jobs had paid would have cost.")
-    stopped_by: Literal["budget"] | None = Field(description="Why not all rows were asked.")
+    stopped_by: Literal["budget"] | None = Field(
+        description="Why not all rows were asked; also where a bill above its worst case used it up."
+    )
     diversity: Diversity
     judge: JudgeReport | None = Field(None, description="Null when no judge was asked for.")
     teacher: str
     model: str
     rehearsal: bool
     label: Literal["REHEARSAL", ""] = Field(description="REHEARSAL: no model wrote this.")
+    cache: str = Field("", description="What was made of the provider's cache, and why, by what the rows' prompts share.")
+    cache_read_tokens: int = Field(0, description="Input tokens that were read from it, of all that the job asked.")
+    cache_write_tokens: int = Field(0, description="Input tokens that were written to it.")
+    reserved_by: str = Field("", description="How the worst case of a question was found before it was sent.")
+    warnings: list[str] = Field([], description="Money that bought nothing, or more of it than was asked for.")
     note: str = Field(description="What else there is to know.")

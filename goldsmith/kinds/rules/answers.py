@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from goldsmith.kinds.rules.sessions import SCHEMA, SYSTEM, Session
-from goldsmith.teacher import Answer, BudgetReached, Teacher
+from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Teacher
 
 MAX_TOKENS = 1024  # twenty sentences
 LONGEST = 400  # characters of one rule; a guess: longer ones are no single instruction
@@ -42,6 +42,9 @@ async def extract(session: Session, teacher: Teacher) -> Extraction:
             )
         except BudgetReached:
             found.out_of_budget, found.dropped = True, "the budget ended"
+            return found
+        except NotAnswered:
+            found.dropped = "the teacher gave no answer"
             return found
         try:
             found.rules = read(got)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -310,6 +311,168 @@ def test_long_prefixes_are_written_to_the_cache_once_and_read_by_the_batch(finis
     assert told["cache_write_1h"] > 0
     assert told["cache_read"] == pytest.approx(told["cache_write_1h"] * 72 / prefixes, rel=0.05)
     assert result.spent_usd == pytest.approx(told["usd"], abs=1e-4)
+
+
+def spoilt(server: MeteringServer, change: Callable[[list[dict[str, Any]]], list[Any]]) -> None:
+    """The first batch's results as `change` makes them of its lines; those of all others as they are."""
+    real, first = server.batches.results, list[str]()
+
+    def results(batch_id: str) -> Iterator[bytes]:
+        first.append(batch_id)
+        if batch_id != first[0]:
+            return real(batch_id)
+        lines = change([json.loads(line) for line in real(batch_id)])
+        return iter([line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines])
+
+    server.batches.results = results  # type: ignore[method-assign]
+
+
+def lost(conn: Connection) -> list[dict[str, Any]]:
+    return conn.execute("SELECT * FROM teacher_calls WHERE status = 'settled' AND answer IS NULL ORDER BY id").fetchall()
+
+
+def test_an_answer_in_a_batch_longer_than_asked_for_is_paid_dropped_and_not_asked_for_again(
+    finish: Run, conn: Connection, server: MeteringServer
+) -> None:
+    def change(lines: list[dict[str, Any]]) -> list[Any]:
+        message = lines[0]["result"]["message"]
+        message["usage"]["output_tokens"] = 40_000
+        return lines
+
+    spoilt(server, change)
+    result = finish()
+    [row] = lost(conn)
+    assert row["cost_usd"] > row["reserved_usd"]
+    assert row["error"].startswith("too_long: a batch answered with 40000 tokens; at most 200")
+    assert result.dropped["no_answer"] == 1
+    assert result.asked == 72
+    assert conn.execute("SELECT 1 FROM teacher_calls WHERE request_sha256 = %s", (row["request_sha256"],)).fetchall() == [
+        {"?column?": 1}
+    ]
+
+
+def test_a_bill_above_its_worst_case_ends_the_job_by_its_budget_and_says_so(
+    finish: Run, conn: Connection, server: MeteringServer
+) -> None:
+    def change(lines: list[dict[str, Any]]) -> list[Any]:
+        lines[0]["result"]["message"]["usage"]["output_tokens"] = 400_000  # 2 USD, and the budget is 1
+        return lines
+
+    spoilt(server, change)
+    result = finish()
+    assert result.stopped_by == "budget"
+    assert result.spent_usd > 2
+    assert result.passed > 0
+    assert any("above" in warning and "worst case" in warning for warning in result.warnings)
+    budget = conn.execute("SELECT * FROM budgets WHERE scope LIKE 'job:%'").fetchone()
+    assert budget is not None
+    assert (budget["cap_usd"], budget["reserved_usd"]) == (1, 0)
+    assert server.batches.created == 1
+
+
+@pytest.mark.parametrize("how", ["half", "html", "other_shape"])
+def test_a_line_of_results_that_cannot_be_read_costs_its_own_question_only(
+    finish: Run, conn: Connection, server: MeteringServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(collect, "UNREADABLE_LINES_S", 0)
+
+    def change(lines: list[dict[str, Any]]) -> list[Any]:
+        broken = {
+            "half": json.dumps(lines[3]).encode()[:99] + b"\n",
+            "html": b"<html>Sign in</html>\n",
+            "other_shape": {"custom_id": lines[3]["custom_id"], "result": {"type": "succeeded", "message": {"text": "?"}}},
+        }
+        return [*lines[:3], broken[how], *lines[4:]]
+
+    spoilt(server, change)
+    result = finish()
+    assert (result.asked, result.rows) == (72, 72)
+    [row] = lost(conn)
+    assert row["cost_usd"] == row["reserved_usd"]
+    assert row["error"].startswith("broken: ")
+    assert ledger(conn)["reserved"] == 0
+
+
+def test_broken_lines_are_read_again_before_they_are_given_up(
+    context: Callable[..., FakeContext], conn: Connection, server: MeteringServer
+) -> None:
+    whole = False
+
+    def change(lines: list[dict[str, Any]]) -> list[Any]:
+        return lines if whole else [b"<html>\n", *lines[1:]]
+
+    spoilt(server, change)
+    ctx = context()
+    once(ctx)
+    while "cannot be read" not in once(ctx := put_back(conn, ctx, context)):
+        time.sleep(0.02)
+    assert (ledger(conn)["answers"], ledger(conn)["reserved"]) == (71, 1)
+    whole = True
+    once(put_back(conn, ctx, context))
+    assert ledger(conn)["answers"] == 72
+    assert lost(conn) == []
+
+
+def test_a_line_under_the_name_of_another_row_is_not_that_rows_second_answer(
+    finish: Run, conn: Connection, server: MeteringServer
+) -> None:
+    """The first line of a name counts. The row whose answer never came is paid at its worst case, and asked once more."""
+    texts: dict[str, str] = {}
+
+    def change(lines: list[dict[str, Any]]) -> list[Any]:
+        texts["right"] = lines[0]["result"]["message"]["content"][0]["text"]
+        lines[1]["custom_id"] = lines[0]["custom_id"]
+        texts["id"] = lines[0]["custom_id"]
+        return lines
+
+    spoilt(server, change)
+    result = finish()
+    assert result.asked == 72
+    row = conn.execute("SELECT answer FROM teacher_calls WHERE id = %s", (UUID(hex=texts["id"]),)).fetchone()
+    assert row is not None
+    assert row["answer"]["text"] == texts["right"]
+    [missing] = lost(conn)
+    assert missing["cost_usd"] == missing["reserved_usd"]
+
+
+def test_a_line_that_comes_twice_is_paid_once(finish: Run, conn: Connection, server: MeteringServer) -> None:
+    spoilt(server, lambda lines: [*lines, *lines[:5]])
+    assert finish().asked == 72
+    settled_exactly(conn, server)
+
+
+def test_an_empty_answer_in_a_batch_is_repaired_as_any_other(finish: Run, conn: Connection, server: MeteringServer) -> None:
+    def change(lines: list[dict[str, Any]]) -> list[Any]:
+        lines[0]["result"]["message"]["content"] = []
+        return lines
+
+    spoilt(server, change)
+    result = finish()
+    assert result.asked == 72
+    assert lost(conn) == []
+    assert any(outcome.startswith("K") or outcome == "empty" for outcome in result.first_try_failed)
+
+
+def test_a_question_whose_batches_are_never_readable_is_bought_three_times_at_most(
+    finish: Run, conn: Connection, server: MeteringServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "UNREADABLE_LINES_S", 0)
+    real = server.batches.results
+    broken: set[str] = set()
+
+    def results(batch_id: str) -> Iterator[bytes]:
+        for line in real(batch_id):
+            custom_id = json.loads(line)["custom_id"]
+            call = conn.execute("SELECT item FROM teacher_calls WHERE id = %s", (UUID(hex=custom_id),)).fetchone()
+            is_it = call is not None and call["item"] == f"{corpus()[0].source}/{corpus()[0].config_id}"
+            broken.update([custom_id] if is_it else [])
+            yield b"{\n" if is_it else line
+
+    server.batches.results = results  # type: ignore[method-assign]
+    result = finish(repair=False)
+    same = [row for row in corpus() if (row.source, row.config_id) == (corpus()[0].source, corpus()[0].config_id)]
+    assert result.dropped["no_answer"] == len(same)
+    assert len(broken) == 3 * len(same)
 
 
 def test_a_teacher_without_batches_says_so(context: Callable[..., FakeContext], monkeypatch: pytest.MonkeyPatch) -> None:
