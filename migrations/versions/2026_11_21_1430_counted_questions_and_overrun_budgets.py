@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "c4e8f2a71d93"
-down_revision = "f3a86d15b9e2"
+down_revision = "c81f5e07a3d4"
 branch_labels = None
 depends_on = None
 
