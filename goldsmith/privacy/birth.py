@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from goldsmith.privacy.finding import Text
+from goldsmith.privacy.finding import Text, hints
 
 Span = tuple[int, int]
 
@@ -39,16 +39,16 @@ _AGE = re.compile(
     r"\b(?:[4-9]|1\d|2[0-9]|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|dreizehn|vierzehn|fünfzehn|sechzehn|siebzehn|achtzehn|four|five|six|seven|"
     r"eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen)\b(?!\s?[.:/]\s?\d|[.]\s|st\b|nd\b|rd\b|th\b)"
 )
-_HINTS = frozenset(
+_HINTS = hints(
     """geboren geb geburtstag geburtstags geburtstage geburtstach geburtsdatum born birthday birthdays birthdate birth dob bday burzeltag
     wiegenfest welt world turn turns turned turning werde werden wird wurde day alt be""".split()
 )
-_MONTHS = frozenset(_MONTH.split("|"))
+_MONTHS = hints(_MONTH.split("|"))
 NEAR = 45  # characters between the day and its word; farther apart they seldom belong together
 
 
 def birth_dates(text: Text) -> Iterator[Span]:
-    if (_HINTS.isdisjoint(text.words) and "*" not in text.plain) or not (text.has_digit or not _MONTHS.isdisjoint(text.words)):
+    if (_HINTS.isdisjoint(text.cues) and "*" not in text.plain) or not (text.has_digit or not _MONTHS.isdisjoint(text.cues)):
         return
     cues = list(_BORN.finditer(text.lower))
     for date in _DATE.finditer(text.lower) if cues else ():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from goldsmith.privacy.finding import Text
+from goldsmith.privacy.finding import Text, hints
 
 Span = tuple[int, int]
 
@@ -25,7 +25,7 @@ _ACCOUNT = re.compile(
     r"\b(?:iban|konto(?:nummer|nr|verbindung)?|bankkonto|bankverbindung|account number|bank account|blz|bankleitzahl|sort code)\b"
     r"[^\d\n]{0,30}?((?:[a-z]{2}[ .-]?)?\d(?:[ .-]?\d){5,29})",
 )
-_ACCOUNT_WORDS = frozenset(
+_ACCOUNT_WORDS = hints(
     "iban konto kontonummer kontonr kontoverbindung bankkonto bankverbindung account blz bankleitzahl sort".split()
 )
 _CARD = re.compile(r"(?<![\d.,+])\d(?:[ .-]{0,2}\d){12,18}(?!\d)")
@@ -40,7 +40,7 @@ def ibans(text: Text) -> Iterator[Span]:
         end = length and _take(text.plain, match.start(), length)
         if end and _mod_97(text.plain[match.start() : end]):
             yield match.start(), end
-    if not _ACCOUNT_WORDS.isdisjoint(text.words):
+    if not _ACCOUNT_WORDS.isdisjoint(text.cues):
         for match in _ACCOUNT.finditer(text.lower):
             yield match.span(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from goldsmith.privacy.finding import Text
+from goldsmith.privacy.finding import Text, hints
 
 Span = tuple[int, int]
 
@@ -44,22 +44,8 @@ _HOME = re.compile(
     r"\b(?:wohn(?:e|st|t|en|haft)|adresse|anschrift|zu ?hause|zuhause|daheim|umgezogen|gezogen|ziehe|live[sd]?|living|address|moved|my house|our house|my home|unser haus|mein haus)\b"
     r"[^.!?\n]{0,32}?\b([^\W\d_][^\W_]*?(?:straße|strasse|gasse|allee|chaussee|str\.)(?!\w)|(?:[a-z'’-]+\s){1,2}(?:street|road|avenue|lane|drive|crescent|terrace|boulevard)\b)"
 )
-_ROADS = (
-    "straße",
-    "strasse",
-    "str.",
-    "gasse",
-    "allee",
-    "chaussee",
-    "street",
-    "road",
-    "avenue",
-    "lane",
-    "drive",
-    "crescent",
-    "terrace",
-    "boulevard",
-)
+_ROADS = ("straße", "strasse", "str.", "gasse", "allee", "chaussee")
+_ROADS_EN = hints("street road avenue lane drive crescent terrace boulevard".split())
 _POSTCODE = re.compile(
     r"(?<![\w.,+/-])(?:(?:d|a|ch|de|at)[- ]{0,3})?(\d{4,5})\s+((?:bad |sankt |st\.? |groß|klein|alt|neu)?[^\W\d_]{3,}(?:[- ](?:am|an der|im|ob der|bei|in der|auf der|a\.d\.|a\.)\s[^\W\d_]+)?)"
 )
@@ -118,7 +104,7 @@ def addresses(text: Text) -> Iterator[Span]:
                 yield match.span()
         yield from (match.span() for match in _STREET_FOREIGN.finditer(lower))
         yield from _postcodes(text, bool(lives))
-    for match in _HOME.finditer(lower) if any(road in lower for road in _ROADS) else ():
+    for match in _HOME.finditer(lower) if not _ROADS_EN.isdisjoint(text.cues) or any(road in lower for road in _ROADS) else ():
         yield match.span(1)
 
 
