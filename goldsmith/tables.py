@@ -303,7 +303,7 @@ run_imports = Table(
     Index("ix_run_imports_run", "run_id"),
 )
 
-# What the last import of a folder read of each of its runs, without a text: `goldsmith.devserver.exports.IndexEntry`.
+# What the last import of a folder read of each of its runs, without a text: `goldsmith.devserver.readings.index_entry`.
 import_index = Table(
     "import_index",
     metadata,

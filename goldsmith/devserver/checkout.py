@@ -67,12 +67,14 @@ class Checkout(BaseModel):
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def has(self, config_id: str) -> bool:
-        return any(config.config_id == config_key(config_id) for config in self.configs)
+        key = config_key(config_id)
+        return any(config.config_id == key for config in self.configs)
 
     def config(self, config_id: str) -> InterceptionConfig:
         """The config of that id, in NFC or NFD; raises `InvalidInput` that lists the known ids."""
+        key = config_key(config_id)
         for config in self.configs:
-            if config.config_id == config_key(config_id):
+            if config.config_id == key:
                 return config
         known = [config.config_id for config in self.configs]
         raise InvalidInput(

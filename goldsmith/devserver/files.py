@@ -68,6 +68,32 @@ def read_plain(path: str, limit: int = MAX_BYTES) -> tuple[str, Stat]:
     return _read(path, limit, os.O_NOFOLLOW)
 
 
+class RunFiles:
+    """The files of one run: read when they are plain files of its own folders, or links that stay inside of it."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder = folder
+        self._base = str(folder)
+        self.read_so_far: list[tuple[str, int, int, int]] = []
+        below = (self._base, f"{self._base}/final", f"{self._base}/prompting_process")
+        if any(os.path.islink(each) for each in below):
+            checked(folder, root)
+            self._linked = True
+        else:
+            self._linked = False
+
+    def read(self, name: str, limit: int) -> str:
+        if not self._linked and name.count("/") <= 1:
+            try:
+                text, status = read_plain(f"{self._base}/{name}", limit)
+                self.read_so_far.append((name, *status))
+                return text
+            except IsLink:
+                pass
+        self.read_so_far.append((name, -1, -1, -1))  # never the same again: a run with links is read anew each time
+        return read_text(self._folder / name, self._folder, limit)
+
+
 def _read(path: str, limit: int, flags: int) -> tuple[str, Stat]:
     name = path.rpartition("/")[2]
     try:
@@ -79,7 +105,9 @@ def _read(path: str, limit: int, flags: int) -> tuple[str, Stat]:
                 raise Unreadable(f"{name} is not a plain file")
             if status.st_size > limit:
                 raise Unreadable(f"{name} has {status.st_size:,} bytes; at most {limit:,} are read")
-            raw = os.read(file, limit + 1)
+            raw = os.read(file, status.st_size + 1)  # asked for the limit, it would get the memory for that each time
+            if len(raw) > status.st_size:  # it grew
+                raw += os.read(file, limit + 1 - len(raw))
         finally:
             os.close(file)
     except FileNotFoundError:

@@ -14,17 +14,14 @@ from hypothesis import strategies as st
 from goldsmith.devserver.checkout import Checkout, InterceptionConfig
 from goldsmith.devserver.exports import (
     EXCLUSIONS,
-    MAX_TEXT_BYTES,
-    Reading,
     export_root,
     find_runs,
-    index_entry,
     read_favorites,
     read_run,
-    reader_version,
-    remembered,
 )
 from goldsmith.devserver.files import Unreadable
+from goldsmith.devserver.readings import Reading, index_entry, reader_version, remembered
+from goldsmith.devserver.steps import MAX_TEXT_BYTES
 
 DEVICE = "0b6f1f52-6f0e-4c53-9f1e-2f1f7f3c9a11_2026-03-10"
 RUN = "run_1773130442014_707dc9"

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from goldsmith.devserver.checkout import Checkout, read_checkout
-from goldsmith.devserver.exports import Reading, find_runs, read_run
+from goldsmith.devserver.exports import find_runs, read_run
 from goldsmith.devserver.files import Unreadable
+from goldsmith.devserver.readings import Reading
 from goldsmith.language import language_of
 
 WORKSHOP = Path(__file__).parents[2] / "examples" / "workshop"

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from goldsmith.devserver.exports import Reading
 from goldsmith.devserver.files import Skipped
+from goldsmith.devserver.readings import Reading
 from goldsmith.recordings import Feedback, RecordedRun
 
 _LAST = datetime.max.replace(tzinfo=UTC)

@@ -14,17 +14,9 @@ from pydantic import TypeAdapter
 
 from goldsmith.context import JobContext
 from goldsmith.devserver.checkout import Checkout, read_checkout
-from goldsmith.devserver.exports import (
-    Reading,
-    export_root,
-    find_runs,
-    index_entry,
-    read_favorites,
-    read_run,
-    reader_version,
-    remembered,
-)
+from goldsmith.devserver.exports import export_root, find_runs, read_favorites, read_run
 from goldsmith.devserver.files import Skipped, Unreadable, relative
+from goldsmith.devserver.readings import Reading, index_entry, reader_version, remembered
 from goldsmith.errors import InvalidInput
 from goldsmith.kinds.imports.relations import Related, relate, row
 from goldsmith.kinds.imports.schema import SKIPPED_SHOWN, ImportConfig, ImportResult

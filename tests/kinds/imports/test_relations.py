@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from goldsmith.devserver.exports import Reading
+from goldsmith.devserver.readings import Reading
 from goldsmith.kinds.imports.relations import Related, relate, row
 from goldsmith.recordings import Feedback
 
