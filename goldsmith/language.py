@@ -50,6 +50,7 @@ _GERMAN_LETTERS = re.compile(r"[äöüß]|sch|ei(?:ch|n)|cht|tz|pf")
 _ENGLISH_LETTERS = re.compile(r"th|wh|ow\b|ing\b|ee|ea|oo|ight|y\b")
 
 _MODEL = 6  # what a certain model weighs, in counts of letters: two frequent words; a guess
+_SURE = 0.8  # from here on a sentence is taken for one of a third language; a guess
 _OTHER = 0.5  # from here on the model's other language counts; a guess
 
 
@@ -73,6 +74,14 @@ def language_of(text: str) -> str | None:
     german += _MODEL * scores.get("de", 0)
     english += _MODEL * scores.get("en", 0)
     return None if abs(german - english) < 0.5 else "de" if german > english else "en"
+
+
+def is_other(text: str) -> bool:
+    """Surely neither German nor English, whatever else; a few words are never sure."""
+    if len(text.split()) < 6:
+        return False
+    best = max(_model().detect(" ".join(text.lower().split()), k=3), key=lambda guess: float(guess["score"]), default=None)
+    return best is not None and best["lang"] not in ("de", "en") and float(best["score"]) > _SURE and language_of(text) is None
 
 
 @lru_cache

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import tomllib
+import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -97,9 +99,9 @@ def test_the_length_that_a_context_names_overrules_the_jobs(language: str) -> No
     assert "K5_length" not in broken("word " * 7 + "end.", "en", context="Write 5 to 8 words.", min_words=20, max_words=50)
 
 
-def labelled() -> list[tuple[str, set[str], str, str, str]]:
+def labelled(name: str = "gates_labelled.tsv") -> list[tuple[str, set[str], str, str, str]]:
     """Language, the rules that the text breaks, input, context, text."""
-    lines = (Path(__file__).parent / "data" / "gates_labelled.tsv").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parent / "data" / name).read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
     return [
         (language, set() if rules == "-" else set(rules.split(",")), typed, context, text.replace("\\n", "\n"))
@@ -107,27 +109,47 @@ def labelled() -> list[tuple[str, set[str], str, str, str]]:
     ]
 
 
-def test_each_rule_finds_what_people_labelled() -> None:
-    """Precision and recall of every rule on rows that share no text with the lists above; printed with `-s`."""
-    rows = labelled()
-    assert len(rows) >= 200
+def measured(rows: list[tuple[str, set[str], str, str, str]]) -> dict[str, tuple[float, float]]:
+    """Precision and recall of every rule; printed with `-s`."""
     hits, false, missed = Counter[str](), Counter[str](), Counter[str]()
     for language, wanted, typed, context, text in rows:
-        found = {
-            rule
-            for rule, reason in gates.check(
-                text, input=typed, context=context, language=language, min_words=4, max_words=80
-            ).items()
-            if reason
-        }
+        checks = gates.check(text, input=typed, context=context, language=language, min_words=4, max_words=80)
+        found = {rule for rule, reason in checks.items() if reason}
         hits.update(found & wanted)
         false.update(found - wanted)
         missed.update(wanted - found)
+    numbers = {}
     for rule in gates.RULES:
         precision, recall = hits[rule] / max(1, hits[rule] + false[rule]), hits[rule] / max(1, hits[rule] + missed[rule])
         print(f"{rule:16} {hits[rule] + missed[rule]:3} rows  precision {precision:.2f}  recall {recall:.2f}")
+        numbers[rule] = precision, recall
+    return numbers
+
+
+def test_each_rule_finds_what_people_labelled() -> None:
+    rows = labelled()
+    assert len(rows) >= 200
+    for rule, (precision, recall) in measured(rows).items():
         assert precision >= 0.95, (rule, precision)
         assert recall >= 0.95, (rule, recall)
+
+
+def test_each_rule_finds_what_somebody_wrote_who_had_not_seen_the_rules() -> None:
+    """What is reached now; docs/gates.md has what was reached before the rules were changed for these rows."""
+    rows = labelled("gates_blind.tsv")
+    assert len(rows) == 320
+    for rule, (precision, recall) in measured(rows).items():
+        assert precision >= 0.85, (rule, precision)
+        assert recall >= 0.9, (rule, recall)
+    clean = [row for row in rows if not row[1]]
+    assert len(clean) == 110
+    assert [flagged for row in clean if (flagged := _flagged(row))] == []
+
+
+def _flagged(row: tuple[str, set[str], str, str, str]) -> list[str]:
+    language, _, typed, context, text = row
+    checks = gates.check(text, input=typed, context=context, language=language, min_words=4, max_words=80)
+    return [reason for reason in checks.values() if reason]
 
 
 def test_phrases_that_the_rules_did_not_know_when_they_were_written() -> None:
@@ -147,12 +169,13 @@ def test_phrases_that_the_rules_did_not_know_when_they_were_written() -> None:
             "K7_red_flags",
             "K8_bans",
             "K9_superlatives",
+            "K11_safety",
             "refusal",
             "truncated",
         )
         if rule == "-" and any(found[name] for name in on_phrases):
             false.append(text)
-    assert len(rows) > 250
+    assert len(rows) > 400
     assert len(missed) <= 2, missed
     assert false == []
 
@@ -164,6 +187,29 @@ def test_near_duplicates_are_found_whatever_their_order_and_the_first_is_kept() 
     assert gates.near_duplicates(texts) == {2: 0, 3: 0, 4: 1}
     assert gates.near_duplicates(texts, 1.0) == {3: 0}
     assert gates.near_duplicates([]) == {}
+
+
+CHANGES: tuple[Callable[[str], str], ...] = (
+    str.upper,
+    lambda text: text.replace(",", " –").replace(";", ","),
+    lambda text: text.rstrip(".") + "!",
+    lambda text: f"»{text}«",
+    lambda text: text.rsplit(" ", 1)[0] + ".",
+    lambda text: text.split(" ", 1)[1],
+    lambda text: text.replace(".", " hier."),
+    lambda text: text.replace(" ", "  ").replace(",", ""),
+    lambda text: " ".join(word for number, word in enumerate(text.split()) if number != 4),
+    lambda text: unicodedata.normalize("NFD", text).lower(),
+)
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_ten_texts_are_no_near_duplicates_and_ten_changed_ones_are(language: str) -> None:
+    texts = GOOD[language]
+    assert gates.near_duplicates(texts) == {}
+    changed = [change(text) for change, text in zip(CHANGES, texts, strict=True)]
+    assert len(set(changed) - set(texts)) == 10
+    assert gates.near_duplicates([*texts, *changed]) == {10 + number: number for number in range(10)}
 
 
 def test_near_duplicates_are_the_same_as_by_comparing_every_pair() -> None:
@@ -228,14 +274,17 @@ def test_vocabulary_is_not_judged_across_languages() -> None:
 
 def test_the_words_of_the_task_are_no_vocabulary_of_the_context() -> None:
     def vocabulary(text: str, task: str) -> str | None:
-        context = "Fold the card."
+        context = "Fold the card, score each crease, glue a tab."
         return gates.check(text, input=INPUT["en"], context=context, language="en", min_words=5, max_words=45, task=task)[
             "K1_vocabulary"
         ]
 
     plain = "The two foxes walk with an umbrella over the bridge."
     assert vocabulary(plain.replace("umbrella", "umbrella of folded card"), "") is None
-    assert vocabulary(plain, "") == "0 words of the context are used, 2 at least are wanted, such as fold, card"
+    assert (
+        vocabulary(plain, "")
+        == "0 words of the context are used, 2 at least are wanted, such as fold, card, score, crease, glue, tab"
+    )
     assert vocabulary(plain, "Write about folded card.") is None
 
 

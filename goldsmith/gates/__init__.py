@@ -12,8 +12,8 @@ import re
 from goldsmith.gates import bans, form, likeness, meta, respect, style
 from goldsmith.gates.likeness import near_duplicates
 from goldsmith.gates.phrases import plain
-from goldsmith.gates.words import among, content_words, sentences, words
-from goldsmith.language import language_of
+from goldsmith.gates.words import among, content_words, named, sentences, words
+from goldsmith.language import is_other, language_of
 
 __all__ = ["NEAR_DUPLICATE", "RULES", "check", "content_words", "near_duplicates", "passes", "prompt_parts", "words"]
 
@@ -38,8 +38,10 @@ RULES = (
 NEAR_DUPLICATE = "near_duplicate"
 """The one rule that looks at all texts of a dataset at once: see `near_duplicates`."""
 
-KEPT = 0.6  # share of the input's content words; a guess: one of two or three may be paraphrased
+KEPT = 0.4  # share of the input's content words; where no more is left, and three are gone, it is another scene
+LISTED = 0.5  # likewise of things in a list: one of `a whale and a clown` may not go
 CRAFT_WORDS = 2
+CRAFT = 5  # with fewer words of a craft a context names none: it only says how long a text is, or what to leave out
 
 
 def prompt_parts(prompt: str, input: str) -> tuple[str, str]:
@@ -55,19 +57,20 @@ def check(
     """Every rule of `RULES` with None or the reason why the text breaks it.
 
     `language` is the input's; rules on words are silent on languages other than de and en. A phrase that the child wrote is
-    never held against the text. K1 is silent when the context is in another language than the text, K2
-    when the text is in another than the input. A context that names a
-    number of words overrules `min_words` and `max_words`.
+    never held against the text. K1 is silent when the context is in another language than the text or names no
+    craft, K2 when the text is in another language than the input or declines: a refusal is talk about the task, K4, and nothing
+    else. A context that names a number of words overrules `min_words` and `max_words`.
     """
     text = text.strip()
     said, typed = plain(text), plain(input)
     ends = "the text stops in the middle: end with a full sentence"
+    declined = meta.refusal(said, typed)
     return {
         "K1_vocabulary": _vocabulary(text, input, context, task),
-        "K2_content": None if _translated(text, language) else _content(text, input),
+        "K2_content": None if declined or _translated(text, language) else _content(text, input),
         "K3_style_of": _because(style.style(said, typed), "show how it is made instead of naming a style"),
         "K3_artist": _because(style.artist(said, typed), "name no artist: say what is done, with which material"),
-        "K4_meta": _because(meta.meta(said, typed), "write the result only, no words about it"),
+        "K4_meta": _because(declined or meta.meta(said, typed), "write the result only, no words about it"),
         "K5_plain_text": form.plain_text(text, input),
         "K5_length": form.length(text, context, min_words, max_words),
         "K6_language": _language(text, language),
@@ -78,7 +81,7 @@ def check(
         "K11_safety": _because(respect.unsafe(said, typed), "this is not for children"),
         "K12_wiki": form.wiki(text),
         "truncated": ends if meta.truncated(text) else None,
-        "refusal": _because(meta.refusal(said, typed), "answer with the text itself"),
+        "refusal": _because(declined, "answer with the text itself"),
     }
 
 
@@ -102,22 +105,38 @@ def _banned(text: str, typed: str, context: str) -> str | None:
 def _vocabulary(text: str, input: str, context: str, task: str) -> str | None:
     if language_of(context) is None or language_of(context) != language_of(text):
         return None
+    about_craft = " ".join(
+        sentence for sentence in sentences(context) if not form.says_length(sentence) and not bans.bans(sentence)
+    )
     forbidden = [word for ban in bans.bans(context) for word in words(ban.named)]
     elsewhere = words(input) + words(task) + forbidden
     written = words(text)
-    craft = [word for word in content_words(context) if not among(word, elsewhere)]
+    craft = [word for word in content_words(about_craft) if not among(word, elsewhere)]
     used = [word for word in craft if among(word, written)]
-    wanted = min(CRAFT_WORDS, len(craft))
-    if len(used) >= wanted:
+    if len(used) >= CRAFT_WORDS or len(craft) < CRAFT:
         return None
-    return f"{len(used)} words of the context are used, {wanted} at least are wanted, such as {', '.join(craft[:6])}"
+    return f"{len(used)} words of the context are used, {CRAFT_WORDS} at least are wanted, such as {', '.join(craft[:6])}"
+
+
+_AND = re.compile(r"[,;&+]|\b(?:and|und|plus|sowie)\b", re.IGNORECASE)
+_THING = re.compile(
+    r"\s*(?:an?|the|my|your|his|her|our|their|some|many|two|three|four|five|ten|\d+|eine?[nmrs]?|de[rnms]|die|das|mein\w*|dein\w*|sein\w*|ihr\w*|unser\w*"
+    r"|zwei|drei|vier|fünf|zehn|viele)\s",
+    re.IGNORECASE,
+)
 
 
 def _content(text: str, input: str) -> str | None:
     wanted = content_words(input)
     written = words(text)
-    lost = [word for word in wanted if not among(word, written)]
-    if not wanted or 1 - len(lost) / len(wanted) >= KEPT:
+    lost = [word for word in wanted if not named(word, written)]
+    parts = _AND.split(input)
+    listed = [things for part in parts if (things := content_words(part)) and (len(parts) > 2 or _THING.match(part))]
+    gone = [things for things in listed if all(word in lost for word in things)]
+    other_scene = bool(lost) and len(lost) == len(wanted)
+    most = len(lost) >= 3 and 1 - len(lost) / len(wanted) <= KEPT
+    some = len(listed) > 1 and len(gone) >= LISTED * len(listed)
+    if not (other_scene or most or some):
         return None
     return f"of what the prompt names, this is gone: {', '.join(lost[:8])}"
 
@@ -134,7 +153,7 @@ def _language(text: str, language: str | None) -> str | None:
         foreign = language is not None and whole is not None
         return f"write in the language of the prompt, not in {known[whole or 'en']}" if foreign else None
     other = "en" if language == "de" else "de"
-    wrong = [part for part in sentences(text) if len(part.split()) > 5 and language_of(part) == other]
+    wrong = [part for part in sentences(text) if len(part.split()) > 5 and (language_of(part) == other or is_other(part))]
     if whole == language and not wrong:
         return None
     return f"write in the language of the prompt, {known[language]}" + (" to the end" if whole == language else "")

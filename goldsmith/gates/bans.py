@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from goldsmith.gates.phrases import plain
-from goldsmith.gates.words import folded, sentences
+from goldsmith.gates.words import among, folded, sentences, words
+from goldsmith.language import language_of
 
 _QUOTE = re.compile(r"[\"“”„»«]([^\"“”„»«]{2,50})[\"“”„»«]|(?<!\w)['‚‘]([^'‚‘]{2,50})['‘’](?!\w)")
 
@@ -25,6 +26,7 @@ _BEFORE = [
         rf"\b(?:avoid|omit|exclude|leave out|leave away|skip|refrain from|stay away from|steer clear of|keep away from|ban|forbid)(?:ing)?(?: all| any)?(?: {_MENTION_EN})?\b:?",
         rf"\b(?:do not|don't|never|must not|mustn't|should not|shouldn't|may not|cannot|can't|not to|nor)(?: ever)? {_MENTION_EN}\b:?",
         rf"\bwithout (?:ever )?{_MENTION_EN}\b:?",
+        r"^(?:bitte |please |aber |but |and |und )?(?:ohne|without)(?! \w+ing\b)(?! [^,;.]* zu \w)\b",
         r"(?:^|[;:,] ?|\bbut )no(?! (?:more|fewer|longer|less|one|matter))\b",
         r"\bthere (?:must|should|may) be no\b|\bmust (?:contain|have|include) no\b|\buse no\b|\bname no\b|\bshow no\b|\bmention no\b",
         r"\b(?:forbidden|banned|off limits|taboo|not allowed)(?: words| terms| are| is)?\s*:",
@@ -77,7 +79,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _CUT = re.compile(
-    r"\b(?:when|while|that|which|because|but|unless|since|so that|so|if|instead|rather|except|until|only|here|at all|anywhere|whatsoever|sondern|weil|wenn|dass|als|damit|denn|aber|außer|bevor|bis|hier|überhaupt|irgendwo|stattdessen|ein)\b.*$|;.*$|\s[–—(].*$",
+    r"\b(?:when|while|that|which|because|but|unless|since|so that|so|if|instead|rather|except|until|only|here|at all|anywhere|whatsoever|sondern|weil|wenn|dass|als|damit|denn|aber|außer|bevor|bis|hier|überhaupt|irgendwo|stattdessen|ein|nur|bloß|lediglich|just|solely|merely)\b.*$|;.*$|\s[–—(].*$",
     re.IGNORECASE,
 )
 _INNER = re.compile(
@@ -130,15 +132,18 @@ class Ban:
     """As the context words it."""
     pattern: re.Pattern[str]
     """Finds it in a folded text."""
+    broad: bool = False
+    """It stands for many words (colours): those that the context itself uses are allowed."""
 
 
 @lru_cache(maxsize=256)
 def bans(context: str) -> tuple[Ban, ...]:
     """What the context forbids, in its order, each once."""
     read: dict[str, Ban] = {}
+    german = language_of(context) != "en"
     for sentence in sentences(plain_lines(context)):
         for named in _named(sentence):
-            read.setdefault(named.casefold(), Ban(named, _pattern(named)))
+            read.setdefault(named.casefold(), Ban(named, _pattern(named, german), _is_broad(named)))
     return tuple(read.values())
 
 
@@ -194,13 +199,28 @@ def _items(said: str, hidden: str) -> list[str]:
 _ENDINGS = r"(?:s|es|en|e|n|er|em|ern|ed|d|ing|ly|'s)?"
 
 
-def _pattern(named: str) -> re.Pattern[str]:
-    plain_name = named.casefold()
+def _is_broad(named: str) -> bool:
+    return any(kind.match(named.lower().split()[-1]) for kind, pattern in _KINDS if pattern == _COLOURS)
+
+
+def _pattern(named: str, german: bool) -> re.Pattern[str]:
+    plain_name = named.lower()  # not folded: ß stays as it stands in texts
     for kind, pattern in _KINDS:
         if kind.match(plain_name.split()[-1]) or kind.match(plain_name):
             return re.compile(pattern, re.IGNORECASE)
-    parts = [re.escape(_stem(folded(word))) + _ENDINGS for word in plain_name.split()]
+    parts = [_forms(folded(word), german) for word in plain_name.split()]
     return re.compile(r"\b" + r"[ -]".join(parts) + r"\b", re.IGNORECASE)
+
+
+def _forms(word: str, german: bool) -> str:
+    """`cars` finds `car`. A short word takes few endings: `car` must not find `care`."""
+    if len(word) > 4:
+        return re.escape(_stem(word)) + _ENDINGS
+    if word.endswith("s") and not word.endswith("ss"):
+        return re.escape(word[:-1]) + "(?:s|'s)?"
+    if word.endswith("e"):
+        return re.escape(word) + "(?:n|s|r|m|d|'s)?"
+    return re.escape(word) + ("(?:e|en|er|ern|es|s|n)?" if german else "(?:s|es|'s)?")
 
 
 def _stem(word: str) -> str:
@@ -218,6 +238,8 @@ def broken_ban(text: str, typed: str, context: str) -> str | None:
     for ban in bans(context):
         for form in (text, folded(text)):
             for match in ban.pattern.finditer(form):
+                if ban.broad and among(match[0].casefold(), words(context)):
+                    continue
                 if match[0].casefold() not in typed.casefold() and match[0].casefold() not in folded(typed).casefold():
                     same_as_ban = match[0].casefold() == ban.named.casefold()
                     return repr(match[0]) if same_as_ban else f"{match[0]!r} ({ban.named})"

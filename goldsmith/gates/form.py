@@ -6,7 +6,7 @@ import re
 
 from goldsmith.gates.words import sentences
 
-_EMOJI = r"[\U0001F000-\U0001FAFF\u2600-\u27BF\u2B50\u2B55\uFE0F]"
+EMOJI = r"[\U0001F000-\U0001FAFF\u2600-\u27BF\u2B50\u2B55\uFE0F]"
 
 _PLAIN = (
     (r"\n", "is one paragraph: no line breaks"),
@@ -26,6 +26,7 @@ _PLAIN = (
         r"|bild|bildbeschreibung|scene|szene|response|caption|bildunterschrift|input|eingabe|context|kontext|task|aufgabe|assistant|user)\s*:",
         "has no headline or label",
     ),
+    (r"(?:(?:^|[.!?;|\n] ?)\W*[A-ZÄÖÜ][\w-]+(?: [\w-]+)?: ?[^:]{1,120}){2,}", "has no headline or label"),
     (r"^\s*[\[{].*[\]}]\s*$|\{\s*\"\w+\"\s*:", "is no JSON"),
     (r"</?(?!\s*/?\s*wiki)[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|&(?:nbsp|amp|quot|#\d+);|<!--", "has no HTML"),
     (r"\$[^$ ][^$]*\\[a-z]+|\\(?:text|frac|begin)\b|\\n", "is plain text: no markup"),
@@ -48,7 +49,7 @@ def plain_text(text: str, typed: str) -> str | None:
             return f"the text {rule}"
     if _IN_QUOTES.fullmatch(text) and len(text.split()) > 3:
         return "the text is not put in quotation marks"
-    emoji = next((sign for sign in re.findall(_EMOJI, text) if sign not in typed), None)
+    emoji = next((sign for sign in re.findall(EMOJI, text) if sign not in typed), None)
     return f"the text has no emoji: {emoji}" if emoji else None
 
 
@@ -119,6 +120,11 @@ def wanted_words(context: str, min_words: int, max_words: int) -> tuple[int, int
         number = _value(about[1])
         return int(number * (1 - _NEAR)), round(number * (1 + _NEAR))
     return min_words, max_words
+
+
+def says_length(sentence: str) -> bool:
+    """The sentence says how many words are wanted."""
+    return any(pattern.search(sentence) for pattern in (_RANGE, _MOST, _LEAST, _EXACT, _ABOUT))
 
 
 def _value(number: str) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from goldsmith.gates import form
 from goldsmith.gates.phrases import compiled, found, without_speech
 
-_TEXT_EN = r"(?:descriptions?|version|text|prompt|paragraph|scene|image|picture|rewrite|rewriting|rendition|transformation|result|response|answer|idea|take|interpretation|attempt|output|adaptation|passage|draft)"
-_TEXT_DE = r"(?:beschreibung|fassung|version|text|prompt|absatz|szene|bild|umschreibung|umsetzung|verwandlung|ergebnis|antwort|idee|interpretation|vorschlag|versuch|übertragung|variante|bildbeschreibung|entwurf|ausgabe)"
+_TEXT_EN = r"(?:\w+[- ])?(?:descriptions?|version|text|prompt|paragraph|scene|image|picture|rewrite|rewriting|rendition|transformation|result|response|answer|idea|take|interpretation|attempt|output|adaptation|passage|draft)"
+_TEXT_DE = r"(?:[\w-]+)?(?:beschreibung|fassung|version|text|prompt|absatz|szene|bild|umschreibung|umsetzung|verwandlung|ergebnis|antwort|idee|interpretation|vorschlag|versuch|übertragung|variante|bildbeschreibung|entwurf|ausgabe)"
 _WRITE_EN = r"(?:rewrit\w+|rewrote|transform\w*|translat\w*|adapt\w*|appl(?:y|ied)|describ\w*|depict\w*|rephras\w*|convert\w*|reinterpret\w*|reimagin\w*|render\w*|creat\w+|craft\w*|writ(?:e|ten|ing)|wrote|produc\w+|generat\w+|aim\w*|tried|focus\w*|chose|incorporat\w*|kept|turn\w*|highlight\w*|emphasi[sz]\w*|present|provide)"
 _WRITE_DE = r"(?:umgeschrieben|umschreiben|übertragen|verwandel[tn]|übersetzt|übersetzen|angepasst|anpassen|angewendet|anwenden|beschreiben|beschrieben|umsetzen|umgesetzt|umformulier\w+|formulier\w+|gestaltet|verfasst|verfassen|erstellt|erstellen|berücksichtigt|eingehalten|darstellen|dargestellt|bemüht|versucht|geschrieben|geachtet|interpretiert|zusammengefasst|konzentriert|fokussiert|orientiert|gehalten|entschieden|weggelassen|hinzugefügt|betont|vermieden|gedacht an|ersetzt|befolgt)"
 
@@ -52,6 +53,21 @@ _META = compiled(
     r"\b(?:was|were) (?:first )?(?:founded|invented|developed|established|introduced|popular(?:i[sz]ed)?) in (?:the )?(?:\d|\w+ century)",
     r"\b(?:reminds?|teach(?:es)?|shows?|tells?|invites?) us (?:that|how|to|about)\b|\bwe (?:learn|can see|understand|see here) (?:that|how)\b|\bthe viewer (?:is|sees|can|feels|understands)\b",
     r"\bthis (?:technique|method|material|choice|contrast|detail) (?:symboli[sz]es|represents|emphasi[sz]es|highlights|reflects|ensures|allows|underlines)\b",
+    r"\bi (?:chose|picked|used|kept|gave|made|set|added|placed|put|selected|opted for|went (?:for|with)|decided on)\b[^.!?]{0,60}\b(?:because|so that|since|in order to|to (?:match|fit|reflect|keep|show|evoke|convey|suggest))\b|\bich (?:habe|wählte|wähle|nutzte|setzte)\b[^.!?]{0,60}\b(?:gewählt|genommen|gesetzt|eingebaut|ergänzt|verwendet|eingesetzt)?,? (?:weil|damit|da|um)\b[^.!?]{0,60}\b(?:passt|passen|wirkt|zeigen|betonen|entspricht|langsam|schnell|sind|ist)\b",
+    r"\b(?:i hope|hope) (?:you|this|that|it|the \w+ (?:fits|works|matches))\b|\bich hoffe,? (?:dass )?[^.!?]{0,40}\b(?:gefällt|passt|trifft|entspricht|hilft|freut|weiter)\w*",
+    r"\b(?:in|aus|laut|nach|gemäß) (?:der|deiner|dem|deinem|diesem|dieser) (?:eingabe|prompt|input|vorgabe|anfrage|aufgabenstellung)\b|\b(?:in|from|per|by) (?:the|your|this) (?:input|prompt|request)\b",
+    r"^\W*(?:sure thing|na klar|aber klar|klar doch|na gut|you got it|no problem|kein problem|los geht'?s|here we go|let's go|all right|okay|ok|absolutely|aber gerne?|sehr gerne?)\b\s*[!,.:–—-]",
+    r"\b(?:this|that|it|which|all of it|the (?:result|scene|image|text|whole)) (?:\w+ )?(?:captures|conveys|embodies|illustrates|demonstrates|highlights|underlines|emphasi[sz]es|underscores|celebrates) (?:the|how|an?|that|both|our|perfectly)\b|\b(?:spirit|essence|beauty|soul) of (?:the )?\w+ (?:well|perfectly|beautifully)\b",
+    r"\b(?:das|dies|was|damit|dadurch|all das) (?:\w+ )?(?:fängt|vermittelt|spiegelt|zeigt,? (?:wie|dass)|verdeutlicht|veranschaulicht|verkörpert|unterstreicht|betont|illustriert|macht deutlich)\b|\b(?:geist|essenz|wesen|charakter|seele) (?:des|der|von) [\w -]{2,40}? (?:gut |perfekt |wunderbar )?(?:ein|wider)\b[.!]",
+    r"^\W*(?:\w+ed|seen|told|made|drawn) (?:through|into|by|via|with|in) the (?:lens|medium|language|means|terms|logic|perspective|tradition|craft|vocabulary|rules) of\b|^\W*(?:umgesetzt|übersetzt|gesehen|betrachtet|erzählt|verwandelt|übertragen|dargestellt|interpretiert) (?:mit|durch|in|aus|nach) (?:den|die|der|dem|das) (?:\w+ )?(?:mitteln?|brille|linse|sprache|perspektive|sicht|logik|augen|blick|handwerk|regeln|tradition)\b",
+    r"(?:^|[.!?] )(?:sei|seid|bleib|bleibt) (?:immer |stets |auch )?(?:nett|freundlich|lieb|vorsichtig|tolerant|achtsam|hilfsbereit|ehrlich)\b|(?:^|[.!?] )(?:and |so )?(?:always )?be (?:kind|nice|careful|respectful|yourself|helpful|honest)\b",
+    r"\b(?:der|die|den|dem|jede[rn]?) (?:betrachter\w*|leser\w*) (?:\w+ )?(?:fragt|fragen|wird|werden|sieht|sehen|kann|können|soll|fühlt|spürt|denkt|staunt|erlebt|taucht|ahnt|bleibt|entdeckt)\b|\b(?:the|any|every) (?:viewer|reader|listener|observer|beholder)s? (?:is|are|sees?|feels?|can|may|might|wonders?|gets?|hears?|will|notices?|senses?|discovers?|imagines?)\b",
+    r"\b(?:is|are|was|were) an? (?:[\w-]+ ){0,3}(?:technique|method|process|printing process|art form|tradition|craft|genre|practice) (?:that|which|in which|where|by which|whereby|of|from|originat\w+|developed|invented|dating|known)\b|\b(?:ist|sind|war|waren) eine? (?:[\w-]+ ){0,3}[\w-]*(?:technik|verfahren|methode|kunstform|handwerk|musikrichtung|stilrichtung|tradition|gattung|praxis),? (?:das|die|der|bei|in|mit|aus|welche[rs]?|bekannt)\b",
+    # a moral, a lesson, a summary, a count of the words
+    r"(?:^|[.!?] )(?:(?:so |and |always |please )?(?:remember|keep in mind|never forget|don't forget|do not forget|note|bear in mind)(?: to| that|,|:)|(?:the |its )?(?:moral|lesson|message|takeaway|point)(?: of (?:the|this) \w+| here)?(?: is|:)|(?:we|you|everyone|everybody|children|kids|people) (?:should|must|ought to|need to)(?: all)? (?:always|never|all|learn|remember|respect|take care|be kind|treat|protect)\b|it(?:'s| is) (?:so |very |always )?(?:important|essential|vital|crucial) (?:to|that|for)\b|(?:fun fact|did you know|in conclusion|in summary|to sum up|in short|overall,|all in all|in other words|as (?:we|you) can see|enjoy!))",
+    r"(?:^|[.!?] )(?:(?:also |und |bitte )?(?:denkt?|denken sie) (?:immer |stets )?daran|(?:und )?vergiss (?:nie|nicht)|vergesst nicht|merke?(?: dir| euch)?[,:]|(?:die )?moral (?:von|der|dieser|aus)|(?:die )?(?:botschaft|lehre|lektion)(?: \w+){0,3}? (?:ist|lautet)|man (?:sollte|muss|darf) (?:doch |also |ja )?(?:immer|nie|niemals|stets|alle)|(?:wir|alle|jeder|kinder) (?:sollten?|müssen|muss) (?:alle |doch |immer |nie )*(?:lernen|achten|respektieren|schützen|immer|nie|aufpassen)|(?:es ist |dabei ist es )(?:so |sehr |immer )?wichtig, (?:dass|zu|sich|den|die|das)|wusstest du|zusammenfassend|zusammengefasst|kurz gesagt|insgesamt (?:entsteht|zeigt|ergibt|vermittelt)|alles in allem|mit anderen worten|wie (?:man|wir) sehen? (?:kann|können)?|viel (?:spaß|freude) (?:damit|mit|beim))",
+    r"[\[(] ?(?:word count|wortzahl|wortanzahl|länge|length)?:? ?\d+ (?:words|wörter|worte|zeichen|characters)\b|\b(?:word count|wortzahl|wortanzahl)\b",
+    r"\b(?:this|in this|in diesem|dieses) (?:artwork|piece|composition|work|kunstwerk|werk|musikstück|klangbild)\b,? (?:\w+ )?(?:shows|depicts|captures|explores|celebrates|features|brings|tells|combines|aims|we|you|uses|zeigt|vereint|erzählt|feiert|soll|verbindet|fängt|wird|nutzt|sieht|sehen|trifft|begegnen)\b",
     # German: before the text
     rf"^\W*(?:(?:klar|gerne?|natürlich|okay|selbstverständlich|sicher|alles klar|super)\W+)*(?:hier(?: (?:ist|sind|kommt|kommen|folgt|hast du|findest du|nun|also))?|im folgenden|es folgt|nachfolgend|das ist|dies ist) (?:[\wäöüß'-]+ ){{0,4}}?{_TEXT_DE}e?n?\b",
     rf"\bhier (?:ist|sind|kommt|folgt) (?:die|der|das|deine?|meine?|eine?) (?:[\w-]+ )?{_TEXT_DE}\b",
@@ -86,12 +102,21 @@ _META = compiled(
 )
 
 _REFUSAL = compiled(
+    r"\b(?:so etwas|so was|sowas|das|dies|solche\w* \w+|solche\w*) (?:\w+ ){0,2}?(?:stelle|zeige|mache|schreibe|male|beschreibe|erzähle|verfasse|liefere|erfinde|unterstütze) ich\b[^.!?]{0,40}\b(?:nicht|keinesfalls|niemals|lieber nicht)\b|\b(?:das|dies|diese\w* \w+) (?:überspringe|übergehe|lasse|meide) ich\b",
+    r"\bgegen (?:meine|unsere)\w* (?:\w+ )?\w*(?:regeln|richtlinien|vorgaben|grundsätz\w+|prinzipien|vorschriften|werte)\b|\b(?:break|breaks|violat\w+|breach\w*|against|contraven\w+|go(?:es)? beyond)\b[^.!?]{0,20}\b(?:my|our) (?:\w+ )?(?:rules?|guidelines?|polic\w+|principles|settings|standards|limits)\b",
+    r"\b(?:off[- ]limits|taboo|forbidden|not allowed|not permitted|not an option|a no-go) (?:for|to) me\b|\bfür mich (?:\w+ )?(?:tabu|verboten|nicht erlaubt|ausgeschlossen|nicht machbar|nicht möglich|nicht in frage)\b|\bkommt für mich nicht in frage\b",
+    r"\bmy (?:\w+ )?(?:settings|rules|guidelines|programming|restrictions|filters?|training|creators|safeguards)\b[^.!?]{0,30}\b(?:do not|don't|does not|doesn't|forbids?|prevents?|prohibits?|won't|cannot|can't|stops?|block)\b|\bmeine?\w* \w*(?:vorgaben|regeln|richtlinien|einstellungen|filter|programmierung|entwickler)\b[^.!?]{0,40}\b(?:nicht|verbiete[nt]|untersag\w+|verhindern?|erlauben? (?:mir )?keine?)\b",
+    r"\b(?:say|saying) no (?:to|here)\b|\b(?:muss|möchte|werde|will) ich (?:\w+ )?nein sagen\b|\bi(?:'d| would)? (?:prefer|rather|like) (?:to )?(?:skip|avoid|leave (?:this|that|it)|pass|stay away)\b|\b(?:no|kein) (?:text|scene|story|answer|szene|antwort) (?:this time|from me|for this|hierzu|dazu|von mir)\b|\bdeshalb gibt es keine?n?\b",
+    r"\b(?:let's|let us|shall we|why don't we|lass uns|wollen wir|wollen wir nicht) (?:\w+ ){0,3}?(?:kinder|friendlier|nicer|different|another|other|safer|freundlicher\w*|ander\w*|schöner\w*|nett\w*|harmlos\w*) (?:\w+ )?(?:subject|topic|theme|idea|scene|story|thema|idee|motiv|szene|geschichte)\b",
+    r"\b(?:request|prompt|topic|content|theme|subject|idea|task)\b[^.!?]{0,50}\b(?:(?:be |been |is |was )?(?:declined|refused|rejected|denied|turned down|skipped)|(?:can ?not|can't|could not|couldn't|won't|will not) be (?:\w+ )?(?:fulfilled|answered|written|completed|processed|depicted|described|created|granted|honou?red|met|shown))\b",
+    r"\b(?:anfrage|bitte|wunsch|thema|inhalt\w*|aufgabe|idee|eingabe)\b[^.!?]{0,50}\b(?:(?:abgelehnt|zurückgewiesen|verweigert|übersprungen)|(?:nicht|keinesfalls|unmöglich) (?:\w+ )?(?:erfüllt|beantwortet|bearbeitet|umgesetzt|geschrieben|dargestellt|beschrieben|erstellt|gezeigt|ausgeführt)) ?(?:werden|wird|worden)?\b",
+    r"^\W*(?:content|inhalt) (?:removed|withheld|blocked|entfernt|gesperrt|zurückgehalten)\b|^\W*(?:keine antwort|no answer|no comment|nein danke|no thanks?)\W*$|\b(?:da(?:bei|zu)? |hier )(?:bin ich raus|mache ich nicht mit|sage ich (?:lieber )?nichts|passe ich)\b|\bdarauf (?:möchte|kann|werde|will) ich (?:\w+ )?nicht (?:eingehen|antworten)\b|\b(?:let's|let us) (?:not|skip)\b|\bi(?:'m| am) not going (?:there|to (?:write|do|touch))\b|\bthat(?:'s| is) (?:a no|off the table|off limits) (?:from|for) me\b",
     r"^\W*(?:no|nein)\b[,.!]? (?:i\b|i'm|ich\b|das (?:mache|schreibe|geht|kann)|this is|that is|leider)",
     r"\bi(?:'m| am)? (?:going to |will |have to |'ll )?pass on (?:this|that)\b|\bi(?:'ve| have) left (?:it|this) (?:out|unwritten)\b|\bi (?:need|have) to (?:stop|end) here\b|\b(?:muss|möchte|werde) ich (?:\w+ )?(?:aufhören|abbrechen|stoppen|beenden)\b|\bdeshalb lasse ich\b",
     r"\b(?:not|isn't|aren't|un|in)\s?(?:appropriate|suitable) for (?:children|kids|young|this|all ages|a child)\b|\b(?:nicht|un)\s?(?:geeignet|angemessen|altersgerecht|jugendfrei|passend)\b[^.!?]{0,40}\b(?:ich|deshalb|daher|darum|kinder|kindern)\b|\bfür kinder (?:\w+ )?nicht (?:geeignet|angemessen|passend)\b",
     r"\bi (?:don't|do not) (?:feel|think) (?:\w+ )?(?:comfortable|right|it is|it's|i (?:can|should))\b|\b(?:mir ist|ich fühle mich) (?:dabei )?nicht wohl\b|\b(?:may|might|could|can) (?:cause|lead to|be) harm(?:ful)?\b|\b(?:schaden|schädlich sein|gefährlich sein) könnten?\b",
     r"\bi (?:can't|cannot|can not|won't|will not) (?:do|write|help with|show|say|tell) (?:that|this|it|such)\b",
-    r"\b(?:as|i am|i'm|being) (?:only |just )?an? (?:\w+ )?(?:ai\b|artificial|language model|large language|assistant\b)",
+    r"\b(?:as|i am|i'm|being) (?:only |just )?an? (?:\w+ )?(?:ai\b|artificial|language model|large language|assistant\b)[^.!?]*\b(?:not|cannot|can't|unable|won't|decline|impossible)\b",
     r"^\W*(?:i(?:'m| am) (?:\w+ )?(?:sorry|afraid)|sorry\b[,.]? (?:but|i\b|i'|this|that|no\b|we\b|can't|for|about)|my apologies|apologies|i (?:do )?apologi[sz]e|unfortunately,? (?:i|we|this|that|it)\b|regrettably)",
     r"\bi(?:'m| am) (?:really |very |so )?sorry\b,? (?:but|i|that|to)\b|\bi(?:'m| am) afraid (?:i|that|this)\b",
     r"\bi(?:'m| am) (?:unable|not (?:able|allowed|permitted|comfortable|in a position))\b|\b(?:something|a scene|a text|anything) (?:that )?i(?:'m| am) (?:not )?able to\b",
@@ -103,7 +128,7 @@ _REFUSAL = compiled(
     r"\b(?:not|in)appropriate (?:for me|request|content)\b|\bthis (?:request|prompt|content|topic) (?:is|seems|appears|may be|goes|contains|involves|asks|can't|cannot|isn't|would)\b|\byour request (?:can't|cannot|could not|goes|violates|is)\b",
     r"\b(?:it is|it's) not possible for me\b|\bnot able to (?:help|assist|fulfil+|write|create|do that)\b|\b(?:happy|glad) to (?:help|assist|try|write)\b.{0,40}\b(?:different|else|another|other|instead)\b|\bperhaps (?:we|you) (?:could|can|have)\b.{0,40}\b(?:another|different|else|friendlier|other)\b|\bplease (?:try|choose|rephrase|ask|provide|give me) \b",
     r"\b(?:wie wäre es|wie wär's|was hältst du davon|sollen wir)\b.{0,80}\?|\b(?:schreibe|zeige|beschreibe|mache|erzähle|male|erstelle|bediene|unterstütze|vermeide) ich (?:\w+ )?(?:nicht|keine?[nrms]?|nichts|solche|so etwas)\b|\bich (?:schreibe|zeige|beschreibe|erstelle|male) (?:so etwas|das|dies|solche\w*|keine?[nrms]?)\b[^.!?]{0,40}(?:nicht\b|szenen|inhalte|texte|gewalt)|\b(?:thema|anfrage|wunsch|inhalt|idee) (?:ist|wäre|erscheint|scheint) (?:\w+ )?(?:nicht|un)\s?(?:geeignet|angemessen|passend|erlaubt|möglich|zulässig)|\bmöchte ich (?:lieber |hier )?(?:keine?[nrms]?|nicht|nichts)\b"
-    r"|\b(?:als|ich bin|nur) (?:eine? )?(?:\w+ )?(?:ki\b|künstliche intelligenz|ki-\w+|sprachmodell|assistent\b)",
+    r"|\b(?:als|ich bin|nur) (?:eine? )?(?:\w+ )?(?:ki\b|künstliche intelligenz|ki-\w+|sprachmodell|assistent\b)[^.!?]*\b(?:nicht|keine?[nrms]?|unmöglich|leider|ablehnen)\b",
     r"^\W*(?:(?:das |es )?tut mir (?:sehr |wirklich |furchtbar )?leid|entschuldig(?:e|ung|en sie)\b|verzeih(?:ung)?\b|sorry\b[,.]? (?:aber|ich|das|dies|da|dabei|leider)|ich bitte um (?:entschuldigung|verständnis|verzeihung)|leider (?:kann|darf|muss|ist|geht|möchte|bin|konnte|sind)|bedauerlicherweise)",
     r"\btut mir (?:sehr |wirklich )?leid,? (?:aber|ich|dass|das|da)\b",
     r"\b(?:ich|mir|wir) (?:kann|darf|könnte|können|konnte)\b[^.!?]{0,60}\b(?:nicht|keine?[nrms]?|leider)\b[^.!?]{0,60}\b(?:helfen|behilflich|schreiben|erstellen|beschreiben|zeigen|darstellen|nachkommen|erfüllen|umsetzen|entsprechen|antworten|unterstützen|malen|weiterhelfen|anbieten|erzählen|bearbeiten|liefern|dienen|machen)\b",
@@ -127,8 +152,28 @@ def refusal(text: str, typed: str) -> str | None:
 
 
 _END = re.compile(r"[.!?…。！？؟۔।][\"'”“»«’‘)\]*_]*$")
+_PICTURE = re.compile(rf"{form.EMOJI}+$")
+_DANGLING_WORD = re.compile(
+    r"(?:\b(?:the|a|an|and|or|of|with|und|oder|mit|der|die|das|ein|eine|einen|im|in)|[,(-])$", re.IGNORECASE
+)
 _DANGLING = re.compile(
-    r"\b(?:the|a|and|or|but|of the|with an?|und|oder|sowie|eine[nmrs]?|des|dem|den|weil|dass|because|into the|whose|dessen|deren)\s*(?:\.{1,3}|…)[\"'”“»«’)]*$"
+    r"\b(?:the|a|and|or|but|of the|with an?|und|oder|sowie|eine[nmrs]?|des|dem|(?<!the )(?<!its )(?<!\ba )(?<!his )(?<!her )(?<!their )(?<!my )den|weil|dass|because|into the|whose|dessen|deren)\s*(?:\.{1,3}|…)[\"'”“»«’)]*$"
+    r"|\b(?:in|on|at|with|to|from|mit|von|zu|bei|für|im|am|zum|zur|vom|his|her|its|their|ihre?[nmrs]?|seine?[nmrs]?)\s*(?:\.{2,3}|…)[\"'”“»«’)]*$"
+    r"|(?:\[|\()\s*(?:\.\.\.|…|continued|to be continued|truncated|cut off|fortsetzung(?: folgt)?|abgeschnitten|gekürzt)\s*(?:\]|\))?\W*$",
+    re.IGNORECASE,
+)
+
+
+_LISTED = re.compile(
+    r"(?:^|\n)\s*(?:[-*•–▪►‣·+]|\d{1,2}[.)])\s[^\n]*$|\n\s*[A-ZÄÖÜ][\w -]{1,30}:\s[^\n]*$|^\s*[\[{].*[\]}]\s*$|\|\s*$",
+    re.DOTALL,
+)
+_PICTURE = re.compile(rf"{form.EMOJI}+$")
+_DANGLING_WORD = re.compile(
+    r"(?:\b(?:the|a|an|and|or|of|with|und|oder|mit|der|die|das|ein|eine|einen|im|in)|[,(-])$", re.IGNORECASE
+)
+_DANGLING = re.compile(
+    r"\b(?:the|a|and|or|but|of the|with an?|und|oder|sowie|eine[nmrs]?|des|dem|(?<!the )(?<!its )(?<!\ba )(?<!his )(?<!her )(?<!their )(?<!my )den|weil|dass|because|into the|whose|dessen|deren)\s*(?:\.{1,3}|…)[\"'”“»«’)]*$"
     r"|\b(?:in|on|at|with|to|from|mit|von|zu|bei|für|im|am|zum|zur|vom|his|her|its|their|ihre?[nmrs]?|seine?[nmrs]?)\s*(?:\.{2,3}|…)[\"'”“»«’)]*$"
     r"|(?:\[|\()\s*(?:\.\.\.|…|continued|to be continued|truncated|cut off|fortsetzung(?: folgt)?|abgeschnitten|gekürzt)\s*(?:\]|\))?\W*$",
     re.IGNORECASE,
@@ -136,8 +181,12 @@ _DANGLING = re.compile(
 
 
 def truncated(text: str) -> bool:
-    """It ends without a sentence's end, on a word that calls for another, or inside brackets."""
+    """It ends without a sentence's end, on a word that calls for another, or inside brackets. Lists, labels and JSON have none."""
+    if _LISTED.search(text.strip()) and not _DANGLING_WORD.search(text.strip()):
+        return False
+    if _PICTURE.search(text.strip()):  # as good as a full stop where people write so; K5 speaks of it
+        return bool(_DANGLING.search(text))
     bare = re.sub(
-        r"(?:</\w+>|[\"\s\]}]|[^\w\s.!?…\"'”“»«’‘)*_\]])+$", "", text
+        r"(?:<[^<>]*>|\uFE0F|[\"\s\]}]|[^\w\s.!?…\"'”“»«’‘)*_\]])+$", "", text
     )  # behind the end: tags, brackets of JSON, emoji
     return not _END.search(bare) or bool(_DANGLING.search(bare)) or bare.count("(") > bare.count(")")

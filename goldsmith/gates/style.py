@@ -18,7 +18,7 @@ _MOVEMENT = (
     r"|dadais\w*|romantik(?:er\w*)?|romanticism|romantics|barock\w*|baroque|rokoko|rococo|renaissance\w*|jugendstil\w*"
     r"|art[ -](?:nouveau|d[eé]co|brut)|(?:pop|op|pixel|clip)[- ]art|bauh(?:aus|äusler)\w*|de stijl|[ck]onstru[ck]tivis\w*"
     r"|suprematis\w*|brutalis\w*|pointillis\w*|symbolis(?:ten|mus|ts|m)|ukiyo-?e|mangas?|animes?|comics?|comic books?|cartoons?"
-    r"|graphic novels?|(?:film )?noir|steampunk|cyberpunk|pre-?raphaelit\w*|präraffaelit\w*|magical realism|magische[rnm]? realismus|(?:photo|foto|neo)?realismus|tachis\w*|biedermeier\w*|rinpa|nihonga|hudson river school|blauer? reiter|brücke-künstler\w*|vaporwave|low[- ]poly|old masters?|alte[nrs]? meister\w*)"
+    r"|graphic novels?|(?:film )?noir|westerns?|silent (?:film|cinema|movie)s?|stummfilm\w*|synth-?pop|synthiepop|synthwave|(?:italo-?)?disco-?(?:sound|ära)|(?:italo-?|spaghetti-?)western|steampunk|cyberpunk|pre-?raphaelit\w*|präraffaelit\w*|magical realism|magische[rnm]? realismus|(?:photo|foto|neo)?realismus|tachis\w*|biedermeier\w*|rinpa|nihonga|hudson river school|blauer? reiter|brücke-künstler\w*|vaporwave|low[- ]poly|old masters?|alte[nrs]? meister\w*)"
 )
 _MAKER = (
     r"(?:[\w-]*(?:maler|malern|malers|malerin|malerinnen|fotograf\w*|photographen?|zeichner\w*|illustrator\w*|regisseur\w*"
@@ -64,11 +64,28 @@ _SAID = compiled(
     r"\b(?:comic|manga|anime|cartoon|storybook|film|movie|poster|retro|vintage|polaroid|painterly|watercolou?r|oil-?paint\w*"
     r"|pixel|clay|lego|gothic|baroque|noir)[\w-]*[- ](?:book[- ])?look\b",
     r"\baesthetics? of\b",
+    r"\bas (?:imagined|painted|seen|drawn|dreamed|dreamt|envisioned|interpreted|filmed|photographed|conceived) by (?!(?:an? |the |his |her |their |my |our )?(?:child|kid|bird|cat|dog|eye|robot|machine|drone|satellite|camera))",
+    rf"\bthe way (?:an? |the )?(?:\w+ )?(?:{_MOVEMENT}|{_MAKER}) (?:\w+ )?(?:would|might|could|used to|paint|draw|put|did|does|do)\w*",
+    rf"\b(?:through|with|in) the (?:eyes?|lens|language|grammar|look) of (?:an? |the )?(?:\w+ )?(?:{_MOVEMENT}|{_MAKER}|{_WORK})\b",
+    r"\bpastich\w+|\briff(?:s|ing)? on\b|\ba (?:nod|wink|love letter|salute|bow|tip of the hat) (?:\w+ )?to (?:the )?(?:\w+ )?(?:art|cinema|film|painting|comic|masters?|era|classics?|posters?|cartoons?)\b",
+    r"\b(?:imitat|emulat|mimick?|copy|copie|channel|quot|ap)(?:e?s|ing|ed)? (?:the )?(?:look|feel|style|manner|technique|palette|aesthetics?|brushwork|mood|world)s? of\b|\bin imitation of\b",
+    rf"\b(?:{_MOVEMENT}|retro|vintage|gothic|victorian|mediaeval|medieval|disney|pixar|ghibli|storybook|fairytale|(?:19|20)?\d0s|sixties|seventies|eighties|nineties) (?:\w+ )?(?:look|feel|vibe|flair|aesthetic|charm|touch|influence)s?\b|\b(?:look|feel|air|flavou?r) of (?:an? |the |old |early |late )*(?:(?:19|20)?\d0s|sixties|seventies|eighties|nineties|{_MOVEMENT}|{_WORK})\b",
+    rf"\b(?:{_MOVEMENT}|{_WORK}) meets\b|\bmeets (?:an? |the )?(?:{_MOVEMENT}|{_WORK})\b",
+    r"\b(?:cottage|goblin|fairy|dream|weird|norm|dark|light|hyper|blokette|bee|clown|kid|angel|space|synth|vapou?r)(?:core|wave)\b|\bdark academia\b|\bart[- ]direct\w+ like\b",
+    r"\b(?:typical|characteristic|signature|trademark|hallmark) (?:\w+ )?(?:brush\w*|palette|style|look|technique|line work|linework|manner) of\b",
     # German
+    r"\b[\w-]*optik\b(?<!\boptik)(?! (?:der|des) (?:linse|kamera))|\bin der optik (?:von|eines|einer|der|des|alter)\b|\b(?:mit|in) der anmutung\b|\bim duktus\b|\b(?:mutet|muten) (?:\w+ ){0,3}an wie\b|\bim gewand(?:e)? (?:des|der|eines) \w*(?:ismus|kunst|films?|comics?|barock|moderne)\b",
+    r"\b(?:anleihen?|anklänge?n?|reminiszenz(?:en)?|huldigung|verneigung|referenz|zitat) (?:\w+ )?(?:bei|an|aus|vor|auf)\b|\b(?:imitier|kopier|nachahm)\w* (?:den|die|das|der) (?:\w+ )?(?:stil|look|optik|malweise|technik|bildsprache|handschrift|palette)\b|\bpersiflage auf\b|\bin nachahmung\b",
+    rf"\bwie (?:man|wir) (?:es|sie|ihn|das|ihr) (?:\w+ ){{0,3}}?(?:aus|von|bei|in) (?:\w+ ){{0,4}}?(?:{_MOVEMENT}|{_MAKER}|{_WORK}|\w*comics?|\w*filme?n?)\b",
+    rf"\b(?:so )?wie (?:es |sie |ihn )?(?:ein|eine|einer|die|der) (?:\w+ )?(?:{_MOVEMENT}|{_MAKER}) (?:\w+ )?(?:mal|zeichn|dreh|seh|mach|tu|komponier|setz|festhalt|gemalt|gesehen|gezeichnet|gemacht|wiedergeb)\w*",
+    rf"\bdurch die (?:augen|brille|linse) (?:eines|einer|der|des|von) (?:\w+ )?(?:{_MOVEMENT}|{_MAKER})\b|\b(?:{_MOVEMENT}|{_WORK}) trifft (?:auf )?\w+",
+    r"\b(?:mit|im|in) (?:\w+ )?(?:typische[nrm]?|charakteristische[nrm]?|unverkennbare[nrm]?|unverwechselbare[nrm]?) (?:pinselstrich|farbwelt|handschrift|stil|look|bildsprache)\b",
     r"\bi[mn] (?!gro(?:ß|ss)e[nm] )(?!(?:[\w-]+ )?(?:lebens|frei|führungs|schwimm|lauf|kraul|rücken)stil)"
     r"(?:(?:einem|dem|ihrem|seinem|diesem|jenem) )?(?:[\w'-]+(?:e[nmrs]|er|s) ){0,3}?[\w-]*stile?s?\b(?! und würde)",
     r"\bnach (?!(?:dieser|solcher|ihrer|seiner|meiner|unserer) )(?:[\w'-]+ ){0,3}?[\w-]*\bart\b",
-    r"\bin der art (?:von|der|des|eines|einer)\b",
+    r"\bin der art (?:von|der|des|eines|einer|alter)\b|\bauf die art (?:von|der|des|eines|einer|alter|großer)\b|\bim look\b|\bin (?:bester|guter|typischer|echter) [\w-]+-manier\b",
+    rf"\bin (?:an? |the )?(?:\w+ )?{_MOVEMENT} (?:manner|fashion|way|idiom|mode|spirit|modus)\b|\b{_MOVEMENT}[- ](?:mode|modus)\b",
+    r"\b(?:tribute|homage|nod|love letter|ode|verbeugung|verneigung|hommage|huldigung) (?:to|an|vor) (?:\w+ ){0,3}?(?:(?:19|20)?\d0s|sixties|seventies|eighties|nineties|(?:fünf|sech|sieb|acht|neun)ziger\w*|era|ära|epoche|cinema|kino\w*|film|pop|jazz|punk)\b",
     r"\bin (?!(?:bester|guter|bewährter|gewohnter) )(?:[\w'-]+ ){0,3}?[\w-]*manier\b",
     r"\bnach manier\b",
     r"\binspiriert(?:e[nrsm]?)? (?:von|vom|durch)\b",
@@ -101,11 +118,11 @@ _STRONG = (
     r"|nods? (?:\w+ )?to(?:wards?)?|tributes? to|odes? to|echo(?:es|ing|ed)?(?: of)?|recall(?:s|ing|ed)?|evok(?:es|ing|ed?)"
     r"|channel(?:s|l?ing|l?ed)?|(?:in the|the) spirit of|in (?:the|a) (?:\w+ )?tradition of|in the vein of|in the mould of"
     r"|brushwork of|brushstrokes? of|palette of|worthy of|modell?ed (?:on|after)|borrow(?:s|ing|ed) (?:[\w'-]+ ){0,4}?from|ow(?:es|ing|ed) (?:[\w'-]+ ){0,4}?to|quot(?:es|ing)"
-    r"|remind(?:s|ing)? (?:\w+ )?of|(?:has|have|with) the (?:look|air|feel) of|follow(?:s|ing) the (?:manner|style|example|lead) of|could (?:be|come|have come) (?:by|from|out of)|(?:könnte|scheint|wirkt) (?:aus|von|wie aus|wie von)|(?:im|ins) licht (?:von|eines|einer|der|des)|hallmarks? (?:\w+ )?of|straight out of|lifted from|out of an?|the hand of|the work of"
+    r"|remind(?:s|ing)? (?:\w+ )?of|(?:has|have|with) the (?:look|air|feel) of|follow(?:s|ing) the (?:manner|style|example|lead) of|could (?:be|come|have come) (?:by|from|out of)|(?:könnte|scheint|wirkt) (?:aus|von|wie aus|wie von)|(?:im|ins) licht (?:von|eines|einer|der|des)|hallmarks? (?:\w+ )?of|straight out of|(?:lifted|torn|cut|traced|copied|abgepaust|ausgeschnitten|entsprungen) (?:straight )?(?:from|off|out of|von|aus)|out of an?|the hand of|the work of"
     r"|angelehnt an|erinner(?:t|n|nd\w*) an|(?:im|ganz im) sinne? (?:von|der|des|eines|einer)|(?:im|aus dem) geiste? (?:von|der|des|eines|einer)"
     r"|(?:trägt|tragen|mit|in) (?:ganz )?(?:die|der) handschrift|frei nach|nach (?:dem )?vorbild|zitiert|in der tradition"
     r"|(?:lässt|lassen) an|wie für (?:einen?|den|das)|wie (?:von|vom)|gemalt (?:von|wie)"
-    r"|gezeichnet (?:von|wie)|fotografiert (?:von|wie)|malweise|pinselstrich|farbwelt|farbpalette|in der schule|aus der hand|verbeugung vor)"
+    r"|gezeichnet (?:von|wie)|fotografiert (?:von|wie)|malweise|pinselstrich|farbwelt|farbpalette|in der schule|aus der hand|(?:verbeugung|verneigung|hommage|huldigung) (?:vor|an)|auf die art)"
 )
 _AS_IF = r"(?:as if|as though|als (?:hätten?|wär\w+|habe|stamm\w*))"
 _LIKE = (
@@ -126,7 +143,7 @@ def style(text: str, typed: str) -> str | None:
     if said is None:
         said = found(_follows(), text, typed)
     if said is None and _may_name(text):
-        said = found(_named_look(), text, typed)
+        said = found(_manner_of_a_name(), text, typed)
     return said
 
 
@@ -136,11 +153,12 @@ def _follows() -> tuple[re.Pattern[str], ...]:
     return (
         *compiled(
             rf"\b{_STRONG}\b,? {_GAP}(?:{_MOVEMENT}|{_MAKER}|{_WORK})\b",
-            rf"\b(?:{_AS_IF} {_GAP}|{_LIKE}){_MOVEMENT}\b",
+            rf"\b(?:{_AS_IF} {_GAP}(?:{_MOVEMENT}|{_MAKER}|(?:[\w-]+isch\w*|alter|großer) meister)|{_LIKE}{_MOVEMENT})\b",
             rf"\b{_LIKE}{_SCENE}",
+            r"\b(?:wie aus|als käme \w+ aus|straight from|like (?:something )?(?:from|out of)) (?:an? |the |one of those |einem |dem |einer |diesen )(?:[\w'-]+ ){0,2}?[\w-]*(?:film(?:e|es|en)?|movie|cartoon|comic|bilderbuch|märchenbuch|[\w-]+-heft|comicheft|[\w-]+-album|reiseprospekt|zeichentrick\w*|anime|manga|poster|plakat|gemälde|painting|postcard|postkarte|storybook|picture book)s?\b",
         ),
         re.compile(
-            rf"(?i:\b(?:{_STRONG}|{_AS_IF})\b,? (?:[\w'-]+ ){{0,3}}?|\b{_LIKE}|\b(?:ganz|very|pure|so|typisch|echt|reinster?|quite) |\b(?:after|nach|bei) )(?i:an? |einem? |eine[nr] )?(?:{name})(?:'?s)?\b"
+            rf"(?i:\b(?:{_STRONG}|{_AS_IF})\b,? (?:[\w'-]+ ){{0,3}}?|\b{_LIKE}|\b(?:after|nach|bei) )(?i:an? |einem? |eine[nr] )?(?:{name})(?:'?s)?\b"
         ),
     )
 
@@ -182,20 +200,30 @@ _PLACE = r"(?:stra(?:ß|ss)e|str\.|platz|schule|allee|gasse|weg|museum|gymnasium
 
 
 @lru_cache
-def _named_look() -> tuple[re.Pattern[str], ...]:
-    name = "|".join(_names()[0])
-    pictures = r"(?:gemälden?|bild(?:er)?|malerei|werk\w*|farben|paintings?|pictures?|colou?rs?|palette|light|licht|blau|blue|film|look|wald|himmel)"
+def _manner_of_a_name() -> tuple[re.Pattern[str], ...]:
+    """`Picasso-like`, `a Monet painting`, `Tim-Burton-Manier`: the name is said to be a manner."""
+    alone, more = ("|".join(names) for names in _names())
+    manner = r"(?:manier|stil|style|look|optik|ästhetik|manner|fashion)"
+    works = r"(?:paintings?|pictures?|prints?|woodcuts?|drawings?|films?|movies?|posters?|gemälden?|aquarelle?n?)"
     return (
-        re.compile(rf"(?i)\b(?:{name})(?:{_SUFFIX}|-(?!{_PLACE})\w+)\b"),
+        re.compile(rf"(?i)\b(?:{alone})(?:{_SUFFIX}|-?{manner}\w*|(?:'?s|')? (?:{works}|{manner}))\b"),
         re.compile(
-            rf"(?i)\b(?:{name})(?:'?s|')? (?:painting|picture|print|woodcut|film|movie|poster|fashion|manner|style|stil|palette|light|brush|night|sky|interior|still life)s?\b"
+            rf"\b(?:{more})(?i:-?(?:haft|artig|esk|esque|like|inspired)\w*|ian(?!\w)|-?{manner}\w*|(?:'?s)? (?:{works}|{manner}))\b"
         ),
-        re.compile(
-            rf"\b(?:{'|'.join(_names()[1])})(?i:(?:'?s)? (?:painting|print|woodcut|film|movie|fashion|manner|style|palette|night)s?)\b"
-        ),
-        re.compile(
-            rf"\b(?:{'|'.join(_names()[1])})(?i:-?(?:haft|artig|esk|esque|like|style|inspired)\w*|ian(?!\w)|-{pictures})\b"
-        ),
+    )
+
+
+@lru_cache
+def _named_look() -> tuple[re.Pattern[str], ...]:
+    """`Monet-Farben`, `an Edward Hopper night`: the name stands before what is shown."""
+    alone, more = ("|".join(names) for names in _names())
+    shown = (
+        r"(?:bild(?:er)?|malerei|werk\w*|farben|colou?rs?|palette|light|licht|blau|blue|film\w*|wald|himmel|sky|night|nacht|interior|brush|still life"
+        r"|figur\w*|prinzess\w*|held\w*|welt|landschaft\w*|theme|sound|thema)"
+    )
+    return (
+        re.compile(rf"(?i)\b(?:{alone})(?:-(?!{_PLACE})\w+|{shown}|(?:'?s|')? {shown})\b"),
+        re.compile(rf"\b(?:{more})(?i:-{shown}|(?:'?s)? {shown})\b"),
     )
 
 
@@ -221,7 +249,7 @@ def _name_patterns() -> tuple[re.Pattern[str], ...]:
 
 def artist(text: str, typed: str) -> str | None:
     """The name of an artist that the child did not write."""
-    return found(_name_patterns(), text, typed) if _may_name(text) else None
+    return found((*_name_patterns(), *_manner_of_a_name(), *_named_look()), text, typed) if _may_name(text) else None
 
 
 def _may_name(text: str) -> bool:

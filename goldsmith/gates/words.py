@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import takewhile
+from pathlib import Path
 
 _DE = """
 der das dem den des ein eine einen einem einer eines und oder aber denn ist sind wird werden wurde nicht kein keine mit auf im
 ins zu zum zur von vom für sich auch wie es er sie ich wir ihr mein meine dein sein seine unser aus bei nach über unter vor
 hinter neben zwischen durch gegen um bis als ob weil wenn dass noch schon nur sehr hier dort da jede jeder jedes alle alles
-viel mehr man haben habe hatte kann hätte wäre würde würden gibt statt ohne seit dann zuletzt zuerst gern die
+viel mehr man haben habe hatte kann hätte wäre würde würden gibt statt ohne seit dann zuletzt zuerst gern die gegen
+meiner meinem meinen meines deiner deinem deinen seiner seinem seinen seines ihre ihren ihrem ihrer unsere unserer unserem dich
+dir mich ihn ihm ihnen euch etwas nichts jemand niemand nie niemals immer ganz ganzen andere anderen dieser diese dieses diesem
+solche welche soll sollte muss will gerade heute bisschen wieder weil beim dabei darauf darin davon damit
 """
 _EN = """
 the a and or but is are were be been be of to on with at from it its that this these those for by as into onto through over under
 behind beside between out up down off he she they we you i my your his their our there not no every each all both some any
 when while because if what who where which how has have had does do did can could would should than then only just very too
-more most one two
+more most one two about being without within against around across near inside outside along toward towards during under never
+always ever first person something someone nobody everybody else other another such same like them him itself himself herself there's having
+done even still much many few lot lots bit today
 """
 _BOTH = "in an am was so also hat war will her bin man"  # a word in one language and a word or a form in the other
 
@@ -27,6 +35,7 @@ _REQUESTS = """
 bitte male mal malen zeichne zeichnen zeig zeige mach mache mir uns lieber liebe computer bild foto kannst könntest möchte
 wünsche wünschte stell please draw make show paint me picture image could wish want like dear let us imagine say sage sag tell
 erzähle name nenne benenne describe beschreibe betrachte treat behandle think denke look build baue reduce verringere lay lege
+song songs lied lieder music musik stück piece track tune melodie melody video film text gedicht poem story geschichte talk talks speak speaks sprechen sagen sagt
 leave lass turn repeat wiederhole scene szene thing things ding dinge prompt everything welche welcher welches wo single
 """
 _STOP = frozenset(f"{_DE} {_EN} {_BOTH} {_REQUESTS}".split())
@@ -63,6 +72,33 @@ def same(one: str, other: str) -> bool:
     short, long = sorted((len(one), len(other)))
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
     return (short == shared == 3 and long <= 5) or (shared >= 4 and shared >= 0.7 * short and shared >= 0.5 * long)
+
+
+def named(word: str, others: Sequence[str]) -> bool:
+    """Some form of the word is there, a compound of it (`hat` in `Strohhut`), a part of it, or a word for nearly the same."""
+    stem = folded(word)
+    for other in map(folded, others):
+        if same(stem, other) or _compound(stem, other) or _compound(other, stem):
+            return True
+    alike = [each for known in _alike() if same(known, stem) for each in _alike()[known]]
+    return any(same(each, folded(other)) for other in others for each in alike)
+
+
+def _compound(part: str, whole: str) -> bool:
+    ends = whole.endswith(part) and len(whole) >= len(part) + 3
+    return (ends and len(part) >= 3) or (len(part) >= 4 and len(whole) >= len(part) + 3 and whole.startswith(part))
+
+
+@lru_cache
+def _alike() -> dict[str, set[str]]:
+    """Of each word of `alike.toml` those that stand in its lines."""
+    lines = tomllib.loads(Path(__file__).with_name("alike.toml").read_text(encoding="utf-8"))["lines"]
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for line in filter(None, lines.split("\n")):
+        each = [folded(word) for word in line.split()]
+        for word in each:
+            found[word].update(each)
+    return dict(found)
 
 
 def sentences(text: str) -> list[str]:
