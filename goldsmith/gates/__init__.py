@@ -133,7 +133,8 @@ def _content(text: str, input: str) -> str | None:
     parts = _AND.split(input)
     listed = [things for part in parts if (things := content_words(part)) and (len(parts) > 2 or _THING.match(part))]
     gone = [things for things in listed if all(word in lost for word in things)]
-    other_scene = bool(lost) and len(lost) == len(wanted)
+    only_its_adjective = len(wanted) == 2 and lost == wanted[1:] and words(input)[-2:] == wanted
+    other_scene = only_its_adjective or (bool(lost) and len(lost) == len(wanted))
     most = len(lost) >= 3 and 1 - len(lost) / len(wanted) <= KEPT
     some = len(listed) > 1 and len(gone) >= LISTED * len(listed)
     if not (other_scene or most or some):
