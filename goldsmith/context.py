@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from goldsmith.datasets import DatasetVersion, Example
     from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
+    from goldsmith.footprint import Footprint
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.student import ChatClient, Encoder, Student
@@ -111,6 +112,13 @@ class JobContext(Protocol):
     def record_decision(self, experiment_id: str, decision: Decision) -> None: ...
 
     # -- models
+    def make_room(self, need: Footprint, advice: str) -> None:
+        """Return when the worker's device has so much memory free; without a device, at once.
+
+        Raises `Requeue` when it has not, also after others unloaded what the admin allows, and `OutOfMemory` with `advice` when it
+        never will or has not for too long.
+        """
+
     def teacher(self, provider: str, *, model: str | None, budget_usd: float, recorded: bool) -> Teacher:
         """A metered teacher. `recorded`: the inputs come from recorded runs, so the privacy setting applies."""
 

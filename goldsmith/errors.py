@@ -10,6 +10,7 @@
     ├── Forbidden               403  the key is known, but may not do this
     ├── TooManyRequests         429  a rate limit or a quota; `Retry-After` says when to come back
     ├── Unavailable             503  a service that this request needs does not answer
+    ├── OutOfMemory             -    a run does not fit into the device's memory; the detail says what would
     ├── RetryableError          -    a run may be tried again; counts against max_attempts
     ├── FencedOut               -    this attempt was given up for dead; whoever raised it must stop
     └── JobCancelled            -    a cancel was asked for
@@ -82,6 +83,10 @@ class TooManyRequests(GoldsmithError):
 class Unavailable(GoldsmithError):
     status = 503
     title = "Service unavailable"
+
+
+class OutOfMemory(GoldsmithError):
+    title = "Out of memory"
 
 
 class RetryableError(GoldsmithError):

@@ -13,6 +13,7 @@ import re
 import signal
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,6 +64,59 @@ def free_bytes(gpu_id: str) -> int | None:
         return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(gpu_id)).free)
     except pynvml.NVMLError:
         return None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Another process and what it holds of a device."""
+
+    pid: int
+    name: str
+    """Of its program, never its arguments; empty where it cannot be read, as from inside a container."""
+    bytes: int | None
+    """None where the driver does not say."""
+
+    def __str__(self) -> str:
+        size = "" if self.bytes is None else f" {self.bytes / 1e9:.1f} GB"
+        return f"{self.name or 'a process'} (pid {self.pid}){size}"
+
+
+@dataclass(frozen=True)
+class Memory:
+    total: int
+    free: int
+    """What nobody but this process uses."""
+    holders: tuple[Holder, ...]
+    """The other processes, the largest first."""
+
+
+def memory(gpu_id: str) -> Memory | None:
+    """Who holds what of a device, by NVML; None where there is no such device to ask."""
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(gpu_id)
+        found = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError:
+        return None
+    by_pid = {each.pid: each.usedGpuMemory for each in (*_processes(handle, "Graphics"), *_processes(handle, "Compute"))}
+    own = by_pid.pop(os.getpid(), None) or 0  # a run that looked at the device has a CUDA context there already
+    holders = [Holder(pid, _program(pid), used) for pid, used in by_pid.items()]
+    return Memory(int(found.total), int(found.free) + own, tuple(sorted(holders, key=lambda one: -(one.bytes or 0))))
+
+
+def _processes(handle: Any, sort: str) -> list[Any]:
+    """Empty where the driver does not tell: the sum is known all the same."""
+    try:
+        return list(getattr(pynvml, f"nvmlDeviceGet{sort}RunningProcesses")(handle))
+    except pynvml.NVMLError:
+        return []
+
+
+def _program(pid: int) -> str:
+    try:
+        return str(psutil.Process(pid).name())
+    except psutil.Error:
+        return ""
 
 
 class DeviceLock:

@@ -241,6 +241,14 @@ def results_of_parents(conn: Connection, job_id: UUID) -> dict[str, dict[str, An
     return {f"job:{row['id']}": row["result"] for row in rows}
 
 
+def waits(conn: Connection, job_id: UUID, waiting: str, begun: str) -> tuple[int, float]:
+    """How often it was put back with the log message `waiting`, and the seconds since the first time; counted from the last
+    `begun`, or from the last retry."""
+    row = conn.execute(sql.WAITS, {"id": job_id, "waiting": waiting, "begun": begun}).fetchone()
+    assert row is not None, "an aggregate has a row"
+    return row["times"], row["seconds"]
+
+
 def list_jobs(
     conn: Connection,
     *,

@@ -116,6 +116,14 @@ INSERT INTO job_events (job_id, seq, attempt, event, data) SELECT id, seq, attem
 RETURNING seq
 """
 
+WAITS = """
+SELECT count(*) AS times, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS seconds
+FROM job_events
+WHERE job_id = %(id)s AND event = 'log' AND data->>'message' = %(waiting)s AND seq > (
+    SELECT coalesce(max(seq), 0) FROM job_events
+    WHERE job_id = %(id)s AND (event = 'retried' OR (event = 'log' AND data->>'message' = %(begun)s)))
+"""
+
 # One statement for every ending. A cancel that was asked for wins over being put back; `completed` wins over a cancel.
 FINISH = """
 WITH before AS (

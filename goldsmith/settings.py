@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -90,6 +91,17 @@ class Settings(BaseSettings):
     gpu_free_gb: float = Field(
         0, ge=0, le=1000, description="Quiet jobs wait until so much GPU memory is free; 0: any will do."
     )
+    gpu_unload: Annotated[list[Literal["ollama", "devserver", "comfyui"]], NoDecode] = Field(
+        [], description="Whom a training that lacks GPU memory may ask to unload models; empty: nobody."
+    )
+    gpu_keep: Annotated[list[str], NoDecode] = Field(
+        [], description="Models that are never unloaded, beside the devserver's safety models; separated by commas."
+    )
+    gpu_service_url: str | None = Field(None, description="The devserver's GPU service; empty: http://127.0.0.1:17803.")
+    comfyui_url: str | None = Field(None, description="ComfyUI, asked for jobs in flight; empty: http://127.0.0.1:7821.")
+    gpu_wait_h: float = Field(
+        24, ge=0, le=8760, description="Hours that a training waits for GPU memory until it fails; 0: it starts at once."
+    )
     keep_jobs_days: int = Field(
         0, ge=0, le=36_500, description="Jobs that ended longer ago are removed, except what is built on; 0 keeps all for ever."
     )
@@ -129,6 +141,13 @@ class Settings(BaseSettings):
         parse_hours(value or "")
         return value
 
+    @field_validator("gpu_service_url", "comfyui_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):
+            raise ValueError("an address is wanted: http://host:port")
+        return value.rstrip("/") if value else value
+
     @field_validator("database_url")
     @classmethod
     def _postgres(cls, value: str | None) -> str | None:
@@ -148,7 +167,7 @@ class Settings(BaseSettings):
     def _colons(cls, value: object) -> object:
         return [Path(part) for part in value.split(":") if part] if isinstance(value, str) else value
 
-    @field_validator("allow_providers", mode="before")
+    @field_validator("allow_providers", "gpu_unload", "gpu_keep", mode="before")
     @classmethod
     def _commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -195,6 +214,14 @@ class Settings(BaseSettings):
         password_file = self.state_dir / "valkey" / "password"
         password = f":{password_file.read_text().strip()}@" if password_file.exists() else ""
         return f"redis://{password}127.0.0.1:{self.valkey_port}/0"
+
+    @property
+    def gpu_service(self) -> str:
+        return self.gpu_service_url or "http://127.0.0.1:17803"
+
+    @property
+    def comfyui(self) -> str:
+        return self.comfyui_url or "http://127.0.0.1:7821"
 
     @property
     def inference_url(self) -> str:

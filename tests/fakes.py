@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from goldsmith.datasets import DatasetVersion, Example
     from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
+    from goldsmith.footprint import Footprint
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.student import ChatClient, Encoder, Student
@@ -59,6 +60,9 @@ class FakeContext:
         self.experiments: dict[str, ExperimentData] = {}
         self.decisions: list[tuple[str, Decision]] = []
 
+        self.needs: list[tuple[Footprint, str]] = []
+        self.no_room: Exception | None = None
+        """Raised when room is asked for."""
         self.teacher_factory: Callable[..., Teacher] = _not_given("teacher_factory(provider, *, model, budget_usd, recorded)")
         self.chat_factory: Callable[[], ChatClient] = _not_given("chat_factory()")
         self.student_factory: Callable[..., Student] = _not_given("student_factory(base_model, adapter)")
@@ -245,6 +249,11 @@ class FakeContext:
 
     def record_decision(self, experiment_id: str, decision: Decision) -> None:
         self.decisions.append((experiment_id, decision))
+
+    def make_room(self, need: Footprint, advice: str) -> None:
+        self.needs.append((need, advice))
+        if self.no_room is not None:
+            raise self.no_room
 
     def teacher(self, provider: str, *, model: str | None, budget_usd: float, recorded: bool) -> Teacher:
         return self.teacher_factory(provider, model=model, budget_usd=budget_usd, recorded=recorded)

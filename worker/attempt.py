@@ -32,7 +32,13 @@ def run_attempt() -> int:
     logging.configure(settings.log_level, process="run", **order["log"])
     database = Database(settings.database, size=4).open()
     context = RunContext(
-        database, settings, job_id=UUID(order["id"]), kind=order["kind"], attempt=order["attempt"], scratch=scratch / "work"
+        database,
+        settings,
+        job_id=UUID(order["id"]),
+        kind=order["kind"],
+        attempt=order["attempt"],
+        scratch=scratch / "work",
+        gpu_id=order["gpu_id"],
     )
     context.scratch.mkdir()
 

@@ -13,13 +13,14 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from goldsmith import adapters, artifacts, datasets, experiments, jobs, recordings, rules, uploads
+from goldsmith import adapters, artifacts, datasets, experiments, jobs, recordings, room, rules, uploads
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
 from goldsmith.devserver.checkout import Checkout
 from goldsmith.errors import InvalidInput, JobCancelled, Requeue, storable
 from goldsmith.experiments import Decision, ExperimentData
+from goldsmith.footprint import Footprint
 from goldsmith.recordings import Feedback, RecordedRun
 from goldsmith.rules import Cluster, Rule
 from goldsmith.settings import Settings
@@ -35,8 +36,18 @@ log = structlog.get_logger()
 class RunContext:
     """One attempt's context. Not shared between attempts; used by one thread at a time."""
 
-    def __init__(self, database: Database, settings: Settings, *, job_id: UUID, kind: str, attempt: int, scratch: Path) -> None:
-        self.job_id, self.kind, self.attempt, self.scratch = job_id, kind, attempt, scratch
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        job_id: UUID,
+        kind: str,
+        attempt: int,
+        scratch: Path,
+        gpu_id: str | None = None,
+    ) -> None:
+        self.job_id, self.kind, self.attempt, self.scratch, self._gpu_id = job_id, kind, attempt, scratch, gpu_id
         self.stopping = False
         """Set when the worker must go: the next `progress` puts the job back, uncounted."""
         self.given_up = False
@@ -207,6 +218,13 @@ class RunContext:
             experiments.record_decision(conn, self.job_id, self.attempt, UUID(experiment_id), decision)
 
     # -- models
+
+    def make_room(self, need: Footprint, advice: str) -> None:
+        def waited() -> tuple[int, float]:
+            with self._database.connection() as conn:
+                return jobs.waits(conn, self.job_id, room.WAITS, room.ENOUGH)
+
+        room.ensure(need, advice, self._gpu_id, self._settings, self, waited)
 
     def teacher(self, provider: str, *, model: str | None, budget_usd: float, recorded: bool) -> Teacher:
         return open_teacher(

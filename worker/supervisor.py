@@ -147,7 +147,16 @@ class Supervisor:
                     "requeue", message=f"device {self._gpu_id} is held by a process that cannot be ended", after_s=15
                 )
         (scratch / "order.json").write_text(
-            json.dumps({"id": str(job.id), "config": job.config, "log": job.in_log, "kind": job.kind, "attempt": job.attempt})
+            json.dumps(
+                {
+                    "id": str(job.id),
+                    "config": job.config,
+                    "log": job.in_log,
+                    "kind": job.kind,
+                    "attempt": job.attempt,
+                    "gpu_id": self._gpu_id,
+                }
+            )
         )
         log_path = self._settings.logs / "jobs" / f"{job.id}.{job.attempt}.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)

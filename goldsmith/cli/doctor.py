@@ -14,9 +14,9 @@ from typing import Literal
 import psycopg
 import redis
 
-from goldsmith import migrate
+from goldsmith import migrate, unloading
 from goldsmith.cli.stack import leftovers, port_user, running, stack_pids
-from goldsmith.gpu import visible_devices
+from goldsmith.gpu import memory, visible_devices
 from goldsmith.logging import mask_urls
 from goldsmith.queue import Queue
 from goldsmith.settings import Settings
@@ -55,6 +55,8 @@ def examine(settings: Settings) -> list[Check]:
         *_packages(),
         *_ports(settings),
         _gpu(settings),
+        *_gpu_memory(),
+        *_unloading(settings),
         *_teacher(settings),
         *_services(settings),
     ]
@@ -123,6 +125,36 @@ def _gpu(settings: Settings) -> Check:
         )
     unsloth = importlib.util.find_spec("unsloth") is not None
     return Check("GPU", "ok", ", ".join(devices), "" if unsloth else "for Unsloth: pip install -e '.[unsloth]'")
+
+
+def _gpu_memory() -> list[Check]:
+    """What each device holds, by process."""
+    found = [(device, memory(device)) for device in visible_devices()]
+    return [
+        Check(
+            "GPU memory",
+            "ok",
+            f"{device}: {held.free / 1e9:.1f} of {held.total / 1e9:.1f} GB free; {', '.join(map(str, held.holders)) or 'no process'}",
+        )
+        for device, held in found
+        if held is not None
+    ]
+
+
+def _unloading(settings: Settings) -> list[Check]:
+    """What a training without room would ask others to unload; only looked at, and not even that where nobody may be asked."""
+    checks = []
+    for service in unloading.services(settings):
+        try:
+            held = service.held()
+        except unloading.Trouble as error:
+            checks.append(Check(f"unload {service.name}", "warning", str(error), "is it the address that you meant?"))
+            continue
+        words = [f"{one}: {f'stays ({one.kept})' if one.kept else 'may go'}" for one in held]
+        checks.append(Check(f"unload {service.name}", "ok", "; ".join(words) or "holds nothing, or does not run"))
+    if checks and (why := unloading.busy(settings)) is not None:
+        checks.append(Check("unload", "ok", f"nothing now: {why}"))
+    return checks
 
 
 def _teacher(settings: Settings) -> list[Check]:

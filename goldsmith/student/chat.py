@@ -107,14 +107,14 @@ def open_chat(settings: Settings) -> ChatClient:
             raise InvalidInput(
                 "GOLDSMITH_SERVE_URL and GOLDSMITH_OLLAMA_MODEL are both set; unset the one that should not answer"
             )
-        return OllamaChat(_ollama_url(settings.ollama_host), settings.ollama_model)
+        return OllamaChat(ollama_url(settings.ollama_host), settings.ollama_model)
     url = _checked("GOLDSMITH_SERVE_URL", settings.inference_url.rstrip("/").removesuffix("/v1"))
     to_do = "check GOLDSMITH_SERVE_URL" if settings.serve_url else "start it with `goldsmith serve`"
     key = settings.inference_key.get_secret_value() if settings.inference_key else None
     return OpenAIChat(url, settings.serve_model, key, to_do)
 
 
-def _ollama_url(host: str | None) -> str:
+def ollama_url(host: str | None) -> str:
     """As Ollama reads its own variable: without a scheme the port is 11434; 0.0.0.0 is where it listens, not where it is."""
     text = host or "127.0.0.1"
     parts = urlsplit(_checked("OLLAMA_HOST", text if "://" in text else f"http://{text}"))

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from goldsmith.cli import doctor
 from goldsmith.cli.output import FAILED, OK, WRONG_INPUT
 from goldsmith.settings import get_settings
 from tests.conftest import free_port
+from tests.gpu_services import GB, Machine, Model, serving
 
 Goldsmith = Callable[..., Result]
 
@@ -100,6 +102,38 @@ def test_a_database_and_broker_that_answer_are_ok(
     found = checks(goldsmith)
 
     assert found["database"]["state"] == found["broker"]["state"] == "ok"
+
+
+def test_by_default_it_asks_nobody_what_could_be_unloaded(goldsmith: Goldsmith) -> None:
+    assert not [name for name in checks(goldsmith) if name.startswith("unload")]
+
+
+def test_it_shows_what_a_training_without_room_would_unload(goldsmith: Goldsmith, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(ollama=[Model("qwen3:8b", 6 * GB), Model("llama-guard3:1b", 2 * GB)], comfyui_jobs=[[[1, "an id"]], []])
+    machine.faults = {"/api/health/vram": "html"}
+    monkeypatch.setenv("GOLDSMITH_GPU_UNLOAD", "ollama,devserver")
+    with serving(machine) as url:
+        for name in ("OLLAMA_HOST", "GOLDSMITH_GPU_SERVICE_URL", "GOLDSMITH_COMFYUI_URL"):
+            monkeypatch.setenv(name, url)
+        found = checks(goldsmith)
+
+    assert (
+        found["unload ollama"]["found"] == "ollama qwen3:8b 6.0 GB: may go; ollama llama-guard3:1b 2.0 GB: stays (safety model)"
+    )
+    assert found["unload devserver"]["state"] == "warning"
+    assert "no JSON" in found["unload devserver"]["found"]
+    assert found["unload"]["found"] == "nothing now: ComfyUI has 1 job in flight"
+    assert machine.unloads == []
+
+
+def test_it_shows_who_holds_what_of_a_device(goldsmith: Goldsmith, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(stubborn=2 * GB, ollama=[Model("qwen3:8b", 6 * GB)])
+    monkeypatch.setattr(doctor, "visible_devices", lambda: ["GPU-1"])
+    monkeypatch.setattr(doctor, "memory", lambda device: machine.memory())
+
+    assert checks(goldsmith)["GPU memory"]["found"] == (
+        "GPU-1: 16.0 of 24.0 GB free; ollama (pid 11) 6.0 GB, Xorg (pid 14) 2.0 GB"
+    )
 
 
 def test_a_setting_out_of_range_is_exit_2_and_named(goldsmith: Goldsmith, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from goldsmith.student import Student
 
 def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     backend = backends.choose(config)
+    from goldsmith.kinds.train import memory
     from goldsmith.kinds.train.fit import fit, heldout_loss  # imports transformers, which Unsloth must precede
 
     dataset = ctx.dataset(config.dataset)
@@ -32,6 +33,7 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     ctx.progress(1, f"loading {config.base_model}")
     student = ctx.student(config.base_model)
     data = rows.tokenized(student.tokenizer, splits, config.max_length)
+    memory.make_room(config, student, backend, data, ctx)
     model = backends.adapted(backend, student, config)
 
     measuring = f"measuring {len(data.heldout)} held-out answers"
