@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, StateDep
 from goldsmith import uploads
@@ -103,3 +104,11 @@ def list_uploads(state: StateDep, limit: Annotated[int, Query(ge=1, le=1000)] = 
 def get_upload(upload_id: Annotated[UUID, Path()], state: StateDep) -> UploadView:
     with state.database.connection() as conn:
         return _view(uploads.get(conn, f"upload:{upload_id}"))
+
+
+@router.delete("/{upload_id}", status_code=204, responses=MISSING | dict.fromkeys((403, 409), PROBLEM))
+def delete_upload(upload_id: Annotated[UUID, Path()], state: StateDep, caller: CallerDep) -> None:
+    """With its file; for the key that sent it, and admins. Refused while a job that has not ended, or a schedule, names it.
+    Datasets that were made of it stay."""
+    with state.database.connection() as conn:
+        uploads.remove(conn, state.storage, upload_id, caller)

@@ -60,6 +60,13 @@ class Storage:
             raise NotFound(f"the file {uri} is no longer in the storage")
         return path
 
+    def remove(self, uri: str) -> None:
+        """The file, and its folder when that is empty then. It may be gone already."""
+        path = self.path(uri)
+        path.unlink(missing_ok=True)
+        if path.parent != self.root.resolve() and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
     def put(self, relative: str, source: bytes | Path) -> Stored:
         target = self.path(relative)
         _make_folder(target.parent)

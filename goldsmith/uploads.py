@@ -18,13 +18,16 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from goldsmith import audit
 from goldsmith.datasets import Origin
 from goldsmith.devserver.checkout import CONFIGS, Checkout, read_checkout
-from goldsmith.errors import InvalidInput, NotFound, ReferenceNotUsable
+from goldsmith.errors import Conflict, Forbidden, InvalidInput, NotFound, ReferenceNotUsable
 from goldsmith.storage import Storage
 
 if TYPE_CHECKING:
     import psycopg
+
+    from goldsmith.keys import Caller
 
 UploadKind = Literal["prompts", "contexts"]
 JSONL, CSV, ZIP = "application/x-ndjson", "text/csv", "application/zip"
@@ -231,6 +234,13 @@ def _top(folder: Path) -> Path:
     return folder
 
 
+# One file for all uploads of the same bytes: none is written while another of them is removed.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('upload ' || %s, 0))"
+_USED_BY = """
+SELECT 'job:' || id AS used_by FROM jobs WHERE completed_at IS NULL AND strpos(config::text, %(ref)s) > 0
+UNION ALL SELECT 'schedule ' || name FROM schedules WHERE strpos(config::text, %(ref)s) > 0
+ORDER BY 1 LIMIT 10
+"""
 _COLUMNS = "id, kind, name, origin, sha256, bytes, about, uri, created_by, created_at"
 
 
@@ -258,15 +268,17 @@ def save(
         content = checkout.model_dump_json().encode()
     else:
         about = check_prompts(path, form)
-    stored = storage.put(f"uploads/{sha256}/{'contexts.json' if kind == 'contexts' else f'prompts.{form}'}", content)
-    row = conn.execute(
-        f"""
-        INSERT INTO uploads (kind, name, origin, sha256, uri, bytes, about, created_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-        ON CONFLICT (kind, origin, sha256) DO UPDATE SET sha256 = excluded.sha256
-        RETURNING {_COLUMNS}, xmax = 0 AS new
-        """,
-        (kind, name, origin, sha256, stored.uri, path.stat().st_size, Jsonb(about), created_by),
-    ).fetchone()
+    with conn.transaction():
+        conn.execute(_LOCK, (sha256,))
+        stored = storage.put(f"uploads/{sha256}/{'contexts.json' if kind == 'contexts' else f'prompts.{form}'}", content)
+        row = conn.execute(
+            f"""
+            INSERT INTO uploads (kind, name, origin, sha256, uri, bytes, about, created_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+            ON CONFLICT (kind, origin, sha256) DO UPDATE SET sha256 = excluded.sha256
+            RETURNING {_COLUMNS}, xmax = 0 AS new
+            """,
+            (kind, name, origin, sha256, stored.uri, path.stat().st_size, Jsonb(about), created_by),
+        ).fetchone()
     assert row is not None
     new = row.pop("new")
     return Upload.model_validate(row), new
@@ -280,6 +292,25 @@ def get(conn: psycopg.Connection[dict[str, Any]], ref: str, kind: str | None = N
     if kind is not None and row["kind"] != kind:
         raise ReferenceNotUsable(f"{ref} holds {row['kind']}, not {kind}")
     return Upload.model_validate(row)
+
+
+def remove(conn: psycopg.Connection[dict[str, Any]], storage: Storage, upload_id: UUID, caller: Caller) -> None:
+    """Delete an upload and its file. Datasets that were made of it stay: they hold their own copies.
+
+    Raises `NotFound`, `Forbidden` for who neither sent it nor is an admin, and `Conflict` while a job that has not ended, or a
+    schedule, names it.
+    """
+    with conn.transaction():
+        upload = get(conn, f"upload:{upload_id}")
+        conn.execute(_LOCK, (upload.sha256,))
+        if upload.created_by != caller.name and not caller.may("admin"):
+            raise Forbidden(f"{upload.ref} was sent by another key; only that one or an admin may delete it")
+        if users := [row["used_by"] for row in conn.execute(_USED_BY, {"ref": upload.ref})]:
+            raise Conflict(f"{upload.ref} is named by {', '.join(users)}; wait for their end, or cancel or remove them first")
+        conn.execute("DELETE FROM uploads WHERE id = %s", (upload_id,))
+        audit.record(conn, caller.name, "upload.delete", upload.ref, {"name": upload.name, "sha256": upload.sha256})
+        if conn.execute("SELECT 1 FROM uploads WHERE uri = %s", (upload.uri,)).fetchone() is None:
+            storage.remove(upload.uri)
 
 
 def newest(conn: psycopg.Connection[dict[str, Any]], limit: int) -> list[Upload]:

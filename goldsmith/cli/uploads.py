@@ -50,3 +50,11 @@ def list_uploads(as_json: Json = False) -> None:
             columns = ("upload", "kind", "name", "origin", "bytes")
             uploads = [(each["ref"], each["upload"]) for each in found]
             print_table(columns, [(ref, one["kind"], one["name"], one["origin"], one["bytes"]) for ref, one in uploads])
+
+
+@app.command()
+def remove(ref: Annotated[str, typer.Argument(help="upload:<id>; the prefix may be left out.")], as_json: Json = False) -> None:
+    """Delete an upload and its file; datasets that were made of it stay."""
+    with said_plainly(as_json), connect() as client:
+        client.remove_upload(ref)
+        print_json({"removed": ref}) if as_json else console.print("removed")

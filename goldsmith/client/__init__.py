@@ -472,6 +472,10 @@ class Client:
         found: Sequence[dict[str, Any]] = self.request("GET", "/v1/uploads", params={"limit": limit})
         return found
 
+    def remove_upload(self, ref: str) -> None:
+        """Delete `upload:<id>` and its file; refused while a job that has not ended, or a schedule, names it."""
+        self._send("DELETE", f"/v1/uploads/{_part(ref.removeprefix('upload:'))}")
+
     # -- datasets
 
     def dataset(self, ref: str) -> dict[str, Any]:

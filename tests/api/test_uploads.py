@@ -6,20 +6,23 @@ import io
 import json
 import unicodedata
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from goldsmith import uploads
+from goldsmith import audit, uploads
 from goldsmith.cli import uploads as cli_uploads
 from goldsmith.cli.app import app
 from goldsmith.client import _pack
 from goldsmith.db import Connection
 from goldsmith.devserver.checkout import Checkout, read_checkout
+from goldsmith.errors import Forbidden
+from goldsmith.keys import Caller
 from goldsmith.storage import Storage
 from tests.api.conftest import Serve
 from tests.api.problems import problem
@@ -182,6 +185,40 @@ def test_what_is_no_zip_is_refused(shared: TestClient) -> None:
     problem(send(shared, b"PK\x03\x04 and no more", ZIP), 422, says="no ZIP")
 
 
+def test_an_upload_is_deleted_with_its_file_once_nothing_needs_it(
+    client: TestClient, conn: Connection, storage: Storage, job_factory: Callable[..., UUID]
+) -> None:
+    body = '{"input": "a kite"}'
+    upload, twin = send(client, body).json(), send(client, body, origin="synthetic").json()
+    uri = uploads.get(conn, upload["ref"]).uri
+    path = f"/v1/uploads/{upload['upload']['id']}"
+    job_id = job_factory(kind="corpus", config={"kind": "corpus", "uploads": [upload["ref"]]}, status="running")
+    refused = problem(client.delete(path), 409, says=f"{upload['ref']} is named by job:{job_id}")
+    assert refused["title"] == "Conflict"
+    conn.execute("UPDATE jobs SET status = 'completed', completed_at = now() WHERE id = %s", (job_id,))
+    assert client.delete(path).status_code == 204
+    problem(client.get(path), 404)
+    problem(client.delete(path), 404)
+    assert storage.existing(uri).is_file()  # the twin's
+    assert client.delete(f"/v1/uploads/{twin['upload']['id']}").status_code == 204
+    assert not storage.path(uri).parent.exists()
+    assert [entry.action for entry in audit.entries(conn)] == ["upload.delete"] * 2
+    assert send(client, body).status_code == 201
+    assert storage.existing(uri).read_text() == body
+
+
+def test_only_who_sent_an_upload_or_an_admin_may_delete_it(conn: Connection, client: TestClient, storage: Storage) -> None:
+    upload = send(client, '{"input": "a kite"}').json()["upload"]
+    conn.execute("UPDATE uploads SET created_by = 'anna'")
+    ben, anna = (Caller(name, frozenset(("jobs:write",))) for name in ("ben", "anna"))
+    with pytest.raises(Forbidden, match="sent by another key"):
+        uploads.remove(conn, storage, UUID(upload["id"]), ben)
+    uploads.remove(conn, storage, UUID(upload["id"]), anna)
+    send(client, '{"input": "a kite"}')
+    conn.execute("UPDATE uploads SET created_by = 'anna'")
+    assert client.delete(f"/v1/uploads/{uploads.newest(conn, 1)[0].id}").status_code == 204  # `local` is an admin
+
+
 def test_the_commands_send_files_and_folders_and_list_them(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +239,9 @@ def test_the_commands_send_files_and_folders_and_list_them(
         ("contexts", "upload"),
         ("prompts", "synthetic"),
     ]
+    assert "removed" in said("remove", listed[0]["ref"])
+    said("remove", listed[0]["ref"], code=2)
+    assert len(json.loads(said("list", "--json"))) == 1
     (tmp_path / "prompts.txt").write_text("a kite")
     said("add", str(tmp_path / "prompts.txt"), code=2)
     (tmp_path / "prompts.csv").write_text("name\na kite\n")
