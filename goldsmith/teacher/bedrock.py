@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from typing import Any
 
 import anthropic
@@ -38,11 +39,11 @@ class Bedrock(Messages):
             model_setting="GOLDSMITH_BEDROCK_MODEL",
         )
 
-    def arguments(self, body: dict[str, Any]) -> dict[str, Any]:
-        arguments = super().arguments(body)
-        arguments.pop("extra_headers", None)
-        arguments["extra_body"] = {**arguments.get("extra_body", {}), "anthropic_version": WIRE}
-        return arguments
+    def body(self, request: Request) -> dict[str, Any]:
+        return {**super().body(request), "anthropic_version": WIRE}
+
+    def headers(self, body: Mapping[str, Any]) -> dict[str, str]:
+        return {}
 
     async def count_tokens(self, request: Request) -> int | None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -183,7 +183,7 @@ def bill(call_id: UUID, result: Reply | Failed, price: Price, *, batch: bool = F
             cache_read_tokens=result.cache_read_tokens,
             cache_write_tokens=result.cache_write_5m_tokens + result.cache_write_1h_tokens,
             request_id=result.request_id,
-            answer=asdict(result),
+            answer=vars(result),
         )
     error = f"{result.why}: {result.error.detail}"
     if result.billed == "no":

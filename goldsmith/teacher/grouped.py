@@ -14,24 +14,34 @@ MOST = 500  # of one group; its transaction then takes about 30 ms
 class Grouped(Generic[T, R]):
     """`await grouped(item)` gives the item's own result of `do(items)`; an exception of `do` goes to all of its group.
 
-    For one event loop. A caller that is cancelled does not take its item back: it is done all the same.
+    A group goes at once, or after `gather_s` where `more(items)` says that others are about to come. For one event loop. A caller
+    that is cancelled does not take its item back: it is done all the same.
     """
 
-    def __init__(self, do: Callable[[list[T]], Awaitable[Sequence[R]]]) -> None:
+    def __init__(
+        self,
+        do: Callable[[list[T]], Awaitable[Sequence[R]]],
+        *,
+        gather_s: float = 0.0,
+        more: Callable[[int], bool] = lambda items: False,
+    ) -> None:
         self._do = do
+        self._gather_s = gather_s
+        self._more = more
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._working: asyncio.Task[None] | None = None
 
-    async def __call__(self, item: T) -> R:
+    def __call__(self, item: T) -> asyncio.Future[R]:
         result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, result))
         if self._working is None:
             self._working = asyncio.create_task(self._work())
-        return await result
+        return result
 
     async def _work(self) -> None:
-        await asyncio.sleep(0)  # whoever is about to come in this turn of the loop goes with the first group
         while self._waiting:
+            # at the least, whoever is about to come in this turn of the loop goes with the group
+            await asyncio.sleep(self._gather_s if self._more(len(self._waiting)) else 0)
             group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
             try:
                 results = await self._do([item for item, _ in group])
@@ -46,3 +56,8 @@ class Grouped(Generic[T, R]):
                     if not waiting.done():
                         waiting.set_result(result)
         self._working = None
+
+    async def done(self) -> None:
+        """Nothing waits any more."""
+        while self._working is not None:
+            await asyncio.wait([self._working])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 
 import psycopg
 import structlog
 
 from goldsmith import budgets, message_batches
-from goldsmith.db import Database
+from goldsmith.db import Database, connect
 from goldsmith.errors import GoldsmithError
 from goldsmith.message_batches import Batch
 from goldsmith.settings import Settings
@@ -45,8 +45,21 @@ async def _look_after(database: Database, settings: Settings, batch: Batch) -> N
                 await provider.batches.cancel(batch.provider_id)
 
 
+def keep_alone(database: Database, settings: Settings) -> bool:
+    """One round, unless another process is at it; returns whether it was this one.
+
+    The lock is that of a session: no transaction stands open while the provider is asked, and it ends with the connection.
+    """
+    with closing(connect(database.url)) as conn:
+        held = conn.execute("SELECT pg_try_advisory_lock(hashtext('goldsmith.keeper')) AS held").fetchone()
+        if held is None or not held["held"]:
+            return False
+        asyncio.run(keep(database, settings))
+    return True
+
+
 class KeeperThread(threading.Thread):
-    """Keeps until stopped, one process at a time."""
+    """Keeps until stopped."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         super().__init__(name="keeper", daemon=True)
@@ -56,10 +69,7 @@ class KeeperThread(threading.Thread):
     def run(self) -> None:
         while not self._stopped.wait(EVERY_S):
             try:
-                with self._database.connection() as conn, conn.transaction():
-                    held = conn.execute("SELECT pg_try_advisory_xact_lock(hashtext('goldsmith.keeper')) AS held").fetchone()
-                    if held is not None and held["held"]:
-                        asyncio.run(keep(self._database, self._settings))
+                keep_alone(self._database, self._settings)
             except psycopg.Error as error:
                 log.warning("the keeper waits for the database", error=str(error).partition("\n")[0])
             except Exception:  # what it cannot settle now it meets again

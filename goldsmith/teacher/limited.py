@@ -11,7 +11,7 @@ import structlog
 
 from goldsmith.errors import RetryableError
 from goldsmith.teacher.limiter import Limiter
-from goldsmith.teacher.provider import Batches, Failed, Reply, Request, Wire
+from goldsmith.teacher.provider import Batches, Failed, Reply, Request, Sending, Wire
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # doubling, when the provider does not say how long
 LONGEST_WAIT_S = 60.0  # a provider that wants more gets the job's own back-off: no slot sits that long
@@ -38,13 +38,17 @@ class Limited:
     async def count_tokens(self, request: Request) -> int | None:
         return await self._wire.count_tokens(request)
 
-    async def ask(self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None) -> Reply:
+    async def ask(
+        self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None, sending: Sending | None = None
+    ) -> Reply:
+        sending = sending or Sending()
         tried = 0
         while True:
             async with self._limiter.slot() as slot:
                 if ready is not None and not tried:
                     await ready()
-                slot.sent()
+                await slot.turn()
+                sending.on_the_wire = True
                 try:
                     reply = await self._wire.ask(request, heard=slot.heard)
                 except Failed as said:
@@ -53,11 +57,12 @@ class Limited:
                 else:
                     slot.answered()
                     return reply
+            sending.on_the_wire = False
             tried += 1
             if failed.billed != "no" or failed.why not in ("limited", "busy", "unreachable"):
                 raise failed
             pause = self._pause(failed, tried)
-            if tried == self._tries or pause > LONGEST_WAIT_S:
+            if tried == self._tries or pause > LONGEST_WAIT_S or sending.given_up:
                 raise self._given_up(failed, tried) from failed
             log.info("the teacher is asked again", teacher=self.name, pause_s=round(pause, 2), because=failed.error.detail)
             await asyncio.sleep(pause)

@@ -1,5 +1,5 @@
 """One limiter for all workers: its state is one value in Valkey, changed by compare-and-set; while Valkey is away each process
-has one of its own.
+goes on alone, with its share of what was known.
 
 A process takes its turns for all of its questions, at most every TURN_S: a report of what ended, a grant for what waits. So the
 cost does not grow with the number of questions, and a process that dies is forgotten with what it held.
@@ -15,18 +15,16 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import uuid4
 
 import redis.asyncio
 import redis.exceptions
 import structlog
 
-from goldsmith.teacher.pace import Report, State, said_by, turn
+from goldsmith.teacher.pace import AHEAD_S, NO_WORD_S, Grant, Report, State, move, said_by, share_of, turn
 from goldsmith.teacher.provider import Failed
 
-TURN_S = 0.01
-PACED_S = 0.04  # where a rate holds us back: what goes and what ends in that time is written down together
+TURN_S = 0.01  # while no limit is known; then AHEAD_S
 LOOK_EVERY_S = 0.25  # others may have made room, and Valkey must hear that we are still there
 AWAY_S = 5.0  # between two tries to reach Valkey
 KEEP_S = 600  # an unused limit is forgotten
@@ -46,45 +44,47 @@ log = structlog.get_logger()
 
 
 class Limiter:
-    """`async with limiter.slot() as slot: …; slot.ended(…)`. Belongs to one event loop."""
+    """`async with limiter.slot() as slot: await slot.turn(); …; slot.ended(…)`. Belongs to one event loop."""
 
     def __init__(self, broker_url: str | None, name: str) -> None:
         self._shared = _Shared(broker_url, f"goldsmith:teacher:{name}") if broker_url else None
-        self._alone = State()
+        self._alone: State | None = None
         self._holder = uuid4().hex[:12]
         self._report = Report()
         self._in_flight = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[Slot]] = deque()
         self._woken = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._away_until = 0.0
+        self._held_until = 0.0
+        self.unavailable = 0
+        """How often Valkey did not answer, so that this process went on alone."""
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[Slot]:
         """Wait until one more question may be asked. It is in flight until the block ends."""
-        await self._enter()
+        slot = await self._enter()
         try:
-            yield Slot(self._report_of)
+            yield slot
         finally:
-            self._in_flight -= 1
-            self._woken.set()
+            self._leave()
 
-    async def _enter(self) -> None:
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        self._woken.set()
+
+    async def _enter(self) -> Slot:
+        waiting: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._take_turns(), name="teacher-limiter")
         self._woken.set()
         try:
-            await waiting
+            return await waiting
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled():  # let through and cancelled in one breath
-                self._in_flight -= 1
-                self._woken.set()
+                self._leave()
             raise
-
-    def _report_of(self) -> Report:
-        return self._report
 
     async def _take_turns(self) -> None:
         try:
@@ -102,32 +102,56 @@ class Limiter:
             self._waiting = deque(waiting for waiting in self._waiting if not waiting.done())
             report, self._report = self._report, Report()
             report.in_flight = self._in_flight
-            wanted = len(self._waiting)
-            granted, wait = await self._turn(report, wanted)
-            while granted and self._waiting:
-                waiting = self._waiting.popleft()
-                if not waiting.done():
-                    self._in_flight += 1
-                    granted -= 1
-                    waiting.set_result(None)
-            pause = PACED_S if 0 < wait < math.inf else TURN_S
+            grant = await self._turn(report, len(self._waiting))
+            self._let_through(grant)
+            pause = AHEAD_S if 0 < grant.wait < math.inf else TURN_S
             await asyncio.sleep(pause)
-            if self._waiting and wait <= pause:
+            if self._waiting and grant.wait <= pause:
                 continue
             try:
-                async with asyncio.timeout(min(wait, LOOK_EVERY_S if self._waiting else 20 * LOOK_EVERY_S)):
+                async with asyncio.timeout(min(grant.wait, LOOK_EVERY_S if self._waiting else 20 * LOOK_EVERY_S)):
                     await self._woken.wait()
             except TimeoutError:
                 continue
 
-    async def _turn(self, report: Report, wanted: int) -> tuple[int, float]:
-        if self._shared is not None and time.monotonic() >= self._away_until:
+    def _let_through(self, grant: Grant) -> None:
+        now, let = time.monotonic(), 0
+        while let < grant.count and self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                self._in_flight += 1
+                waiting.set_result(Slot(self, now + grant.first + let * grant.step, grant.counted - let))
+                let += 1
+
+    async def _turn(self, report: Report, wanted: int) -> Grant:
+        now = time.monotonic()
+        if self._shared is not None and now >= self._away_until:
             try:
-                return await self._shared.turn(self._holder, report, wanted)
+                grant = await self._shared.turn(self._holder, report, wanted)
             except (redis.exceptions.RedisError, OSError) as error:
-                self._away_until = time.monotonic() + AWAY_S
+                self.unavailable += 1
+                self._away_until = now + AWAY_S
                 log.warning("the limit of the teacher is not shared: Valkey does not answer", error=str(error))
-        return turn(self._alone, time.monotonic(), self._holder, report, wanted)
+            else:
+                self._alone = None
+                return grant
+        if self._alone is None:
+            self._alone = State() if self._shared is None else self._shared.share(self._holder)
+        return turn(self._alone, now, self._holder, report, wanted)
+
+    # -- what the slots say
+
+    def report(self) -> Report:
+        """Of what this process sees until its next turn."""
+        return self._report
+
+    def hold(self, seconds: float) -> None:
+        """Nothing of this process goes for so long, what was let through included."""
+        self._held_until = max(self._held_until, time.monotonic() + seconds)
+
+    @property
+    def held_until(self) -> float:
+        return self._held_until
 
     async def aclose(self) -> None:
         if self._pump is not None:
@@ -138,36 +162,42 @@ class Limiter:
 
 
 class Slot:
-    """What became of one question, for the limiter."""
+    """One question that was let through, and what became of it."""
 
-    def __init__(self, report: Any) -> None:
-        self._report = report
-        self._began = time.monotonic()
+    def __init__(self, limiter: Limiter, at: float, counted: float) -> None:
+        self._limiter = limiter
+        self._at = at
+        self._counted = counted
+        self._began = at
 
-    def sent(self) -> None:
-        """The question goes onto the wire now; what was before is no latency of the provider."""
+    async def turn(self) -> None:
+        """Wait for the question's moment, right before it goes onto the wire; what was before is no latency of the provider."""
+        while (wait := max(self._at, self._limiter.held_until) - time.monotonic()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(wait)
         self._began = time.monotonic()
 
     def heard(self, headers: Mapping[str, str]) -> None:
         """The headers of a response, whatever its status."""
-        report: Report = self._report()
+        report = self._limiter.report()
         limit, remaining = said_by(headers)
         if limit is not None:
             report.limit_per_minute = limit
         if remaining is not None:
-            report.remaining = remaining
+            report.said += 1
+            report.apart += remaining - self._counted
 
     def answered(self) -> None:
-        report: Report = self._report()
+        report = self._limiter.report()
         report.accepted += 1
         report.seconds += time.monotonic() - self._began
 
     def failed(self, failed: Failed) -> None:
-        report: Report = self._report()
+        report = self._limiter.report()
         if failed.why == "limited":
             report.limited += 1
             if failed.retry_after_s is not None:
                 report.retry_after_s = max(report.retry_after_s or 0.0, failed.retry_after_s)
+            self._limiter.hold(NO_WORD_S if failed.retry_after_s is None else failed.retry_after_s)
         elif failed.why == "busy":
             report.overloaded += 1
 
@@ -182,22 +212,36 @@ class _Shared:
         self._key = key
         self._compare_and_set = self._redis.register_script(COMPARE_AND_SET)
         self._there = ""
+        self._known = ""
+        """The newest state that was there; a server that has lost it gets it back."""
         self._ahead: float | None = None
         """Seconds that the server's clock is ahead of ours."""
 
-    async def turn(self, holder: str, report: Report, wanted: int) -> tuple[int, float]:
+    def _state(self) -> State:
+        try:
+            return State(**json.loads(self._known)) if self._known else State()
+        except TypeError:  # of another version, with other fields
+            return State()
+
+    def share(self, holder: str) -> State:
+        """For this process alone, by its own clock."""
+        state = share_of(self._state(), holder)
+        move(state, -(self._ahead or 0.0))
+        return state
+
+    async def turn(self, holder: str, report: Report, wanted: int) -> Grant:
         if self._ahead is None:
             await self._put("?", "")  # no state reads so: it only tells what is there, and the time
         for _ in range(TRIES):
-            state = State(**json.loads(self._there)) if self._there else State()
-            now = time.monotonic() + (self._ahead or 0.0)
-            granted, wait = turn(state, now, holder, copy.copy(report), wanted)
+            state = self._state()
+            grant = turn(state, time.monotonic() + (self._ahead or 0.0), holder, copy.copy(report), wanted)
             if await self._put(self._there, json.dumps(state.as_json(), separators=(",", ":"))):
-                return granted, wait
-        return 0, TURN_S  # others were faster each time; the report is lost, which costs nothing but knowledge
+                return grant
+        return Grant(0, TURN_S)  # others were faster each time; the report is lost, which costs nothing but knowledge
 
     async def _put(self, known: str, new: str) -> bool:
         done, self._there, at = await self._compare_and_set(keys=[self._key], args=[known, new, KEEP_S])
+        self._known = self._there or self._known
         self._ahead = float(at) - time.monotonic()
         return bool(done)
 

@@ -8,19 +8,19 @@ from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
 from goldsmith import budgets, message_batches
 from goldsmith.budgets import Account, Bill, Call, InFlight, Known, NoRoom, Paid, Refused, Statement
-from goldsmith.errors import InvalidInput, Requeue, RetryableError
+from goldsmith.errors import GoldsmithError, InvalidInput, Requeue, RetryableError
 from goldsmith.message_batches import Batch, Intent
 from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Waiting
 from goldsmith.teacher.collect import FIRST_LOOK_S, bill, collect
 from goldsmith.teacher.counting import Counting, by_bytes, guessed_prefix
 from goldsmith.teacher.grouped import Grouped
 from goldsmith.teacher.prices import CachePlan, plan_cache
-from goldsmith.teacher.provider import Batches, Failed, Provider, Reply, Request
+from goldsmith.teacher.provider import Batches, Failed, Provider, Reply, Request, Sending
 from goldsmith.teacher.providers import open_provider
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ LOST_IN_A_ROW = 5  # answers that are none, one after the other: it is not the q
 COUNTED_AT_ONCE = 20  # of a batch that finds no room by the first bound
 LOOK_AGAIN_S, PATIENCE_S = 0.5, 30.0  # for an answer that another job is buying at this moment
 BUSY_S = 30.0
+LAST_WORD_S = 30.0  # for the answer to a question that is cancelled on the way; then it is charged at its worst case
+GATHER_S = 0.05  # an answer waits for others so long before it is written down: a transaction costs as much for one as for ten
 WARM_S = 3000.0  # a prefix is kept for an hour; after fifty minutes it is written anew
 
 
@@ -62,7 +64,10 @@ class MeteredTeacher:
         self._saved = Decimal(0)
         self._in_flight = 0
         self._ended = 0
-        self._end_of_a_call = asyncio.Condition()
+        self._room = asyncio.Event()
+        """A call has ended: what was reserved for it may be free."""
+        self._refused: GoldsmithError | None = None
+        """Why no question of this job can succeed: nothing more is sent."""
         self._same_request: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._warm: dict[str, asyncio.Event] = {}
         self._queued: dict[str, _Question] = {}
@@ -73,7 +78,9 @@ class MeteredTeacher:
         self._lost_in_a_row = 0
         self._known: Grouped[str, Known | None] = Grouped(self._look_up)
         self._reserved: Grouped[Call, UUID | NoRoom | None] = Grouped(self._reserve_all)
-        self._billed: Grouped[Bill, None] = Grouped(self._settle_all)
+        self._billed: Grouped[Bill, None] = Grouped(
+            self._settle_all, gather_s=GATHER_S, more=lambda bills: self._in_flight > bills
+        )
 
     @property
     def takes_batches(self) -> bool:
@@ -191,7 +198,7 @@ class MeteredTeacher:
     async def _marked(self, question: _Question, sharing: int, *, batch: bool) -> _Question:
         """With a mark for the provider's cache, where `sharing` questions with its prefix make that pay."""
         ttl = (await self._plan(question.request, sharing, batch=batch)).ttl if question.prefix else None
-        return replace(question, request=replace(question.request, cache=ttl))
+        return replace(question, request=replace(question.request, cache=ttl)) if ttl else question
 
     async def _plan(self, request: Request, sharing: int, *, batch: bool) -> CachePlan:
         tokens = await self._counting.prefix(request, sharing=sharing) if sharing > 1 else None
@@ -232,33 +239,53 @@ class MeteredTeacher:
             raise InvalidInput(f"the prompt has {said}; {self.model} has a known price up to {most} tokens")
 
     async def _ask(self, question: _Question) -> Answer:
+        """Cancelled, it ends at once where nothing is on the wire; else the answer is waited for, and kept for who asks again."""
+        sending = Sending()
+        asking = asyncio.create_task(self._reserve_and_ask(question, sending))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            sending.given_up = True
+            try:
+                if sending.on_the_wire:
+                    await asyncio.wait([asking], timeout=LAST_WORD_S)
+            finally:  # cancelled once more: then it is charged
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+            raise
+
+    async def _reserve_and_ask(self, question: _Question, sending: Sending) -> Answer:
         call_id: UUID | None = None
 
         async def reserve() -> None:
             nonlocal call_id
+            if self._refused is not None:
+                raise self._refused
             call_id = await self._reserve(question)
 
         try:
             try:
-                reply = await self._teacher.ask(question.request, ready=reserve)
+                reply = await self._teacher.ask(question.request, ready=reserve, sending=sending)
             except Failed as failed:
+                if failed.why in ("key", "money", "model"):
+                    self._refused = failed.error
                 if call_id is not None:
-                    await self._surely(self._billed(bill(call_id, failed, self._teacher.price)))
+                    await self._billed(bill(call_id, failed, self._teacher.price))
                 raise
-            except BaseException:  # cancelled on the way: the answer may have been made
+            except BaseException:  # cancelled: if it was on the wire, the answer may have been made
                 if call_id is not None:
-                    await self._surely(self._billed(Bill(call_id, "unknown", error="cancelled on the way")))
+                    end: Literal["unknown", "free"] = "unknown" if sending.on_the_wire else "free"
+                    await self._billed(Bill(call_id, end, error="cancelled"))
                 raise
             assert call_id is not None
             paid = bill(call_id, reply, self._teacher.price)
-            await self._surely(self._billed(paid))
+            await asyncio.shield(self._billed(paid))
             return self._answer(reply, paid.cost_usd)
         finally:
             if call_id is not None:
-                async with self._end_of_a_call:
-                    self._in_flight -= 1
-                    self._ended += 1
-                    self._end_of_a_call.notify_all()
+                self._in_flight -= 1
+                self._ended += 1
+                self._room.set()
 
     async def _reserve(self, question: _Question) -> UUID:
         """Wait for room that calls in flight may leave, then look closer; raises `BudgetReached` when there is none."""
@@ -270,10 +297,10 @@ class MeteredTeacher:
             place = await self._reserve_once(call)
             if isinstance(place, UUID):
                 return place
-            async with self._end_of_a_call:
-                full = self._ended == ended and not self._in_flight
-                while not full and self._ended == ended:
-                    await self._end_of_a_call.wait()
+            full = self._ended == ended and not self._in_flight
+            while not full and self._ended == ended:
+                self._room.clear()
+                await self._room.wait()
             if full and not exactly:
                 exactly = True
                 call = await self._call(question, batch=False, exactly=True) or call
@@ -286,13 +313,13 @@ class MeteredTeacher:
                 )
 
     async def _reserve_once(self, call: Call) -> UUID | NoRoom:
-        reserving = asyncio.ensure_future(self._reserved(call))
+        reserving = self._reserved(call)
         try:
             place = await asyncio.shield(reserving)
         except asyncio.CancelledError:
             if isinstance(place := await reserving, UUID):  # reserved by now, and never asked
                 self._in_flight -= 1
-                await self._surely(self._billed(Bill(place, "free")))
+                await self._billed(Bill(place, "free"))
             raise
         if place is None:
             self._elsewhere = True
@@ -449,6 +476,7 @@ class MeteredTeacher:
         )
 
     async def aclose(self) -> None:
+        await self._billed.done()
         await self._teacher.aclose()
 
 

@@ -62,6 +62,16 @@ class Request:
     """Mark the shared prefix for the provider's cache; `prices.plan_cache` says whether that pays."""
 
 
+@dataclass
+class Sending:
+    """How far a question is, for whoever may want to give it up."""
+
+    on_the_wire: bool = False
+    """The provider may be working on it; not before it is sent, and not between two tries."""
+    given_up: bool = False
+    """Set from outside: there is no other try."""
+
+
 @dataclass(frozen=True)
 class Reply:
     text: str
@@ -202,12 +212,15 @@ class Provider(Protocol):
         """What decides the answer: two requests with one identity are one request. Marks for the cache and where the
         prompt came from are not in it."""
 
-    async def ask(self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None) -> Reply:
+    async def ask(
+        self, request: Request, *, ready: Callable[[], Awaitable[None]] | None = None, sending: Sending | None = None
+    ) -> Reply:
         """Ask once and wait. Raises `Failed`; `InvalidInput` for what can never be asked.
 
         `ready` is awaited when the limiter lets the request through, right before it goes onto the wire: the place to
         reserve money. What it raises comes out as it is. A request that was surely not billed (429, 5xx, no connection)
-        is asked again here, with `ready` awaited once; whatever may have been billed is not.
+        is asked again here, with `ready` awaited once; whatever may have been billed is not. `sending` is kept up to date, and
+        stays as it was when the question is cancelled.
         """
 
     async def count_tokens(self, request: Request) -> int | None:

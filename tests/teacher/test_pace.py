@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from goldsmith.teacher.pace import LOST_AFTER_S, Report, State, said_by, turn
-
-TICK_S = 0.01
+from goldsmith.teacher.pace import AHEAD_S, LOST_AFTER_S, Grant, Report, State, said_by, share_of, turn
 
 
 @dataclass
@@ -21,87 +21,153 @@ class Run:
     share_of_limit: float
     refused: float
     """429s, as a share of the questions."""
-    most_in_flight: int
     state: State
+
+
+@dataclass
+class Process:
+    report: Report = field(default_factory=Report)
+    in_flight: int = 0
+    held_until: float = 0.0
 
 
 def through(
     *,
-    questions: int = 1000,
+    questions: int = 2000,
     rate: float = 50,
     burst: float = 50,
     latency: float = 0.2,
     headers: bool = True,
+    retry_after: bool = True,
     processes: int = 1,
     overloaded: float = 0.0,
+    late: float = 0.0,
+    at_once: int = 128,
 ) -> Run:
-    chance = random.Random(1)
-    state, now, began = State(), 1000.0, 1000.0
-    bucket, filled_at = burst, now
-    left, done, refused, most, count = questions, 0, 0, 0, 0
-    reports, in_flight = [Report() for _ in range(processes)], [0] * processes
-    coming: list[tuple[float, int, int, str, float | None]] = []
+    """`late`: the share of the turns that come up to a second too late, as on a machine that is busy."""
+    chance, numbers = random.Random(1), itertools.count()
+    state, began = State(), 1000.0
+    bucket, filled_at, last = burst, began, began
+    left, done, refused = questions, 0, 0
+    all_ = [Process() for _ in range(processes)]
+    coming: list[tuple[float, int, str, Process, Any]] = []
+
+    def then(at: float, what: str, process: Process, about: Any = None) -> None:
+        heapq.heappush(coming, (at, next(numbers), what, process, about))
+
+    for number, process in enumerate(all_):
+        then(began + number * 0.003, "turn", process)
     while done < questions:
-        now += TICK_S
+        now, _, what, process, about = heapq.heappop(coming)
         assert now - began < 2000, "it does not end"
-        while coming and coming[0][0] <= now:
-            _, _, who, what, remaining = heapq.heappop(coming)
-            in_flight[who] -= 1
+        report = process.report
+        if what == "turn":
+            report.in_flight, process.report = process.in_flight, Report()
+            grant = turn(state, now, str(id(process)), report, min(left, at_once - process.in_flight))
+            left -= grant.count
+            process.in_flight += grant.count
+            for number in range(grant.count):
+                then(now + grant.first + number * grant.step, "go", process, grant.counted - number)
+            pause = 0.01 if state.rate is None else AHEAD_S
+            then(now + pause + (chance.random() if chance.random() < late else 0.0), "turn", process)
+        elif what == "go":
+            if process.held_until > now:
+                then(process.held_until, "go", process, about)
+            else:
+                then(now + 0.002 + chance.random() * 0.004, "meet", process, about)
+        elif what == "meet":
+            bucket, filled_at = min(burst, bucket + (now - filled_at) * rate), now
+            if bucket < 1:
+                refused += 1
+                then(now + 0.005, "429", process, (about, 0.0))
+                continue
+            bucket -= 1
+            busy = chance.random() < overloaded
+            took = latency * chance.uniform(0.7, 1.3)
+            then(now + (0.01 if busy else took), "529" if busy else "200", process, (about, float(math.floor(bucket))))
+        else:
+            process.in_flight -= 1
             if headers:
-                reports[who].limit_per_minute, reports[who].remaining = rate * 60, remaining
+                report.limit_per_minute = rate * 60
+                report.said += 1
+                report.apart += about[1] - about[0]
             if what == "200":
-                done += 1
-                reports[who].accepted += 1
-                reports[who].seconds += latency
+                done, last = done + 1, now
+                report.accepted += 1
+                report.seconds += latency
                 continue
             left += 1
             if what == "429":
-                reports[who].limited += 1
-                reports[who].retry_after_s = 1.0
+                report.limited += 1
+                report.retry_after_s = 1.0 if retry_after else None
+                process.held_until = now + 1.0
             else:
-                reports[who].overloaded += 1
-        for who in range(processes):
-            reports[who].in_flight = in_flight[who]
-            granted, _ = turn(state, now, str(who), reports[who], min(left, 256 // processes))
-            reports[who] = Report()
-            for _ in range(granted):
-                count, left, at = count + 1, left - 1, now + chance.random() * 0.005
-                in_flight[who] += 1
-                bucket, filled_at = min(burst, bucket + max(0.0, at - filled_at) * rate), max(at, filled_at)
-                if bucket < 1:
-                    refused += 1
-                    heapq.heappush(coming, (at + 0.005, count, who, "429", 0.0))
-                    continue
-                bucket -= 1
-                what = "529" if chance.random() < overloaded else "200"
-                heapq.heappush(coming, (at + latency, count, who, what, float(math.floor(bucket))))
-        most = max(most, sum(in_flight))
-    return Run(questions / (now - began) / rate, refused / questions, most, state)
+                report.overloaded += 1
+    return Run(questions / (last - began) / rate, refused / questions, state)
 
 
 @pytest.mark.parametrize("latency", [0.05, 0.2, 1.0])
 @pytest.mark.parametrize("processes", [1, 4])
 def test_a_stated_limit_is_used_up_and_hardly_ever_crossed(latency: float, processes: int) -> None:
-    run = through(questions=2000, latency=latency, processes=processes)
-    assert run.share_of_limit >= 0.96
+    run = through(latency=latency, processes=processes)
+    assert run.share_of_limit >= 0.97
+    assert run.refused <= 0.002
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("retry_after", [True, False])
+def test_a_limit_that_is_not_stated_is_found(processes: int, retry_after: bool) -> None:
+    run = through(headers=False, processes=processes, retry_after=retry_after)
+    assert run.share_of_limit >= 0.97
+    assert run.refused <= 0.015
+
+
+@pytest.mark.parametrize("rate", [5, 300])
+def test_other_limits_are_found_too(rate: float) -> None:
+    assert through(questions=int(40 * rate), rate=rate, burst=rate).share_of_limit >= 0.97
+    assert through(questions=int(40 * rate), rate=rate, burst=rate, headers=False).share_of_limit >= 0.9
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_turns_that_come_late_are_made_up_for(headers: bool) -> None:
+    run = through(headers=headers, late=0.03)
+    assert run.share_of_limit >= 0.93
     assert run.refused <= 0.01
 
 
-@pytest.mark.parametrize("latency", [0.05, 0.2])
-def test_a_limit_that_is_not_stated_is_found(latency: float) -> None:
-    run = through(questions=2000, latency=latency, headers=False)
-    assert run.share_of_limit >= 0.95
-    assert run.refused <= 0.02
+def test_headers_that_promise_too_much_are_not_believed() -> None:
+    state, now = State(), 1000.0
+    for _ in range(100):
+        grant = turn(state, now, "a", Report(said=1, apart=40 - state.counted, limit_per_minute=6000, limited=1), 50)
+        now += max(grant.wait, 0.1) if math.isfinite(grant.wait) else 0.1
+        now += 1
+    assert state.apart is None
+    assert state.rate is not None
+    assert state.rate < 10
+
+
+def test_what_one_process_goes_on_with_alone_is_its_share() -> None:
+    state = State(window=20, rate=50, ceiling=50, burst=40, counted=8, held={"a": [5, 1.0], "b": [5, 1.0]})
+    share = share_of(state, "a")
+    assert (share.window, share.rate, share.burst, share.counted, share.held) == (10, 25, 20, 4, {})
+    assert share_of(State(), "a") == State()
+
+
+def test_a_clock_that_was_set_back_stops_nobody() -> None:
+    state = State()
+    turn(state, 5000.0, "a", Report(limited=1, retry_after_s=7), 5)
+    assert turn(state, 100.0, "a", Report(), 5).wait == pytest.approx(7.0)
 
 
 def test_a_limit_that_is_never_met_slows_nobody_down() -> None:
-    run = through(questions=2000, burst=3000)
+    run = through(burst=3000, headers=False)
     assert run.state.rate is None
     assert run.share_of_limit > 5
+    assert through(burst=3000).share_of_limit > 5
 
 
 def test_a_stray_529_costs_little_and_an_outage_closes_the_window() -> None:
-    assert through(questions=2000, overloaded=0.01).share_of_limit >= 0.9
+    assert through(overloaded=0.01).share_of_limit >= 0.97
     state = State(window=100, doubling=False)
     for second in range(20):
         turn(state, float(second), "a", Report(overloaded=5), 0)
@@ -113,17 +179,17 @@ def test_a_stray_529_costs_little_and_an_outage_closes_the_window() -> None:
 
 def test_nobody_sends_before_retry_after_is_over() -> None:
     state = State()
-    assert turn(state, 0.0, "a", Report(limited=1, retry_after_s=7), 5) == (0, 7.0)
-    assert turn(state, 6.9, "b", Report(), 5)[0] == 0
-    assert turn(state, 7.1, "b", Report(), 5)[0] > 0
+    assert turn(state, 1.0, "a", Report(limited=1, retry_after_s=7), 5) == Grant(0, 7.0)
+    assert turn(state, 7.9, "b", Report(), 5).count == 0
+    assert turn(state, 8.1, "b", Report(), 5).count > 0
 
 
 def test_all_processes_share_one_window_and_a_dead_one_gives_its_part_back() -> None:
     state = State(window=10, rate=None)
-    taken = sum(turn(state, 0.0, "a", Report(in_flight=n), 10)[0] for n in (0, 2, 4, 6, 8, 10))
+    taken = sum(turn(state, 0.0, "a", Report(in_flight=n), 10).count for n in (0, 2, 4, 6, 8, 10))
     assert taken == 10
-    assert turn(state, 1.0, "b", Report(), 10)[0] == 0
-    assert turn(state, 1.0 + LOST_AFTER_S, "b", Report(), 10)[0] > 0
+    assert turn(state, 1.0, "b", Report(), 10).count == 0
+    assert turn(state, 1.0 + LOST_AFTER_S, "b", Report(), 10).count > 0
 
 
 @pytest.mark.parametrize(

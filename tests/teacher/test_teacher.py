@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
+from bench.metering import MeteringServer
 from goldsmith.db import Connection, Database
 from goldsmith.errors import FencedOut, GoldsmithError, InvalidInput, RetryableError
 from goldsmith.settings import Settings
@@ -401,13 +402,41 @@ def test_thinking_is_no_part_of_the_text(opened: Open, server: RehearsalServer) 
     assert with_teacher(opened(), ask).text.startswith("A whale is stuck in the lift: ")
 
 
-def test_a_question_that_is_cancelled_on_the_way_is_charged(conn: Connection, opened: Open, server: RehearsalServer) -> None:
+async def cancelled_on_the_way(teacher: Teacher, server: RehearsalServer) -> asyncio.Task[Answer]:
+    question = asyncio.create_task(ask(teacher))
+    while not server.waiting:
+        await asyncio.sleep(0.01)
+    question.cancel()
+    await asyncio.sleep(0)
+    assert not question.done()
+    return question
+
+
+def test_a_question_that_is_cancelled_on_the_way_is_settled_and_its_answer_kept(
+    conn: Connection, opened: Open, server: RehearsalServer
+) -> None:
+    server.fail_next("slow")
+
+    async def cancel(teacher: Teacher) -> None:
+        question = await cancelled_on_the_way(teacher, server)
+        server.let_go()
+        with pytest.raises(asyncio.CancelledError):
+            await question
+
+    with_teacher(opened(), cancel)
+    [row] = ledger(conn)
+    assert row["status"] == "settled"
+    assert row["cost_usd"] < row["reserved_usd"]
+    assert with_teacher(opened(), ask).reused
+
+
+def test_a_question_that_is_cancelled_again_is_charged_at_its_worst_case(
+    conn: Connection, opened: Open, server: RehearsalServer
+) -> None:
     server.fail_next("slow")
 
     async def give_up(teacher: Teacher) -> None:
-        question = asyncio.create_task(ask(teacher))
-        while not server.waiting:
-            await asyncio.sleep(0.01)
+        question = await cancelled_on_the_way(teacher, server)
         question.cancel()
         with pytest.raises(asyncio.CancelledError):
             await question
@@ -417,6 +446,48 @@ def test_a_question_that_is_cancelled_on_the_way_is_charged(conn: Connection, op
     [row] = ledger(conn)
     assert (row["status"], row["cost_usd"]) == ("settled", row["reserved_usd"])
     assert teacher.spent_usd == float(row["cost_usd"])
+
+
+def test_a_question_that_is_cancelled_between_two_tries_costs_nothing(conn: Connection, opened: Open) -> None:
+    with MeteringServer(rate=0.05, burst=1) as server:
+
+        async def cancel(teacher: Teacher) -> None:
+            await ask(teacher)
+            question = asyncio.create_task(ask(teacher, "Another whale is in the lift."))
+            while not server.statuses["429"]:
+                await asyncio.sleep(0.01)
+            question.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await question
+
+        with_teacher(opened(rehearsal_url=server.url), cancel)
+    assert [row["status"] for row in ledger(conn)] == ["settled", "released"]
+
+
+def test_when_one_question_fails_those_on_the_way_are_settled_and_no_other_is_sent(
+    conn: Connection, opened: Open, server: RehearsalServer
+) -> None:
+    server.fail_next("slow", "401")
+
+    async def three(teacher: Teacher) -> None:
+        async def one(number: int) -> bool:
+            while number and not server.waiting:
+                await asyncio.sleep(0.01)
+            try:
+                await ask(teacher, f"A whale number {number} is in the lift.")
+            except GoldsmithError:
+                asyncio.get_running_loop().call_later(0.05, server.let_go)
+                raise
+            return True
+
+        with pytest.raises(GoldsmithError, match="refused the key"):
+            await for_each(range(20), one, concurrency=2)
+
+    with_teacher(opened(), three)
+    assert len(server.requests) == 2
+    rows = ledger(conn)
+    assert sorted(row["status"] for row in rows) == ["released", "settled"]
+    assert all(row["answer"] is not None for row in rows if row["status"] == "settled")
 
 
 def test_an_attempt_that_was_given_up_cannot_ask(conn: Connection, opened: Open, job_factory: Callable[..., UUID]) -> None:
