@@ -449,7 +449,8 @@ def test_a_question_that_is_cancelled_again_is_charged_at_its_worst_case(
 
 
 def test_a_question_that_is_cancelled_between_two_tries_costs_nothing(conn: Connection, opened: Open) -> None:
-    with MeteringServer(rate=0.05, burst=1) as server:
+    server = MeteringServer(rate=0.05, burst=1)
+    with server:
 
         async def cancel(teacher: Teacher) -> None:
             await ask(teacher)
