@@ -30,7 +30,7 @@ _DATE = re.compile(
     rf"|(?:{_ORDINAL_DE})[ .](?:{_ORDINAL_DE})\b{_YEAR})"
 )
 _BORN = re.compile(
-    r"\b(?:geb(?:oren|\.|urtsdatum|urtstags?\w*|urtstach|\b)|geburts(?:tag\w{0,2}|datum)|born|birth ?day|birthdays|birth ?date|date of birth|dob|b-?day|"
+    r"\b(?:geb(?:oren|\.|urtsdatum|urtstags?\w*|urtstach|\b)|geburts(?:tag\w{0,2}|datum)|geburt|born|birth ?day|birthdays|birth ?date|date of birth|dob|b-?day|"
     r"burzeltag\w*|wiegenfest|zur welt|auf die welt|on earth|into the world|turn(?:s|ed|ing)?|werd(?:e|en)|wird|wurde|cake day|alt|be)\b|[*★]\s?(?=\d)"
 )
 # "werde am 3. Mai elf": an age makes a birthday of these; the others need none.
@@ -40,7 +40,7 @@ _AGE = re.compile(
     r"eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen)\b(?!\s?[.:/]\s?\d|[.]\s|st\b|nd\b|rd\b|th\b)"
 )
 _HINTS = hints(
-    """geboren geb geburtstag geburtstags geburtstage geburtstach geburtsdatum born birthday birthdays birthdate birth dob bday burzeltag
+    """geboren geb geburt geburtstag geburtstags geburtstage geburtstach geburtsdatum born birthday birthdays birthdate birth dob bday burzeltag
     wiegenfest welt world turn turns turned turning werde werden wird wurde day alt be""".split()
 )
 _MONTHS = hints(_MONTH.split("|"))

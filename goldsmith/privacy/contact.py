@@ -16,9 +16,13 @@ _PROVIDERS = (
 # Ends of domains that are no word of German or English, so that a missing space after a full stop makes none.
 _ENDS = (
     "de|com|net|org|eu|info|io|tv|ch|gg|xyz|app|dev|fr|pl|ru|ua|tr|nl|ly|cc|uk|online|shop|blog|berlin|hamburg|bayern|koeln|wien|"
-    "nrw|ruhr|edu|gov|biz|ai|co|cz|dk|se|hu|ro|bg|hr|rs|sk|lt|lv|fi|pt|gr|jp|kr|cn|ca|au|nz|br|mx|ir|eg|ng|vn|mobi|tech|club"
+    "nrw|ruhr|edu|gov|biz|ee|gl|page|ai|co|cz|dk|se|hu|ro|bg|hr|rs|sk|lt|lv|fi|pt|gr|jp|kr|cn|ca|au|nz|br|mx|ir|eg|ng|vn|mobi|tech|club"
 )
 _WEAK_ENDS = "at|me|it|be|es|us|to|is|no|so|am|in|im|live|link|page|site|space|fun|art|world"
+_WORDY_ENDS = (
+    "wedding|family|photo|photos|photography|studio|gallery|design|music|band|store|website|games|world|live|link|page|site|space|fun|art|"
+    "school|team|social|media|video|pictures|ink|zone|rocks|cool|baby|dog|cat|garden|pizza|cafe|bike|fashion|academy|life|today|one|me|it"
+)
 # An @ as it is spelled; a bare "at" counts only before a dot that is spelled as well, or before a provider.
 _AT_SIGN = r"(?:@\s?|\s@\s|\s?[(\[{<*_]\s?(?:at|ät|et|@|a)\s?[)\]}>*_]\s?|\s(?:klammeraffe|affenschwanz|affenklammer|at-zeichen|ät|at sign)\s)"
 _AT_WORD = r"\s(?:at|ät|et)\s"
@@ -47,6 +51,8 @@ _URL = re.compile(
     rf"\bh(?:tt|xx)ps?\s?:\s?/\s?/\s?\S+|\bwww\s?\.\s?\S+"
     rf"|(?<![\w@.])(?:[^\W_][\w-]{{1,62}}\.){{1,4}}(?:(?:{_ENDS})\b(?:[/?#]\S*)?|(?:{_WEAK_ENDS})/\S+)"
     r"|\bt\.me/\S+"
+    # of the new ends, which are words, behind a name with a hyphen or before a path
+    rf"|(?<![\w@.])(?:[^\W_]+-[^\W_-][\w-]*\.)(?:{_WORDY_ENDS})\b|(?<![\w@.])[^\W_][\w-]+\.(?:{_WORDY_ENDS})/\S+"
 )
 _DOTTED = re.compile(r"\.\w")
 _URL_SPELLED = re.compile(
@@ -59,7 +65,7 @@ _PLATFORMS = (
     "threads|bluesky|mastodon|pinterest|soundcloud|spotify|brawl stars|clash royale|deviantart|github|scratch|duolingo|kik|wechat"
 )
 _LABEL = r"(?:[\s-]?(?:name|user(?:name)?|account|acc|konto|nick(?:name)?|tag|handle|kanal|channel|id|profil|profile|nutzername|benutzername|seite|page|code))?"
-_IS = r"\s*(?:[:=>~-]+|\bist\b|\bis\b|\blautet\b|\bheißt\b|\bheisst\b|\b(?:heiße|heisse|heiß|bin) ich\b|\bi'?m\b|\bi am\b|\bunter\b|\bals\b|\bas\b|\bunder\b)\s*"
+_IS = r"\s*(?:[:=>~-]+|\bist\b|\bis\b|\bit'?s\b|\blautet\b|\bheißt\b|\bheisst\b|\b(?:heiße|heisse|heiß|bin) ich\b|\bi'?m\b|\bi am\b|\bunter\b|\bals\b|\bas\b|\bunder\b)\s*"
 _ACCOUNT = r"[\"'@]{0,2}([\w](?:[\w.#-]*\w)?)"
 _HANDLE_AT = re.compile(r"(?<![\w.@/])@\s?[^\W\d][\w.]+|(?<![\w.@/])@[\w.]{2,}")
 _HANDLE_TAG = re.compile(r"(?<![\w#])[\w.]{2,32}#\d{4}\b|(?<![\w/])/?u/[\w-]{3,}")
@@ -92,6 +98,7 @@ _PLAIN_WORDS = frozenset(
     in im an am zu von der die das den dem ein eine einen einem einer nicht so sehr voll ganz total nur noch auch schon leer kaputt weg cool
     toll super bild bilder foto fotos video videos stil profil profilbild kanal seite server welt spiel figur logo ich du er sie es wir ihr
     gibt hat haben habe sieht aus wie als bunt blau rot grün gelb schwarz weiß mein dein sein was wo wer wenn weil dass man kann will
+    its it's ihr bin heiße unter als under called named
     made by block blocks blöcke haus burg landschaft charakter character skin name has have can mode post-it""".split()
 )
 
@@ -150,10 +157,13 @@ def handles(text: Text) -> Iterator[Span]:
         return
     for pattern in (_HANDLE_OWN, _HANDLE_FOLLOW, _HANDLE_CALLED, _HANDLE_USER):
         for match in pattern.finditer(text.lower):
-            if match[1] not in _PLAIN_WORDS and len(match[1]) > 2:
+            account = text.plain[slice(*match.span(1))]
+            called = match[0].startswith("nick") and account.isalpha() and account[0].isupper()  # that is a name
+            if match[1] not in _PLAIN_WORDS and len(match[1]) > 2 and not called and re.search(r"[^\W\d_]", account):
                 yield match.span()
     for match in (*_HANDLE_MARKED.finditer(text.lower), *_HANDLE_NAMED.finditer(text.lower)):
-        if _looks_made_up(text.plain[slice(*match.span(1))]):
+        account = text.plain[slice(*match.span(1))]
+        if _looks_made_up(account) and re.search(r"[^\W\d_]", account):
             yield match.span()
 
 

@@ -81,14 +81,22 @@ SIGNED = re.compile(
     + _AT
 )
 GREETED = re.compile(
-    r"(?:\b(?:hallo|hi|hey|heyy|hej|moin|servus|liebe|lieber|liebste|liebster|dear|dearest|hello|tschüss|tschüß|danke|dankeschön|thanks|thank you|bye|happy birthday|alles gute|alles liebe|glückwunsch|congratulations|congrats|gute besserung|get well|"
+    r"(?:\b(?:hallo|hi|hey|heyy|hej|moin|servus|liebe|lieber|liebste|liebster|dear|dearest|hello|welcome|welcome back|willkommen|willkommen zurück|goodbye|tschüss|tschüß|danke|dankeschön|thanks|thank you|bye|happy birthday|alles gute|alles liebe|glückwunsch|congratulations|congrats|gute besserung|get well|"
     r"good luck|viel glück|geburtstag|birthday(?: card| cake| party)?|geburtstagskarte|karte|card|überraschung|abschied|für|for|to|an)[,:!\s]+(?:dir |dich |to you |for |für |von |to |an |zum geburtstag |meine liebe |my dear )?)"
     + _AT
+)
+# Somebody is called, or told to do something: "Ebru wach auf".
+CALLED = re.compile(r"(?:^|[.!?\n]\s*|\b(?:hey|he|hallo|hi|bitte|please|oh|na|ach|mensch|come on|los|komm)[, ]+)" + _AT)
+CALLED_TO = re.compile(
+    r"\s*,?\s(?:wach|komm|schau|guck|mach|hör|geh|lauf|warte|hilf|pass|spring|sag|bleib|nimm|gib|hol|lass|sei|kannst|willst|hast|bist|du|deine?|"
+    r"wake|come|look|watch|listen|go|run|wait|help|stop|jump|say|stay|give|let|can you|will you|are you|do you|did you|you|your)\b"
 )
 WITH_I = re.compile(
     r"\b(?:ich und|i und|me and|ich &|me &|ich mit|me with|wir sind|we are|wir heißen|mit mir und|with me and|you and)\s+" + _AT
 )
-GOES_ON = re.compile(r"\s*(?:$|[,.!]|und ich\b|und du\b|and i\b|and my\b|and you\b|from\b|aus\b|\d)")
+GOES_ON = re.compile(
+    r"\s*(?:$|[,.!;:)]|(?:und ich|und du|und mein|and i|and my|and you|from|aus|again|here|speaking|wieder|nochmal|hier)\b|\d)"
+)
 
 
 # One of these words is in every match: it spares a text the search.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from goldsmith.privacy.finding import WORD, Text
-from goldsmith.privacy.frames import AFTER, GREETED, I_AM, KIN, KIN_BARE, NAMED, SELF, SIGNED, TITLE, WITH_I, matches
+from goldsmith.privacy.frames import AFTER, CALLED_TO, GREETED, I_AM, KIN, KIN_BARE, NAMED, SELF, SIGNED, TITLE, WITH_I, matches
 from goldsmith.privacy.lists import fold
 from goldsmith.privacy.lists.vocabulary import is_word
 from goldsmith.privacy.people import STOP, TOKEN, common_words, given, lists, token_key
@@ -67,7 +67,10 @@ def worth_a_look(text: Text) -> bool:
     if 3 in found:
         return True
     typed = len(text.plain) < TYPED
-    if typed and (1 in map(_unknown_in.__getitem__, text.chunks) or (any(found) and AFTER.search(text.lower))):
+    if typed and (
+        1 in map(_unknown_in.__getitem__, text.chunks)
+        or (any(found) and (AFTER.search(text.lower) or CALLED_TO.search(text.lower)))
+    ):
         return True
     return any(
         _in_a_frame(text.chunks, place, (I_AM,) if each == 1 else _FRAMES) for place, each in enumerate(found) if each

@@ -16,6 +16,8 @@ from goldsmith.privacy.finding import WORD, Text
 from goldsmith.privacy.frames import (
     AFTER,
     ARTICLE_BEFORE,
+    CALLED,
+    CALLED_TO,
     FULL_TITLE,
     GOES_ON,
     GREETED,
@@ -104,6 +106,10 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
         token = tokens[place]
         return place not in public and not common_word(token) and known(token) and (token.capital or token.key not in ambiguous)
 
+    def given_name(place: int) -> bool:
+        token = tokens[place]
+        return place not in public and not common_word(token) and token.key in given() and (token.capital or len(token.raw) > 3)
+
     for pattern, accept in ((SELF, sure), (KIN, kin), (NAMED, likely), (WITH_I, likely)):
         for match in matches(pattern, text):
             place = starts.get(match.end())
@@ -137,6 +143,11 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
                 )
             ):
                 found.add(place)
+    typed = len(text.plain) < TYPED
+    for match in CALLED.finditer(text.lower) if cased and typed else ():
+        place = starts.get(match.end())
+        if place is not None and given_name(place) and tokens[place].capital and CALLED_TO.match(text.lower, tokens[place].end):
+            found.add(place)
     for match in matches(TITLE, text):
         place = starts.get(match.end())
         if place is None or place in public or tokens[place].key in _NOT_TITLE:
@@ -155,7 +166,6 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
             and (known(token) or not is_word(token.raw) or SURNAME_END.search(token.key) or FULL_TITLE.match(match[0]))
         ):
             found.add(place)
-    typed = len(text.plain) < TYPED
     for place, token in enumerate(tokens):
         key = token.key
         if key not in alone and "-" not in key and not (typed and (token.capital or known(token))):
@@ -177,7 +187,7 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
     if cased and typed:
         _unknown_words(text, tokens, found, public)
     _full_names(tokens, found, public, cased)
-    _spread(text, tokens, found, likely)
+    _spread(text, tokens, found, lambda place: likely(place) or certain_name(place) or given_name(place))
     yield from _spans(text, tokens, found, public, cased)
 
 
@@ -256,34 +266,30 @@ def _full_names(tokens: list[_Token], found: set[int], public: set[int], cased: 
             found.update((place, place + 1))
 
 
-def _spread(text: Text, tokens: list[_Token], found: set[int], likely: Callable[[int], bool]) -> None:
+def _spread(text: Text, tokens: list[_Token], found: set[int], member: Callable[[int], bool]) -> None:
     """Along lists, forward and back: "Lena, Bo und Tariq"."""
     if not found:
         return
-    for place in range(len(tokens) - 3, -1, -1):
-        if (
-            place + 2 in found
-            and tokens[place + 1].key in ("und", "and")
-            and place not in found
-            and tokens[place].capital
-            and likely(place)
-        ):
-            found.add(place)
-    for place in range(1, len(tokens)):
-        joined = tokens[place].start - tokens[place - 1].end < 8 and text.lower[
-            tokens[place - 1].end : tokens[place].start
-        ].strip() in (",", "&", "+", "und", "and")
-        if joined and place - 1 in found and place not in found and likely(place):
-            found.add(place)
-        word = tokens[place - 1].key
-        if (
-            word in ("und", "and", "oder", "or")
-            and place - 2 >= 0
-            and place - 2 in found
-            and place not in found
-            and likely(place)
-        ):
-            found.add(place)
+    pairs = [
+        (place, place + step)
+        for place in range(len(tokens) - 1)
+        for step in (1, 2)
+        if place + step < len(tokens) and _joined(text, tokens[place : place + step + 1])
+    ]
+    for one, two in pairs:
+        if one in found and two not in found and member(two):
+            found.add(two)
+    for one, two in reversed(pairs):
+        if two in found and one not in found and member(one):
+            found.add(one)
+
+
+def _joined(text: Text, tokens: list[_Token]) -> bool:
+    """Two with a comma or a sign between them, or three with "and" in the middle."""
+    gap = text.plain[tokens[0].end : tokens[-1].start]
+    if len(tokens) == 3:
+        return tokens[1].key in ("und", "and", "oder", "or") and not re.search(r"[.!?:;]", gap)
+    return 0 < len(gap.strip()) < 6 and not re.search(r"[\w.!?:;'\"-]", gap)
 
 
 def _spans(text: Text, tokens: list[_Token], found: set[int], public: set[int], cased: bool) -> Iterator[Span]:

@@ -9,12 +9,17 @@ from goldsmith.privacy.lists import fold, lines, words
 
 TOKEN = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
 STOP = words("stop")
+# Words that are a first name and an s by chance: those of the dictionaries of German and English that children write.
+_NO_GENITIVE = frozenset(
+    """alias jemals verlas olles bonus jeans nachos margaritas mimosas tutus newtons mines fines merits florins marlins maxims mines tines
+    toons wadis alfas alphas hales mantes manos galenas trinis lianas linos alines napoleons solomons amors palmas niños""".split()
+)
 PARTICLES = frozenset(
     "van von de del della di da dos das do al el bin bint ibn abu zu zum den der ter ten la le ben mc mac st o y e".split()
 )
 # A family name behind a first name that is a word as well, where no list has it.
 FAMILY_END = re.compile(
-    r"(?:mann|stedt|städt|hoff|müller|mueller|meyer|meier|maier|mayer|schmidt|schmitt|dt|tz|ke|inger|brandt|huber|bauer|sen|son|oğlu|oglu|ic|ić)$"
+    r"(?:mann|stedt|städt|hoff|müller|mueller|meyer|meier|maier|mayer|schmidt|schmitt|dt|tz|ke|inger|brandt|huber|bauer|worth|lock|weather|ington|bury|shaw|wick|combe|thorpe|croft|blum|sen|son|oğlu|oglu|ic|ić)$"
 )
 SURNAME_END = re.compile(
     r"(?:czyk|wski|wska|cki|cka|dzki|dzka|ński|nski|nska|owicz|ewicz|iewicz|enko|chuk|tschuk|szuk|yuk|iuk|oglu|oğlu|ovic|evic|ovich|evich|owitsch|ewitsch|escu|opoulos|opoulou|akis|idis|shvili|dze|yan|ian|ov|ova|ev|eva|"
@@ -36,7 +41,7 @@ def lists() -> tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[s
     """First names, family names, names that are words as well, words that are no names in a frame, and names that count alone."""
     first = words("first") | words("extra")
     last = words("last") | words("surnames")
-    ambiguous = words("ambiguous")
+    ambiguous = words("ambiguous") | words("places")
     common = common_words()
     alone = frozenset(word for word in first - ambiguous - common if len(word) > 2)
     return first, last, ambiguous, common, alone
@@ -67,6 +72,18 @@ def token_key(raw: str) -> str:
     key = fold(raw)
     if key.endswith(("'s", "'")):
         return key.rpartition("'")[0] or key
-    if key.endswith("s") and raw[0].isupper() and key[:-1] in words("extra") and len(key) > 4 and key not in words("first"):
-        return key[:-1]
-    return key
+    return key[:-1] if _is_genitive(key) else key
+
+
+def _is_genitive(key: str) -> bool:
+    """Annas, Mehmets: not Alexis, which is a name itself, and not roses."""
+    if len(key) < 5 or not key.endswith("s") or key.endswith(("ss", "ies")) or key in _NO_GENITIVE:
+        return False
+    if key in words("first") or key in words("extra"):
+        return False
+    owner = key[:-1]
+    if owner in words("extra") and owner not in words("ambiguous"):
+        return True
+    return (
+        owner in words("first") and owner not in words("ambiguous") and owner not in common_words() and key not in words("last")
+    )

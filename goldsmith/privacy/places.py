@@ -24,7 +24,7 @@ _STREET = re.compile(
 )
 _STREET_WEAK = re.compile(rf"(?<![\w-])[^\W\d_][^\W_]+?-?(?:{_WEAK})\s{_NUMBER}")
 _STREET_APART = re.compile(
-    rf"(?<![\w-])(?:[^\W\d_]+(?:er|e|en|es|s|sche|-)[ -])(?:straße|strasse|str\.|gasse|allee|weg|platz|ring|damm|ufer|chaussee|markt|promenade|graben)\s{_NUMBER}"
+    rf"(?<![\w-])(?:[^\W\d_]+(?:er|e|en|es|s|sche|-)[ -])(?:straße|landstraße|hauptstraße|dorfstraße|strasse|str\.|gasse|allee|weg|platz|ring|damm|ufer|chaussee|markt|promenade|graben)\s{_NUMBER}"
 )
 _STREET_AT = re.compile(
     r"(?<![\w-])(?:am|an der|an den|im|in der|in den|auf der|auf dem|hinter der|hinter dem|unter den|zum|zur|vor dem|beim|an dem)\s"
@@ -37,7 +37,17 @@ _STREET_EN = re.compile(
 _ORD = re.compile(
     r"(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|court|crescent|terrace|boulevard|blvd|close|mews|grove|gardens)\b\.?$"
 )
-_STREET_FOREIGN = re.compile(r"\b(?:rue|via|calle|ulica|ul\.|avenida|piazza|plaza|rua)\s(?:[^\W\d_]+\s){1,3}\d{1,4}\b")
+_ROAD_FOREIGN = "rue|quai|chemin|impasse|via|viale|vicolo|corso|piazza|calle|carrer|avenida|av\\.|plaza|paseo|rua|ulica|ulitsa|ul\\.|aleja|al\\.|os\\.|strada|str\\.|bulevardul"
+_ROAD_END_FOREIGN = "caddesi|cad\\.|sokak|sokağı|sokagi|sok\\.|bulvarı|mahallesi|utca|straat|laan|gracht|plein|gatan|vägen|gade|vej|gata|veien|katu|ulice|třída|náměstí"
+_STREET_FOREIGN = re.compile(
+    rf"\b(?:{_ROAD_FOREIGN})\s(?:[^\W\d_][\w'-]*\.?\s){{1,4}}\d{{1,4}}(?:/\d{{1,4}})?\b"
+    rf"|\b\d{{1,4}}(?: ?bis)?,?\s(?:rue|quai|chemin|impasse|avenue|boulevard|place|allée)\s(?:d[eu]s?\s|de la\s|d'|l')?[^\W\d_][\w'-]*"
+    rf"|(?<![\w-])[^\W\d_]\w*\s?(?:{_ROAD_END_FOREIGN})\s(?:no\.?\s?:?\s?)?\d{{1,4}}\b"
+)
+_STREET_OF = re.compile(
+    rf"(?<![\w-])(?:straße|strasse|str\.|platz|allee|ufer|gasse|promenade|ring)\s(?:der|des|am|zum|an der|im)\s(?:[^\W_][\w.-]*\s){{1,3}}{_NUMBER}"
+)
+_BOX = re.compile(r"\b(?:postfach|p\.?\s?o\.?\s?box)\s(?:nr\.?\s?)?\d[\d ]{1,8}\b")
 _LIVES = r"\b(?:wohn(?:e|st|t|en|ort|haft)?|adresse|anschrift|zu ?hause|zuhause|daheim|hausnummer|leb(?:e|t|en)|umgezogen|gezogen|ziehen|ziehe|live[sd]?|living|address|home|house|moved?|stays?|staying|besuch\w*|visit\w*|komm(?:t|en)?|treffen|abholen|schick\w*|send|mail|deliver\w*|paket|päckchen|brief|post|letter|package|located|steht|bei|at)\b"
 _CUE = re.compile(_LIVES)
 _HOME = re.compile(
@@ -102,7 +112,8 @@ def addresses(text: Text) -> Iterator[Span]:
         for match in _STREET_EN.finditer(lower):
             if lives or _ORD.search(match[0]):
                 yield match.span()
-        yield from (match.span() for match in _STREET_FOREIGN.finditer(lower))
+        for pattern in (_STREET_FOREIGN, _STREET_OF, _BOX):
+            yield from (match.span() for match in pattern.finditer(lower))
         yield from _postcodes(text, bool(lives))
     for match in _HOME.finditer(lower) if not _ROADS_EN.isdisjoint(text.cues) or any(road in lower for road in _ROADS) else ():
         yield match.span(1)
