@@ -31,7 +31,7 @@ _DATE = re.compile(
 )
 _BORN = re.compile(
     r"\b(?:geb(?:oren|\.|urtsdatum|urtstags?\w*|urtstach|\b)|geburts(?:tag\w{0,2}|datum)|geburt|born|birth ?day|birthdays|birth ?date|date of birth|dob|b-?day|"
-    r"burzeltag\w*|wiegenfest|zur welt|auf die welt|on earth|into the world|turn(?:s|ed|ing)?|werd(?:e|en)|wird|wurde|cake day|alt|be)\b|[*★]\s?(?=\d)"
+    r"burzeltag\w*|wiegenfest|zur welt|auf die welt|on (?:planet )?earth|into the world|turn(?:s|ed|ing)?|werd(?:e|en)|wird|wurde|cake day|alt|be)\b|[*★]\s?(?=\d)"
 )
 # "werde am 3. Mai elf": an age makes a birthday of these; the others need none.
 _NEEDS_AGE = re.compile(r"turn|werd|wird|wurde|alt|be$")
@@ -41,7 +41,7 @@ _AGE = re.compile(
 )
 _HINTS = hints(
     """geboren geb geburt geburtstag geburtstags geburtstage geburtstach geburtsdatum born birthday birthdays birthdate birth dob bday burzeltag
-    wiegenfest welt world turn turns turned turning werde werden wird wurde day alt be""".split()
+    wiegenfest welt world earth turn turns turned turning werde werden wird wurde day alt be""".split()
 )
 _MONTHS = hints(_MONTH.split("|"))
 NEAR = 45  # characters between the day and its word; farther apart they seldom belong together

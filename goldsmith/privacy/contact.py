@@ -72,7 +72,7 @@ _HANDLE_TAG = re.compile(r"(?<![\w#])[\w.]{2,32}#\d{4}\b|(?<![\w/])/?u/[\w-]{3,}
 _HANDLE_OWN = re.compile(
     rf"\b(?:mein(?:e[nmrs]?)?|my|unser(?:e[nmrs]?)?|our|sein|ihr|his|her|dein)\s(?:\w+\s)?(?:{_PLATFORMS}){_LABEL}(?:{_IS}|\s){_ACCOUNT}"
 )
-_HANDLE_MARKED = re.compile(rf"\b(?:{_PLATFORMS}){_LABEL}(?:{_IS}|\s){_ACCOUNT}")
+_HANDLE_MARKED = re.compile(rf"\b(?:{_PLATFORMS}){_LABEL}(?:\s(?:von|of|from)(?:\s\w+){{1,2}})?(?:{_IS}|\s){_ACCOUNT}")
 _HANDLE_FOLLOW = re.compile(
     r"\b(?:folgt?|follow|adde?|added|addet|add|find(?:et|est)?|such(?:t|st)?|abonnier(?:t|e)?|subscribe|schreib(?:t)?|dm|text|hit|message)\b"
     rf"[^.!?\n]{{0,30}}?\b(?:{_PLATFORMS}){_LABEL}(?:{_IS}|\s){_ACCOUNT}"
@@ -105,13 +105,15 @@ _PLAIN_WORDS = frozenset(
 _PHONE = re.compile(
     # international, or national with a 0; separators between digits; 7 to 15 digits
     r"(?<![\w.,:])(?<!\d[ .-])(?:\(?\+|\(?0)(?:[ ()/.\-–_]{0,3}\d){6,15}(?!\d|[.,:]\d)"
-    # North American groups; a dashed or spaced number in groups; eight digits in a row that are no round number
+    # with the country's 49 but no sign; North American groups
+    r"|(?<![\w.,#])49 ?1[5-7]\d[\d ]{7,10}\b"
     r"|(?<![\w.,])\(?\d{3}\)?[-. ]{1,2}\d{3}[-. ]\d{4}\b"
-    r"|(?<![\w.,#])(?!\d{1,3}0{5,}\b)\d{8,15}(?![\d.,]\d|\w)"
 )
 _PHONE_CUED = re.compile(
-    r"\b(?:tel(?:efon)?(?:nummer|nr)?|handy(?:nummer|nr)?|mobil(?:nummer|e number)?|festnetz|phone(?: number)?|cell(?:phone)?|whatsapp|"
-    r"anrufen|ruf(?:e|t)?|call(?: me)?|text(?: me)?|ring me|nummer|number|durchwahl|erreichbar|fax|sms|\w+nummer)\b[^\d\n]{0,28}?"
+    r"\b(?:tel(?:efon)?(?:nummer|nr)?|handy(?:nummer|nr)?|mobil(?:nummer|e number)?|festnetz(?:nummer)?|phone(?: number)?|cell(?:phone)?|whatsapp|"
+    r"anrufen|ruf(?:e|t)?|call(?: me)?|text(?: me)?|ring me|durchwahl|erreichbar|fax|sms|"
+    r"(?:ruf|privat|dienst|notfall|geheim)nummer|(?:meine|unsere|deine|ihre|seine|my|our|your|her|his) (?:\w+ )?(?:nummer|number)|(?:nummer|number) (?:von|of)|"
+    r"(?:nummer|number)(?=:| is\b| ist\b))\b[^\d\n]{0,28}?"
     r"(\+?\(?\d(?:[ ()/.-]{0,2}\d){4,14})(?!\d)"
 )
 _PHONE_WORDS = hints(
@@ -123,6 +125,7 @@ _PHONE_SPELLED = re.compile(rf"\b(?:plus )?(?:{_DIGIT}[ ,.-]{{1,3}}){{5,}}{_DIGI
 _SPELLED = hints(
     "null zwei zwo drei vier fünf sechs sieben acht neun zero one two three four five six seven eight nine".split()
 )
+_ISBN = re.compile(r"(?:97[89]-)?\d-\d{2,7}-\d{1,7}-[\dX]")
 _DATE = re.compile(r"\d{1,2}[./ -]\d{1,2}[./ -]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{4}\s?[-–/]\s?\d{2,4}")
 
 
@@ -171,7 +174,12 @@ def phones(text: Text) -> Iterator[Span]:
     if text.has_digit:
         for match in _PHONE.finditer(text.plain):
             seed = text.lower[max(0, match.start() - 6) : match.start()].rstrip(" :=").endswith("seed")
-            if not seed and not _DATE.fullmatch(match[0].strip("( ")) and len(set(re.sub(r"\D", "", match[0]))) > 1:
+            if (
+                not seed
+                and not _ISBN.fullmatch(match[0])
+                and not _DATE.fullmatch(match[0].strip("( "))
+                and len(set(re.sub(r"\D", "", match[0]))) > 1
+            ):
                 yield match.span()
         if not _PHONE_WORDS.isdisjoint(text.cues) or "nummer" in text.lower:
             for match in _PHONE_CUED.finditer(text.lower):

@@ -36,7 +36,7 @@ SELF = re.compile(
     r"(?:mein|meine|unser) (?:(?:voller|ganzer|richtiger|echter|zweiter|name und) )?(?:vor|nach|spitz|familien|ruf|zweit|künstler|doppel|zu)?n[aä]h?m[em]?n? (?:ist|is|lautet|war|wär|wäre|währe)|"
     r"my (?:(?:full|real|first|last|middle|nick|given|family|christian|second) ?)?(?:nick|sur)?na(?:me|em|m|mes)(?:'s| is| iz|s|)|me name is|name'?s|"
     r"i(?:'m|m| am| was) (?:called|named|known as)|(?:they|people|everyone|everybody|friends|you can|u can|pls|please|just|mom|mum) calls? me|call me|"
-    r"(?:man|alle|sie|die|freunde|andere|viele|mama|papa|oma|leute) (?:nennt|nennen|rufen|ruft|sagen zu|sagt zu) mich|nennt mich|nenn mich|genannt werde ich|"
+    r"(?:man|alle|sie|die|freunde|andere|viele|mama|papa|oma|leute) (?:nennt|nennen|rufen|ruft|sagen zu|sagt zu) mich|nennt mich|nenn mich|genannt werde ich|(?:nennen|rufen|nenne|rufe) (?:ihn|sie)|wir sagen|"
     r"(?:(?:vor|nach|familien|zu)name|surname|first name|last name|full name|name)(?=\s*[:=]))"
     r"\s*[:=,-]*\s+(?:(?:auch|eigentlich|nämlich|übrigens|der|die|actually|just|aber|also|einfach|halt|immer|is|ist|always|by)\s+){0,2}"
     + _AT
@@ -52,6 +52,8 @@ KIN_BARE = re.compile(
     r"freundin|freund|klassenlehrerin|klassenlehrer|lehrerin|lehrer|erzieherin|teacher|classmate|mitschüler|mitschülerin|kumpel|bestie|schüler|schülerin|sister|brother|friend|friends|bff)\s+"
     + _AT
 )
+RELATIVE = re.compile(r"(?:oma|opa|omi|opi|tante|onkel|uroma|uropa|grandma|grandpa|granny|nana|uncle|aunt|auntie|aunty)\s+$")
+"""After these even a month or a flower is a name."""
 NAMED = re.compile(
     rf"\b(?:{_PERSON_DE}|{_PERSON_EN}|junge|jungen|mädchen|mann|frau|leute|kinder|boy|girl|man|woman|lady|guy|kids|person|wir|er|sie|they|she|he|who|die|der)\b[^.!?\n]{{0,24}}?"
     rf"\b(?:namens|heißt|heisst|heist|heißen|heissen|hieß|genannt|mit (?:dem |vor)?namen?|called|named|name is|name's|named)\s+(?:(?:auch|eigentlich|nämlich|übrigens|also|actually|both)\s+)?{_AT}"
@@ -72,8 +74,8 @@ AFTER = re.compile(
     rf"|\s*,\s{_OWN}\s{_QUALITY}(?:{_PERSON_DE}|{_PERSON_EN})\b"
     r"|\s*[(,]\s*(?:\d{1,2}|sechs|sieben|acht|neun|zehn|elf|zwölf|six|seven|eight|nine|ten|eleven|twelve)\s*(?:\)|jahre?|j\.|years?|yrs?|y/?o|klasse|[.,]?\s*$)"
     r"|,?\s(?:ist|is|bin|wird|turns|was)\s(?:erst |schon |just |only )?(?:\d{1,2}|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|five|six|seven|eight|nine|ten|eleven|twelve)\s(?:jahre?|years?|yrs)"
-    r"|,?\s(?:aus (?:der|meiner|unserer|unsrer) (?:klasse|\d|schule|parallelklasse|straße|gruppe|kita|nachbarschaft|ag)|aus klasse|von nebenan|in meiner klasse|in unserer klasse|klasse \d|from (?:my|our|the) (?:class|school|street|team|group)|from next door|from class|from year|in my class|in our class|"
-    r"who sits|sits next to|sitzt neben|geht in (?:meine|unsere|die) |goes to (?:my|our) |hat (?:mich|mir|zu mir|heute geburtstag|geburtstag)|is in my|war (?:gestern|heute|auch) |told me|gave me|said to me|has a birthday|wohnt (?:in|bei|neben|nebenan|gegenüber)|lives (?:in|next|near|at|on)|und ich\b|and i\b|and me\b|& ich\b|& i\b))"
+    r"|,?\s(?:aus (?:der|meiner|unserer|unsrer) (?:klasse|\d|schule|parallelklasse|straße|gruppe|kita|nachbarschaft|ag)|aus klasse|aus (?:dem|meinem|unserem|unserm|meiner|unserer) (?:chor|verein|team|kurs|haus|hort|heim|stock|kindergarten|band|nachbarhaus|dorf|tanzkurs|camp)\b|von nebenan|in meiner klasse|in unserer klasse|klasse \d|from (?:my|our|the) (?:class|school|street|team|group)|from next door|from class|from year|in my class|in our class|"
+    r"who sits|sits next to|sitzt neben|geht in (?:meine|unsere|die) |goes to (?:my|our) |hat (?:mich|mir|zu mir|heute geburtstag|geburtstag)|is in my|war (?:gestern|heute|auch) |told me|gave me|said to me|has a birthday|wohnt (?:in|bei|neben|nebenan|gegenüber)|lives (?:in|next|near|at|on)|und ich\b|and i\b|and me\b|& ich\b|& i\b|und (?:ihre?|seine?)n?\b|and (?:her|his)\b|(?:sagt|meint|fragt|findet|says|said|thinks|asks|asked)\b))"
 )
 SIGNED = re.compile(
     r"(?:\b(?:lg|vlg|glg|hdl|gruß|grüße|gruss|gruesse|grüßen|dein|deine|eure|euer|your|yours|love|regards|cheers|xoxo|unterschrift|signed|gez\.?|gemalt von|gezeichnet von|gemacht von|made by|drawn by|painted by|written by|geschrieben von|"
@@ -86,7 +88,9 @@ GREETED = re.compile(
     + _AT
 )
 # Somebody is called, or told to do something: "Ebru wach auf".
-CALLED = re.compile(r"(?:^|[.!?\n]\s*|\b(?:hey|he|hallo|hi|bitte|please|oh|na|ach|mensch|come on|los|komm)[, ]+)" + _AT)
+CALLED = re.compile(r"(?:^|[.!?\n]\s*|\b(?:ey|eyy|hey|he|hallo|hi|bitte|please|oh|na|ach|mensch|come on|los|komm)[, ]+)" + _AT)
+CALLED_OUT = re.compile(r"(?:ey|eyy|hey|he)[, ]+$")
+"""After this even a word of grammar is a name: "ey Can kannst du"."""
 CALLED_TO = re.compile(
     r"\s*,?\s(?:wach|komm|schau|guck|mach|hör|geh|lauf|warte|hilf|pass|spring|sag|bleib|nimm|gib|hol|lass|sei|kannst|willst|hast|bist|du|deine?|"
     r"wake|come|look|watch|listen|go|run|wait|help|stop|jump|say|stay|give|let|can you|will you|are you|do you|did you|you|your)\b"

@@ -11,7 +11,7 @@ from goldsmith.privacy.finding import WORD, Text
 from goldsmith.privacy.frames import AFTER, CALLED_TO, GREETED, I_AM, KIN, KIN_BARE, NAMED, SELF, SIGNED, TITLE, WITH_I, matches
 from goldsmith.privacy.lists import fold
 from goldsmith.privacy.lists.vocabulary import is_word
-from goldsmith.privacy.people import STOP, TOKEN, common_words, given, lists, token_key
+from goldsmith.privacy.people import STOP, TOKEN, common_words, lists, token_key
 
 TYPED = 300
 """Characters up to which a text is taken for typed by a child. Longer ones are models' answers, which name nobody of themselves;
@@ -33,7 +33,7 @@ class _NameIn(dict[str, int]):
             for key in {token_key(raw), fold(raw)}:
                 if key in alone:
                     found = 3
-                elif raw[0].isupper() and key in given():
+                elif raw[0].isupper() and key in first:
                     found = max(found, 2)
                 elif (key in first or key in last) and key not in common:
                     found = max(found, 2 if raw[0].isupper() or key not in ambiguous else 1)

@@ -17,6 +17,7 @@ from goldsmith.privacy.frames import (
     AFTER,
     ARTICLE_BEFORE,
     CALLED,
+    CALLED_OUT,
     CALLED_TO,
     FULL_TITLE,
     GOES_ON,
@@ -25,6 +26,7 @@ from goldsmith.privacy.frames import (
     KIN,
     KIN_BARE,
     NAMED,
+    RELATIVE,
     SELF,
     SIGNED,
     TITLE,
@@ -49,6 +51,7 @@ from goldsmith.privacy.people import (
 
 Span = tuple[int, int]
 
+_GODS = frozenset("god goddess gott goettin gottin saint sankt heilige heiliger heiligen".split())
 _STOP_CAPITAL = frozenset("kann mag sal an so da do die der das hat ist".split())
 _NOT_TITLE = frozenset(
     "holle holla mond sonne tod frühling fruehling natur maus igel hase bär baer katze schnecke biene ente frosch spinne schmetterling malzahn nilsson bean claus right wrong universe president world".split()
@@ -87,7 +90,7 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
         token = tokens[place]
         if place in public or token.key in STOP or len(token.raw) < 2:
             return False
-        return not common_word(token) or (token.capital and cased and token.key in alone)
+        return not common_word(token) or (token.capital and cased and token.key in given())
 
     def likely(place: int) -> bool:
         """Behind a frame that a name usually follows, but other words may."""
@@ -127,6 +130,7 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
             if (
                 (certain_name(place) and (token.key not in ambiguous or pattern is KIN_BARE or _ends(text, token)))
                 or (pattern is KIN_BARE and cased and language != "de" and likely(place))
+                or (pattern is KIN_BARE and is_given and token.capital and RELATIVE.search(match[0]))
                 or (
                     pattern is I_AM
                     and not known(token)
@@ -146,7 +150,10 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
     typed = len(text.plain) < TYPED
     for match in CALLED.finditer(text.lower) if cased and typed else ():
         place = starts.get(match.end())
-        if place is not None and given_name(place) and tokens[place].capital and CALLED_TO.match(text.lower, tokens[place].end):
+        if place is None or place in public or not tokens[place].capital:
+            continue
+        may_be = given_name(place) or (CALLED_OUT.search(match[0]) and tokens[place].key in first)
+        if may_be and CALLED_TO.match(text.lower, tokens[place].end):
             found.add(place)
     for match in matches(TITLE, text):
         place = starts.get(match.end())
@@ -207,6 +214,8 @@ def _public_places(text: Text, tokens: list[_Token]) -> set[int]:
             while match is not None and place < len(tokens) and tokens[place].start < match.end():
                 places.add(place)
                 place += 1
+        if place < len(tokens) - 1 and token.key in _GODS:
+            places.add(place + 1)
     return places
 
 
@@ -228,12 +237,13 @@ def _unknown_words(text: Text, tokens: list[_Token], found: set[int], public: se
             continue
         if place and tokens[place - 1].key in _NO_NAME_AFTER and text.plain[token.start - 1] == " ":
             continue
-        if (
-            text.plain[token.end : token.end + 1] == "-"
-            or "-" in token.raw
-            or ("." in text.plain[token.end : token.end + 1] + " " and text.plain[token.end + 1 : token.end + 2].isalnum())
+        if text.plain[token.end : token.end + 1] == "-" or (
+            "." in text.plain[token.end : token.end + 1] + " " and text.plain[token.end + 1 : token.end + 2].isalnum()
         ):
             continue
+        parts = token.raw.split("-")
+        if len(parts) > 1 and (max(map(len, parts)) > 4 or is_word(parts[0]) or any(part[0].isupper() for part in parts[1:])):
+            continue  # a compound, as Ghibli-esque, where Hyun-woo is none
         if (
             not (is_word(token.raw) or is_word(token.key))
             and token.key not in words("ambiguous")
@@ -289,7 +299,8 @@ def _joined(text: Text, tokens: list[_Token]) -> bool:
     gap = text.plain[tokens[0].end : tokens[-1].start]
     if len(tokens) == 3:
         return tokens[1].key in ("und", "and", "oder", "or") and not re.search(r"[.!?:;]", gap)
-    return 0 < len(gap.strip()) < 6 and not re.search(r"[\w.!?:;'\"-]", gap)
+    sign = gap.strip()
+    return sign in (",", "&", "+", "/") or (0 < len(sign) < 4 and not re.search(r"[\x00-\x7f\w]", sign))
 
 
 def _spans(text: Text, tokens: list[_Token], found: set[int], public: set[int], cased: bool) -> Iterator[Span]:

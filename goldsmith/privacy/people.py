@@ -12,7 +12,7 @@ STOP = words("stop")
 # Words that are a first name and an s by chance: those of the dictionaries of German and English that children write.
 _NO_GENITIVE = frozenset(
     """alias jemals verlas olles bonus jeans nachos margaritas mimosas tutus newtons mines fines merits florins marlins maxims mines tines
-    toons wadis alfas alphas hales mantes manos galenas trinis lianas linos alines napoleons solomons amors palmas niños""".split()
+    toons wadis alfas alphas hales mantes manos galenas trinis lianas linos alines napoleons solomons amors palmas ninos""".split()
 )
 PARTICLES = frozenset(
     "van von de del della di da dos das do al el bin bint ibn abu zu zum den der ter ten la le ben mc mac st o y e".split()

@@ -22,7 +22,7 @@ _NO_STREET = (
 _STREET = re.compile(
     rf"(?<![\w-])(?!(?:auto|haupt|wasser|land|renn|spiel|pass|daten|milch)stra(?:ß|ss)e\b)[^\W\d_][^\W_]*\.?(?:-[^\W\d_]+\.?)*?-?(?:{_ENDS})\b\.?,?\s{{0,2}}{_NUMBER}"
 )
-_STREET_WEAK = re.compile(rf"(?<![\w-])[^\W\d_][^\W_]+?-?(?:{_WEAK})\s{_NUMBER}")
+_STREET_WEAK = re.compile(rf"(?<![\w-])(?:[^\W\d_]+-){{0,3}}[^\W\d_][^\W_]*?-?(?:{_WEAK})\s{_NUMBER}")
 _STREET_APART = re.compile(
     rf"(?<![\w-])(?:[^\W\d_]+(?:er|e|en|es|s|sche|-)[ -])(?:straße|landstraße|hauptstraße|dorfstraße|strasse|str\.|gasse|allee|weg|platz|ring|damm|ufer|chaussee|markt|promenade|graben)\s{_NUMBER}"
 )
@@ -47,11 +47,13 @@ _STREET_FOREIGN = re.compile(
 _STREET_OF = re.compile(
     rf"(?<![\w-])(?:straße|strasse|str\.|platz|allee|ufer|gasse|promenade|ring)\s(?:der|des|am|zum|an der|im)\s(?:[^\W_][\w.-]*\s){{1,3}}{_NUMBER}"
 )
+_HYPHENED = re.compile(rf"-(?:{_WEAK})\s")
+_DOOR = re.compile(r"(?<![\w-])[^\W\d_]{3,}\s\d{1,4}[a-z]?\s?/\s?(?:top|stiege|tür|haus|whg\.?)\s?\d{1,4}\b")  # as in Austria
 _BOX = re.compile(r"\b(?:postfach|p\.?\s?o\.?\s?box)\s(?:nr\.?\s?)?\d[\d ]{1,8}\b")
 _LIVES = r"\b(?:wohn(?:e|st|t|en|ort|haft)?|adresse|anschrift|zu ?hause|zuhause|daheim|hausnummer|leb(?:e|t|en)|umgezogen|gezogen|ziehen|ziehe|live[sd]?|living|address|home|house|moved?|stays?|staying|besuch\w*|visit\w*|komm(?:t|en)?|treffen|abholen|schick\w*|send|mail|deliver\w*|paket|päckchen|brief|post|letter|package|located|steht|bei|at)\b"
 _CUE = re.compile(_LIVES)
 _HOME = re.compile(
-    r"\b(?:wohn(?:e|st|t|en|haft)|adresse|anschrift|zu ?hause|zuhause|daheim|umgezogen|gezogen|ziehe|live[sd]?|living|address|moved|my house|our house|my home|unser haus|mein haus)\b"
+    r"\b(?:wohn(?:e|st|t|en|haft)|adresse|anschrift|zu ?hause|zuhause|daheim|umgezogen|gezogen|ziehe|live[sd]?|living|address|moved|my house|our house|my home|unser haus|mein haus|unserem haus|unserm haus|meinem haus)\b"
     r"[^.!?\n]{0,32}?\b([^\W\d_][^\W_]*?(?:straße|strasse|gasse|allee|chaussee|str\.)(?!\w)|(?:[a-z'’-]+\s){1,2}(?:street|road|avenue|lane|drive|crescent|terrace|boulevard)\b)"
 )
 _ROADS = ("straße", "strasse", "str.", "gasse", "allee", "chaussee")
@@ -98,7 +100,10 @@ def addresses(text: Text) -> Iterator[Span]:
             if _ends(text, match.end()) or lives:
                 yield match.span()
         for match in _STREET_WEAK.finditer(lower):
-            if not re.match(rf"{_NO_STREET}(?:{_WEAK})\s", match[0]) and (lives or _ends(text, match.end(), strict=True)):
+            hyphened = _HYPHENED.search(match[0])  # Fritz-Reuter-Weg 31
+            if not re.match(rf"{_NO_STREET}(?:{_WEAK})\s", match[0]) and (
+                hyphened or lives or _ends(text, match.end(), strict=True)
+            ):
                 yield match.span()
         if lives:
             for match in _STREET_AT.finditer(lower):
@@ -112,7 +117,7 @@ def addresses(text: Text) -> Iterator[Span]:
         for match in _STREET_EN.finditer(lower):
             if lives or _ORD.search(match[0]):
                 yield match.span()
-        for pattern in (_STREET_FOREIGN, _STREET_OF, _BOX):
+        for pattern in (_STREET_FOREIGN, _STREET_OF, _DOOR, _BOX):
             yield from (match.span() for match in pattern.finditer(lower))
         yield from _postcodes(text, bool(lives))
     for match in _HOME.finditer(lower) if not _ROADS_EN.isdisjoint(text.cues) or any(road in lower for road in _ROADS) else ():

@@ -17,7 +17,7 @@ def measured() -> Measured:
     return measure(DATA / "privacy.txt")
 
 
-def test_enough_is_found_of_sentences_that_nothing_was_tuned_on(measured: Measured) -> None:
+def test_enough_is_found_of_what_somebody_else_labelled(measured: Measured) -> None:
     assert measured.labelled.total() + measured.clean >= 300
     assert measured.recall("name") >= 0.9, measured.missed
     assert measured.recall(*measured.structured) >= 0.98, measured.missed
