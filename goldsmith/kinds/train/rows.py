@@ -19,7 +19,8 @@ SHOWN = 5
 class Rows:
     train: list[Tokens]
     heldout: list[Tokens]
-    too_long: int
+    too_long: list[dict[str, Any]]
+    """What was left out: the row by its place in the file of its split, from 0, and how many tokens it has."""
 
 
 def checked(dataset: str, examples: Iterable[Example]) -> dict[str, list[Example]]:
@@ -79,7 +80,19 @@ def tokenized(tokenizer: Any, splits: dict[str, list[Example]], max_length: int)
                 f"max_length: {left_out} of {len(rows)} {split} rows are longer than {max_length} tokens;"
                 f" the longest has {longest}"
             )
-    return Rows(short["train"], short["heldout"], sum(len(every[split]) - len(short[split]) for split in every))
+    too_long = [
+        {
+            "split": split,
+            "row": number,
+            "source": example.source,
+            "config_id": example.config_id,
+            "tokens": len(every[split][number].input_ids),
+        }
+        for split, examples in splits.items()
+        for number, example in enumerate(examples)
+        if len(every[split][number].input_ids) > max_length
+    ]
+    return Rows(short["train"], short["heldout"], too_long)
 
 
 def turns(example: Example) -> list[dict[str, str]]:

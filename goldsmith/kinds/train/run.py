@@ -34,6 +34,8 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     student = ctx.student(config.base_model)
     data = rows.tokenized(student.tokenizer, splits, config.max_length)
     memory.make_room(config, student, backend, data, ctx)
+    left_out = {"max_length": config.max_length, "rows": data.too_long}
+    too_long_report = ctx.save_artifact("too-long.json", json.dumps(left_out, indent=1).encode(), "application/json")
     model = backends.adapted(backend, student, config)
 
     measuring = f"measuring {len(data.heldout)} held-out answers"
@@ -51,7 +53,7 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
         "label": "REHEARSAL" if dataset.rehearsal else "",
         "examples": len(data.train),
         "heldout_examples": len(data.heldout),
-        "too_long": data.too_long,
+        "too_long": len(data.too_long),
         "steps": fitted.steps,
         "epochs": fitted.epochs,
         "train_loss": fitted.train_loss,
@@ -66,7 +68,7 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     ctx.progress(95, "registering the adapter", heldout_loss_after=after)
     ctx.save_artifact("metrics.jsonl", "".join(f"{json.dumps(entry)}\n" for entry in fitted.metrics).encode())
     adapter = _register(model, student, dataset, config, numbers, ctx)
-    return TrainResult(adapter=adapter.ref, **numbers)
+    return TrainResult(adapter=adapter.ref, too_long_report=too_long_report, **numbers)
 
 
 def _register(

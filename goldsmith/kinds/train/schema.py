@@ -88,6 +88,7 @@ class TrainResult(JobResult):
     examples: int = Field(description="Conversations trained on.")
     heldout_examples: int
     too_long: int = Field(description="Conversations of either split left out, longer than max_length.")
+    too_long_report: str = Field(description="The artifact `too-long.json`: each of them, with its tokens.")
     steps: int = Field(description="Updates of the weights.")
     epochs: float
     train_loss: float = Field(description="Mean over the updates; nats per token of the answers.")

@@ -219,12 +219,19 @@ class TestBadRows:
         with pytest.raises(InvalidInput, match=f"has no {split} rows"):
             run(config(model_folder), context(tmp_path, examples))
 
-    def test_long_rows_are_left_out_and_counted(self, model_folder: Path, tmp_path: Path) -> None:
+    def test_long_rows_are_left_out_counted_and_listed(self, model_folder: Path, tmp_path: Path) -> None:
         examples = gold()
         long = Message(role="assistant", content="very " * 400 + "long.")
         examples[0] = examples[0].model_copy(update={"messages": [examples[0].messages[0], long]})
-        result = run(config(model_folder, max_length=200, max_steps=1), context(tmp_path, examples))
+        ctx = context(tmp_path, examples)
+        result = run(config(model_folder, max_length=200, max_steps=1), ctx)
         assert (result.too_long, result.examples) == (1, 8)
+        report = json.loads(ctx.artifact(result.too_long_report).read_bytes())
+        assert report["max_length"] == 200
+        assert [(row["split"], row["row"], row["source"], row["config_id"]) for row in report["rows"]] == [
+            (examples[0].split, 0, "run-0", "oil")
+        ]
+        assert report["rows"][0]["tokens"] > 400
 
     def test_a_max_length_that_leaves_out_most_is_refused(self, model_folder: Path, tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match=r"max_length: 9 of 9 train rows are longer than 16 tokens; the longest has \d+"):
