@@ -122,17 +122,20 @@ def ours(servers: Servers, asked: Sequence[tuple[str, int]]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.dollars", description=__doc__, allow_abbrev=False)
     parser.add_argument("--pairs", type=int, default=20_000)
-    pairs = parser.parse_args().pairs
+    parser.add_argument("--prefix", choices=["short", "long", "both"], default="both")
+    told = parser.parse_args()
+    pairs = told.pairs
+    both = {"short": ("short prefix", SHORT, 0.5), "long": ("prefix of 2,000 tokens", LONG, 0.4)}
     servers = Servers([])
     try:
         servers.start(finished=0)
-        for name, prefix_bytes, aim in (("short prefix", SHORT, 0.5), ("prefix of 2,000 tokens", LONG, 0.4)):
+        for name, prefix_bytes, aim in both.values() if told.prefix == "both" else [both[told.prefix]]:
             asked = prompts(pairs, prefix_bytes)
             began = time.monotonic()
             paid, direct = ours(servers, asked), naive(asked)
             sys.stdout.write(
                 f"{name}, {pairs} pairs, {CONFIGS} configs: {paid:.4f} USD in batches, {direct:.4f} USD direct without a cache:"
-                f" {paid / direct:.3f}× (aim ≤ {aim}×); {time.monotonic() - began:.0f} s\n"
+                f" {paid / direct:.4f}× (aim ≤ {aim}×); {time.monotonic() - began:.0f} s\n"
             )
             sys.stdout.flush()
     finally:

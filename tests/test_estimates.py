@@ -18,8 +18,9 @@ from goldsmith.datasets import Example
 from goldsmith.db import Connection, Database
 from goldsmith.errors import GoldsmithError, InvalidInput, Requeue
 from goldsmith.keys import LOCAL
+from goldsmith.kinds.gold.judge import rubric
 from goldsmith.kinds.gold.run import run
-from goldsmith.kinds.gold.schema import GoldConfig
+from goldsmith.kinds.gold.schema import GoldConfig, JudgeConfig
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
 from goldsmith.teacher import open_teacher
@@ -27,6 +28,8 @@ from tests.api.conftest import Serve, serve  # noqa: F401
 from tests.fakes import FakeContext
 from tests.kinds.gold.test_gold import BASE, corpus
 from tests.kinds.gold.test_gold_batches import long_prompts
+
+JUDGE = {"samples": 1, "drop": False}
 
 
 @pytest.fixture
@@ -38,7 +41,12 @@ def server() -> Iterator[MeteringServer]:
 @pytest.fixture
 def corpora(conn: Connection, tmp_path: Path, job_factory: Callable[..., UUID]) -> None:
     job_id = job_factory(kind="corpus")
-    for name, rows in (("prompts", corpus()), ("long", long_prompts())):
+    for name, rows in (
+        ("prompts", corpus()),
+        ("long", long_prompts()),
+        ("few", corpus()[:24]),
+        ("few_long", long_prompts()[:24]),
+    ):
         datasets.save_version(conn, Storage(tmp_path), job_id, 1, name, rows, manifest={}, parents=[], rehearsal=False)
 
 
@@ -106,6 +114,69 @@ def test_an_estimate_is_within_a_tenth_of_the_bill(
 
     again = estimates.estimate(conn, Settings(rehearsal_url=server.url), config, LOCAL)
     assert (again.reused, again.questions, again.expected_usd) == (72, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "first"),
+    [
+        ("few", None, "half"),
+        ("few", False, "all_without_repairs"),
+        ("few_long", None, "nothing"),
+        ("few_long", False, "half"),
+    ],
+)
+def test_with_a_judge_and_with_what_is_paid_already_it_is_as_near(
+    conn: Connection,
+    database: Database,
+    server: MeteringServer,
+    tmp_path: Path,
+    corpora: None,
+    job_factory: Callable[..., UUID],
+    name: str,
+    batch: bool | None,
+    first: str,
+) -> None:
+    rows = (long_prompts() if name == "few_long" else corpus())[:24]
+    base = {**BASE, "dataset": f"dataset:{name}@1", "batch": batch, "budget_usd": 20.0, "near_duplicate": 0.8}
+    if first != "nothing":
+        before = GoldConfig(**{**base, "repair": first == "half", "judge": JUDGE if first == "half" else None})
+        bought = rows[::2] if first == "half" else rows
+        bill_of(conn, database, server, tmp_path / "before", bought, job_factory(kind="gold"), before)
+    config = GoldConfig(**{**base, "judge": JUDGE})
+    told = estimates.estimate(conn, Settings(rehearsal_url=server.url), config, LOCAL)
+    real = bill_of(conn, database, server, tmp_path, rows, job_factory(kind="gold"), config)
+    assert told.expected_usd == pytest.approx(real, rel=0.1)
+    assert told.reused == {"nothing": 0, "half": 12, "all_without_repairs": 24}[first]
+    assert told.judge is not None
+    assert 0 < told.judge.expected_usd < told.expected_usd
+    assert told.judge.questions < told.questions
+    assert (told.judge.reused > 0) == (first == "half")
+
+
+def test_a_teacher_that_nobody_knows_is_estimated_with_its_judge_too(
+    conn: Connection, corpora: None, server: MeteringServer
+) -> None:
+    settings = Settings(_env_file=None, ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=server.url, allow_providers=["anthropic"])
+    plain = GoldConfig(**{**BASE, "teacher": "anthropic"})
+    told = estimates.estimate(conn, settings, plain.model_copy(update={"judge": JudgeConfig(samples=3)}), LOCAL)
+    without = estimates.estimate(conn, settings, plain, LOCAL)
+    assert told.judge is not None
+    assert without.judge is None
+    examination = len(rubric().planted) * 4 * 3
+    assert told.judge.questions == examination + round(72 * estimates.PASSED * 3)
+    assert told.expected_usd == pytest.approx(without.expected_usd + told.judge.expected_usd)
+    assert told.judge.expected_usd > without.expected_usd
+
+
+def test_of_a_large_corpus_a_part_stands_for_all(
+    conn: Connection, corpora: None, server: MeteringServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = GoldConfig(**{**BASE, "judge": {"samples": 1}})
+    whole = estimates.estimate(conn, Settings(rehearsal_url=server.url), config, LOCAL)
+    monkeypatch.setattr(estimates, "SAMPLED", 36)
+    half = estimates.estimate(conn, Settings(rehearsal_url=server.url), config, LOCAL)
+    assert half.expected_usd == pytest.approx(whole.expected_usd, rel=0.1)
+    assert "36 of 72 rows were run dry, and stand for all" in half.based_on
 
 
 def test_the_ledger_is_believed_once_it_has_seen_enough(

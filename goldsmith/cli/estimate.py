@@ -45,6 +45,11 @@ def _show(found: dict[str, Any]) -> None:
         f"{found['teacher']} {found['model']}: {found['questions']} questions, {found['repairs']} of them repairs;"
         f" {found['input_tokens']} tokens in, {found['output_tokens']} out; {found['reused']} of {found['rows']} rows are paid already"
     )
+    if judge := found["judge"]:
+        console.print(
+            f"of that the judge: {judge['questions']} questions, {judge['input_tokens']} tokens in, {judge['output_tokens']} out,"
+            f" {judge['expected_usd']:.4f} USD; {judge['reused']} more are paid already"
+        )
     fits = "fits into" if found["fits_budget"] else "is more than"
     console.print(f"{found['expected_usd']:.4f} USD {fits} the budget of {found['budget_usd']} USD")
     console.print(f"cache: {found['cache']}")

@@ -114,7 +114,7 @@ async def judge(passed: Sequence[Outcome], teacher: Teacher, config: GoldConfig,
     scores: list[Scores] = []
     if any(counts.values()) and not asked.out_of_budget:
         scores = await _score(
-            [(f"{one.row.source}/{one.row.config_id}", _of(one), one.row.private) for one in passed],
+            [(f"judging/{one.row.source}/{one.row.config_id}", _of(one), one.row.private) for one in passed],
             teacher, config, config.judge, asked, batch=batch,
         )  # fmt: skip
     for outcome, said in zip(passed, scores, strict=False):
