@@ -14,19 +14,21 @@ from api.body import body_schema, read_model
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, State, StateDep
-from goldsmith import adapters, paused
+from goldsmith import adapters, lineage, paused
 from goldsmith.adapters import AdapterVersion
 from goldsmith.db import Connection
 from goldsmith.errors import NotFound, ReferenceNotUsable
 from goldsmith.jobs import Told
 from goldsmith.kinds.base import NAME_PATTERN, JobConfig
 from goldsmith.kinds.registry import kinds
+from goldsmith.lineage import Lineage
 from goldsmith.storage import Storage
 
 router = APIRouter(prefix="/v1")
 
 NameParam = Annotated[str, Path(pattern=f"^{NAME_PATTERN}$")]
 VersionParam = Annotated[int, Path(ge=1, le=999_999_999)]
+RefParam = Annotated[str, Path(pattern=r"^([1-9][0-9]{0,8}|[a-z][a-z0-9._-]{0,63})$")]
 AliasParam = Annotated[str, Path(pattern=f"^{adapters.ALIAS_PATTERN}$")]
 IN_THE_WAY: dict[int | str, dict[str, Any]] = {409: PROBLEM}
 
@@ -134,9 +136,7 @@ def list_adapter_versions(name: NameParam, state: StateDep) -> list[AdapterView]
 
 
 @router.get("/adapters/{name}/{version}", tags=["adapters"], responses=MISSING)
-def get_adapter(
-    name: NameParam, version: Annotated[str, Path(pattern=r"^([1-9][0-9]{0,8}|[a-z][a-z0-9._-]{0,63})$")], state: StateDep
-) -> AdapterView:
+def get_adapter(name: NameParam, version: RefParam, state: StateDep) -> AdapterView:
     """By version number or by alias."""
     with state.database.connection() as conn:
         try:
@@ -144,6 +144,18 @@ def get_adapter(
         except ReferenceNotUsable as error:
             raise NotFound(error.detail) from None
     return AdapterView(adapter=found, ref=found.ref)
+
+
+@router.get("/adapters/{name}/{version}/lineage", tags=["adapters"], responses=MISSING)
+def adapter_lineage(
+    name: NameParam, version: RefParam, state: StateDep, runs: Annotated[bool, Query(description="With the runs' ids.")] = False
+) -> Lineage:
+    """What it was made from: dataset versions, their jobs, what teachers cost, and the imported runs."""
+    with state.database.connection() as conn:
+        try:
+            return lineage.of(conn, f"adapter:{name}@{version}", ids=runs)
+        except ReferenceNotUsable as error:
+            raise NotFound(error.detail) from None
 
 
 async def _move_on(move: Move, name: str, version: int, state: State, actor: str) -> AdapterView:

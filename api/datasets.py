@@ -11,12 +11,13 @@ from api.contexts import CONTEXTS_PATTERN, checkout_of
 from api.download import DOWNLOAD, Download
 from api.jobs import MISSING, REFUSALS
 from api.state import StateDep
-from goldsmith import dataset_diff, datasets
+from goldsmith import dataset_diff, datasets, lineage
 from goldsmith.dataset_diff import DatasetDiff
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.devserver.drift import Pins, changes
 from goldsmith.errors import NotFound
 from goldsmith.kinds.base import NAME_PATTERN
+from goldsmith.lineage import Lineage
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -73,6 +74,18 @@ def get_examples(
     """The rows, in their frozen order."""
     with state.database.connection() as conn:
         return datasets.examples_of(conn, f"dataset:{name}@{version}", split, offset, limit)
+
+
+@router.get("/{name}/{version}/lineage", responses=MISSING)
+def dataset_lineage(
+    name: NameParam,
+    version: VersionParam,
+    state: StateDep,
+    runs: Annotated[bool, Query(description="With the runs' ids.")] = False,
+) -> Lineage:
+    """What it was made from: other versions, their jobs, what teachers cost, and the imported runs."""
+    with state.database.connection() as conn:
+        return lineage.of(conn, f"dataset:{name}@{version}", ids=runs)
 
 
 @router.get("/{name}/{version}/diff", responses=MISSING)

@@ -19,6 +19,7 @@ from goldsmith import logging, migrate
 from goldsmith.cli import adapters, contexts, datasets, demo, doctor, jobs, keys, kinds, pipelines, schedules, uploads, webhooks
 from goldsmith.cli.estimate import estimate
 from goldsmith.cli.gold import gold
+from goldsmith.cli.lineage import lineage
 from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.processes import NAMES, command
 from goldsmith.cli.stack import Stack, StackError, bring_down, check_nothing_runs, connect, port_user, read_stack, running, urls
@@ -37,6 +38,7 @@ app.add_typer(uploads.app, name="uploads")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(estimate)
 app.command()(gold)
+app.command()(lineage)
 
 
 @app.command()

@@ -532,6 +532,14 @@ class Client:
         found: dict[str, Any] = self.request("GET", _adapter(ref))
         return found
 
+    def lineage(self, ref: str, *, runs: bool = False) -> dict[str, Any]:
+        """What `adapter:<name>@<version or alias>` or `dataset:<name>@<version>` was made from; `runs`: with the runs' ids."""
+        kind, _, rest = ref.partition(":")
+        name, _, version = rest.partition("@")
+        path = f"/v1/{_part(kind)}s/{_part(name)}/{_part(version)}/lineage"
+        found: dict[str, Any] = self.request("GET", path, params={"runs": runs})
+        return found
+
     def approve_adapter(self, ref: str) -> dict[str, Any]:
         """candidate → approved."""
         moved: dict[str, Any] = self.request("POST", f"{_adapter(ref)}/approve")
