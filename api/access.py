@@ -31,7 +31,7 @@ CACHE_S = 3.0
 CACHED = 10_000
 
 READS = ("GET", "HEAD")
-OPEN = ("/healthz", "/readyz", "/metrics")
+OPEN = ("/healthz", "/readyz", "/metrics", "/.well-known/goldsmith-passport-key")
 EVENTS = ("/v1/experiments/{experiment_id}/events", "/v1/experiments/{experiment_id}/assignments")
 BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
     "/v1/jobs",

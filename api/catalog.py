@@ -14,7 +14,7 @@ from api.body import body_schema, read_model
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, State, StateDep
-from goldsmith import adapters, lineage, paused
+from goldsmith import adapters, lineage, passports, paused
 from goldsmith.adapters import AdapterVersion
 from goldsmith.db import Connection
 from goldsmith.errors import NotFound, ReferenceNotUsable
@@ -57,6 +57,20 @@ class KindView(BaseModel):
 class AdapterView(BaseModel):
     adapter: AdapterVersion
     ref: str
+
+
+class Signature(BaseModel):
+    algorithm: str
+    key_id: str
+    public_key: str
+    value: str
+
+
+class Passport(BaseModel):
+    """Its form stands in docs/adapters.md; `goldsmith passport verify` checks it without a server."""
+
+    passport: dict[str, Any]
+    signature: Signature
 
 
 class AliasBody(BaseModel):
@@ -156,6 +170,18 @@ def adapter_lineage(
             return lineage.of(conn, f"adapter:{name}@{version}", ids=runs)
         except ReferenceNotUsable as error:
             raise NotFound(error.detail) from None
+
+
+@router.get("/adapters/{name}/{version}/passport", tags=["adapters"], responses=MISSING)
+def adapter_passport(name: NameParam, version: RefParam, state: StateDep) -> Passport:
+    """What is known of its making and its worth, signed with the installation's key. A 422 when its files or its row are not
+    those that were registered."""
+    with state.database.connection() as conn:
+        try:
+            ref = adapters.resolve(conn, f"adapter:{name}@{version}")
+        except ReferenceNotUsable as error:
+            raise NotFound(error.detail) from None
+        return Passport.model_validate(passports.issue(conn, state.storage, ref))
 
 
 async def _move_on(move: Move, name: str, version: int, state: State, actor: str) -> AdapterView:

@@ -12,10 +12,11 @@ from anyio import to_thread
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 
 from api.metrics import DATABASE_UP, PROCESS, REQUESTS_OF_THIS_PROCESS
 from api.state import State, StateDep
-from goldsmith import migrate
+from goldsmith import migrate, signing
 
 router = APIRouter(tags=["health"])
 log = structlog.get_logger()
@@ -25,6 +26,20 @@ log = structlog.get_logger()
 async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
+
+
+class PublicKey(BaseModel):
+    algorithm: str
+    key_id: str
+    public_key: str
+    """32 bytes in base64."""
+
+
+@router.get("/.well-known/goldsmith-passport-key")
+def passport_key(state: StateDep) -> PublicKey:
+    """What passports are checked with."""
+    public = signing.public_key(state.storage)
+    return PublicKey(algorithm="Ed25519", key_id=signing.key_id(public), public_key=public)
 
 
 @router.get("/readyz", responses={503: {"description": "Something that it needs is away"}})

@@ -59,6 +59,7 @@ class Models:
         self._settings = settings
         self._database = Database(settings.database, size=4, for_requests=True)
         self._storage = Storage(settings.state_dir)
+        self._warned_of: set[str] = set()
         self._line = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     def open(self) -> None:
@@ -111,7 +112,11 @@ class Models:
 
     def _adapter(self, ref: str) -> AdapterVersion:
         with self._database.connection() as conn:
-            return adapters.get(conn, self._storage, ref)
+            found = adapters.get(conn, self._storage, ref)
+        if found.warning is not None and found.ref not in self._warned_of:
+            self._warned_of.add(found.ref)
+            log.warning(found.warning, adapter=found.ref)
+        return found
 
     async def answer(self, chat: ChatRequest, adapter: AdapterVersion | None) -> AsyncGenerator[str | Completion]:
         """The parts of the answer as they are written, at last how it ended. Closing it stops the writing."""

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from api.access import KeyRing, Rates
 from api.metrics import QueueNumbers
 from api.stream import Readers
-from goldsmith import jobs
+from goldsmith import jobs, signing
 from goldsmith.db import AsyncDatabase, Database, connect_async
 from goldsmith.jobs import Told
 from goldsmith.keys import Caller
@@ -38,6 +38,7 @@ class State:
         self.async_database = AsyncDatabase(settings.database)
         self.queue = Queue(settings.broker)
         self.storage = Storage(settings.state_dir)
+        signing.private_key(self.storage)  # made at the first start
         self.wakeups = Wakeups(partial(connect_async, settings.database, "goldsmith wake"))
         self.readers = Readers(self.async_database, self.wakeups)
         self.rescue = RescueThread(self.database, self.queue, settings)

@@ -107,6 +107,9 @@ class JobContext(Protocol):
     def register_adapter(self, adapter: NewAdapter) -> AdapterVersion:
         """Store the folder `adapter.folder` and its row as the next version; sets `adapter.alias` if one is given."""
 
+    def passport(self, ref: str) -> bytes:
+        """The signed passport of an adapter version; raises `ReferenceNotUsable` when it is not what was registered."""
+
     # -- experiments
     def experiment(self, experiment_id: str) -> ExperimentData: ...
     def record_decision(self, experiment_id: str, decision: Decision) -> None: ...

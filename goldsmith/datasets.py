@@ -94,7 +94,7 @@ class Example(BaseModel):
 
 
 class DatasetVersion(BaseModel):
-    """Immutable: what was saved under this number stays so."""
+    """Immutable: what was saved under this number stays so, but for the rows of somebody whose data was erased."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -107,10 +107,19 @@ class DatasetVersion(BaseModel):
     parents: list[str]
     rehearsal: bool
     created_at: datetime
+    erased_rows: int = Field(0, description="Rows that were erased since; `counts` and `content_sha256` still tell of them.")
+    erased_at: datetime | None = Field(None, description="When rows were erased in it, or in what it was made from.")
 
     @property
     def ref(self) -> str:
         return f"dataset:{self.name}@{self.version}"
+
+    @property
+    def warning(self) -> str | None:
+        """What whoever loads it must know."""
+        if self.erased_at is None:
+            return None
+        return f"{self.ref}: {self.erased_rows} of its rows were erased on {self.erased_at:%Y-%m-%d}; it holds what was left"
 
 
 def parse_ref(ref: str) -> tuple[str, int | Literal["latest"]]:
@@ -298,7 +307,8 @@ def _training_row(example: Example) -> str:
 
 
 _SELECT = """
-    SELECT d.name, v.version, v.job_id, v.content_sha256, v.counts, v.manifest, v.parents, v.rehearsal, v.created_at
+    SELECT d.name, v.version, v.job_id, v.content_sha256, v.counts, v.manifest, v.parents, v.rehearsal, v.created_at,
+        v.erased_rows, v.erased_at
     FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id
 """
 

@@ -242,6 +242,9 @@ class FakeContext:
             self.aliases[adapter.name, adapter.alias] = version.version
         return version
 
+    def passport(self, ref: str) -> bytes:
+        return json.dumps({"passport": {"adapter": self.adapter(ref).facts()}, "signature": {}}).encode()
+
     def experiment(self, experiment_id: str) -> ExperimentData:
         if experiment_id not in self.experiments:
             raise NotFound(f"the experiment {experiment_id} does not exist")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
 import structlog
 
-from goldsmith import adapters, artifacts, datasets, experiments, jobs, recordings, room, rules, uploads
+from goldsmith import adapters, artifacts, datasets, experiments, jobs, passports, recordings, room, rules, uploads
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
@@ -30,6 +31,7 @@ from goldsmith.teacher import Teacher, open_teacher
 from goldsmith.uploads import Upload
 
 EVENT_EVERY_S = 1.0
+V = TypeVar("V", DatasetVersion, AdapterVersion)
 log = structlog.get_logger()
 
 
@@ -56,6 +58,7 @@ class RunContext:
         self._storage = Storage(settings.state_dir)
         self._last_event = 0.0
         self._pending: tuple[float, str] | None = None
+        self._warned_of: set[str] = set()
         self._metrics: list[dict[str, float | None]] = []
 
     def parents(self) -> dict[str, dict[str, Any] | None]:
@@ -153,7 +156,14 @@ class RunContext:
 
     def dataset(self, ref: str) -> DatasetVersion:
         with self._database.connection() as conn:
-            return datasets.get(conn, *datasets.parse_ref(ref))
+            return self._warned(datasets.get(conn, *datasets.parse_ref(ref)))
+
+    def _warned(self, version: V) -> V:
+        """Say once in the job's events that what it loads descends from erased data."""
+        if version.warning is not None and version.ref not in self._warned_of:
+            self._warned_of.add(version.ref)
+            self.log(version.warning, erased_rows=version.erased_rows)
+        return version
 
     def examples(self, ref: str, split: str | None = None) -> Iterator[Example]:
         with self._database.connection() as conn:
@@ -201,11 +211,15 @@ class RunContext:
 
     def adapter(self, ref: str) -> AdapterVersion:
         with self._database.connection() as conn:
-            return adapters.get(conn, self._storage, ref)
+            return self._warned(adapters.get(conn, self._storage, ref))
 
     def register_adapter(self, adapter: NewAdapter) -> AdapterVersion:
         with self._database.connection() as conn:
             return adapters.register(conn, self._storage, self.job_id, self.attempt, adapter)
+
+    def passport(self, ref: str) -> bytes:
+        with self._database.connection() as conn:
+            return json.dumps(passports.issue(conn, self._storage, ref), indent=2, ensure_ascii=False).encode()
 
     # -- experiments
 

@@ -16,7 +16,21 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from goldsmith import logging, migrate
-from goldsmith.cli import adapters, contexts, datasets, demo, doctor, jobs, keys, kinds, pipelines, schedules, uploads, webhooks
+from goldsmith.cli import (
+    adapters,
+    contexts,
+    datasets,
+    demo,
+    doctor,
+    jobs,
+    keys,
+    kinds,
+    passport,
+    pipelines,
+    schedules,
+    uploads,
+    webhooks,
+)
 from goldsmith.cli.estimate import estimate
 from goldsmith.cli.gold import gold
 from goldsmith.cli.lineage import lineage
@@ -32,6 +46,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(kinds.app, name="kinds")
+app.add_typer(passport.app, name="passport")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(uploads.app, name="uploads")

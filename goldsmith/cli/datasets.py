@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from goldsmith.cli.jobs import show_job, wait_for
-from goldsmith.cli.output import FAILED, Json, console, print_json, print_table, said_plainly
+from goldsmith.cli.output import FAILED, Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
 from goldsmith.devserver.checkout import read_checkout
 from goldsmith.devserver.drift import Pins, changes
@@ -37,7 +37,9 @@ def list_datasets(as_json: Json = False) -> None:
 
 
 def _counts(version: dict[str, Any]) -> tuple[int, int, str]:
-    return version["counts"]["train"], version["counts"]["heldout"], "REHEARSAL" if version["rehearsal"] else ""
+    marks = ["REHEARSAL"] if version["rehearsal"] else []
+    marks += [f"ERASED {version['erased_rows']}"] if version["erased_at"] else []
+    return version["counts"]["train"], version["counts"]["heldout"], " ".join(marks)
 
 
 @app.command()
@@ -58,6 +60,8 @@ def show(ref: Ref, as_json: Json = False) -> None:
             if key != "files"
         ]
         print_table(("", ""), rows)
+        if version["erased_at"]:
+            errors.print(f"{version['erased_rows']} of its rows were erased on {version['erased_at'][:10]}", style="yellow")
 
 
 @app.command()

@@ -540,6 +540,15 @@ class Client:
         found: dict[str, Any] = self.request("GET", path, params={"runs": runs})
         return found
 
+    def passport(self, ref: str) -> dict[str, Any]:
+        """The signed passport of `adapter:<name>@<version or alias>`."""
+        found: dict[str, Any] = self.request("GET", f"{_adapter(ref)}/passport", timeout=120)
+        return found
+
+    def passport_key(self) -> str:
+        """The public key that passports are checked with, in base64."""
+        return str(self.request("GET", "/.well-known/goldsmith-passport-key")["public_key"])
+
     def approve_adapter(self, ref: str) -> dict[str, Any]:
         """candidate → approved."""
         moved: dict[str, Any] = self.request("POST", f"{_adapter(ref)}/approve")

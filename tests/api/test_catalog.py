@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 from starlette.testclient import TestClient
 
-from goldsmith import adapters, datasets
+from api.access import OPEN
+from goldsmith import adapters, datasets, passports
 from goldsmith.adapters import NewAdapter
 from goldsmith.datasets import Example, Message
 from goldsmith.db import Connection
@@ -225,6 +226,26 @@ def test_a_version_is_approved_and_retired_unless_it_is_in_use(client: TestClien
     problem(client.post("/v1/adapters/workshop/x/approve"), 422, "version")
 
 
+def test_lineage_and_passport_are_found_by_version_and_alias(client: TestClient, workshop: list[str], gold: list[str]) -> None:
+    for path in ("2", "challenger"):
+        lineage = client.get(f"/v1/adapters/workshop/{path}/lineage", params={"runs": True}).json()
+        assert (lineage["root"]["ref"], lineage["datasets"]) == ("adapter:workshop@2", ["dataset:gold@1"])
+        signed = client.get(f"/v1/adapters/workshop/{path}/passport").json()
+        key = client.get("/.well-known/goldsmith-passport-key").json()["public_key"]
+        assert passports.check(signed, key)["adapter"]["version"] == 2
+    assert client.get("/v1/datasets/gold/1/lineage").json()["root"]["ref"] == "dataset:gold@1"
+    for missing in ("adapters/workshop/champion/lineage", "adapters/workshop/3/passport", "datasets/silver/1/lineage"):
+        problem(client.get(f"/v1/{missing}"), 404)
+
+
+def test_there_is_no_passport_for_changed_files(
+    client: TestClient, workshop: list[str], gold: list[str], storage: Storage
+) -> None:
+    next(storage.root.glob("adapters/**/adapter_config.json")).write_text("[]")
+    refused = [client.get(f"/v1/adapters/workshop/{version}/passport").status_code for version in (1, 2)]
+    assert sorted(refused) == [200, 422]
+
+
 @pytest.mark.parametrize("path", ["other", "other/1", "workshop/3", "workshop/champion"])
 def test_an_adapter_that_is_not_there_is_a_404(client: TestClient, workshop: list[str], path: str) -> None:
     problem(client.get(f"/v1/adapters/{path}"), 404)
@@ -275,7 +296,7 @@ def test_the_description_lets_docs_ask_for_a_key_and_every_route_may_refuse_one(
     assert document["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
     for path, verbs in document["paths"].items():
         for verb in verbs.values():
-            assert path in ("/healthz", "/readyz", "/metrics") or {"401", "403", "429"} <= verb["responses"].keys(), path
+            assert path in OPEN or {"401", "403", "429"} <= verb["responses"].keys(), path
 
 
 def test_the_views_promise_their_own_keys(client: TestClient) -> None:
