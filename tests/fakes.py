@@ -236,6 +236,8 @@ class FakeContext:
             folder=folder,
             rehearsal=adapter.rehearsal,
             created_at=datetime.now(UTC),
+            base_revision=adapter.base_revision,
+            parents=list(adapter.parents),
         )
         versions.append(version)
         if adapter.alias is not None:

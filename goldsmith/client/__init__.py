@@ -35,6 +35,7 @@ from goldsmith.kinds.evaluate.schema import EvaluateConfig
 from goldsmith.kinds.gold.schema import GoldConfig
 from goldsmith.kinds.imports.schema import ImportConfig
 from goldsmith.kinds.intercept.schema import InterceptConfig
+from goldsmith.kinds.merge.schema import MergeConfig
 from goldsmith.kinds.rules.schema import RulesConfig
 from goldsmith.kinds.train.schema import TrainConfig
 
@@ -51,6 +52,7 @@ __all__ = [
     "Job",
     "JobFailed",
     "JobHandle",
+    "MergeConfig",
     "NotReachable",
     "RulesConfig",
     "TrainConfig",

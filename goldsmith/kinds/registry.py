@@ -21,6 +21,7 @@ from goldsmith.kinds.evaluate.schema import EvaluateConfig, EvaluateResult
 from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
 from goldsmith.kinds.imports.schema import ImportConfig, ImportResult
 from goldsmith.kinds.intercept.schema import InterceptConfig, InterceptResult
+from goldsmith.kinds.merge.schema import MergeConfig, MergeResult
 from goldsmith.kinds.render.schema import RenderConfig, RenderResult
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
@@ -44,6 +45,7 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(RulesConfig, RulesResult),
     Kind(ClusterConfig, ClusterResult),
     Kind(TrainConfig, TrainResult),
+    Kind(MergeConfig, MergeResult),
     Kind(EvaluateConfig, EvaluateResult),
     Kind(AbReportConfig, AbReportResult),
     Kind(InterceptConfig, InterceptResult),

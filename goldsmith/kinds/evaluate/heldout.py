@@ -63,15 +63,22 @@ def read(config: EvaluateConfig, dataset: DatasetVersion, ctx: JobContext) -> li
     return [Row(example, _context(checkout, example), checkout.task, shortest, longest) for example in examples]
 
 
+def _datasets(adapter: AdapterVersion, ctx: JobContext) -> set[str]:
+    """What it was trained on; a merge on all that its parents were."""
+    if not adapter.parents:
+        return {adapter.dataset}
+    return set().union(*(_datasets(ctx.adapter(ref), ctx) for ref in adapter.parents))
+
+
 def refuse_trained(rows: Iterable[Row], adapter: AdapterVersion, dataset: DatasetVersion, ctx: JobContext) -> None:
     """Raise `InvalidInput` when the adapter was trained on a prompt that it is now examined with."""
-    if adapter.dataset == dataset.ref:
-        return
-    trained = {example.input for example in ctx.examples(adapter.dataset, "train")}
+    learned_from = _datasets(adapter, ctx) - {dataset.ref}
+    trained = {example.input for ref in learned_from for example in ctx.examples(ref, "train")}
     known = {row.example.input for row in rows} & trained
     if known:
         raise InvalidInput(
-            f"dataset: {adapter.ref} was trained on {len(known)} of the held-out prompts of {dataset.ref} ({adapter.dataset});"
+            f"dataset: {adapter.ref} was trained on {len(known)} of the held-out prompts of {dataset.ref}"
+            f" ({', '.join(sorted(learned_from))});"
             " evaluate on the dataset that it was trained on, or on one that shares none"
         )
 
