@@ -80,6 +80,12 @@ class QueueNumbers(Collector):
         for outcome in ("delivered", "put_off", "given_up"):
             tries.add_metric([outcome], numbers.webhook_tries.get(outcome, 0))
         yield tries
+        alone = CounterMetricFamily(
+            "goldsmith_limiter_unavailable", "Teachers asked without the shared limit: Valkey was away", labels=["provider"]
+        )
+        for provider, count in sorted(numbers.limiter_unavailable.items()):
+            alone.add_metric([provider], count)
+        yield alone
 
 
 def _waiting(numbers: metrics.Numbers, places: Sequence[metrics.Place]) -> Iterable[Metric]:

@@ -51,6 +51,8 @@ class Numbers:
     """By queue, kind and cause: the title of what went wrong, one of a few."""
     webhook_tries: Mapping[str, int]
     """By outcome: delivered, put_off, given_up."""
+    limiter_unavailable: Mapping[str, int]
+    """By provider: how often a process asked a teacher without the limit that all share."""
 
 
 _UNFINISHED = """
@@ -114,6 +116,15 @@ def read(conn: Connection) -> Numbers:
         {(row["provider"], row["model"], row["rehearsal"]): float(row["usd"]) for row in conn.execute(_SPENT)},
         {(row["queue"], row["kind"], row["cause"]): row["count"] for row in conn.execute(_FAILED_ATTEMPTS)},
         {row["outcome"]: row["count"] for row in conn.execute("SELECT outcome, count FROM webhook_tries")},
+        {row["provider"]: row["count"] for row in conn.execute("SELECT provider, count FROM limiter_unavailable")},
+    )
+
+
+def limiter_was_unavailable(conn: Connection, provider: str, times: int) -> None:
+    conn.execute(
+        "INSERT INTO limiter_unavailable AS l (provider, count) VALUES (%s, %s)"
+        " ON CONFLICT (provider) DO UPDATE SET count = l.count + excluded.count",
+        (provider, times),
     )
 
 

@@ -661,6 +661,10 @@ webhook_deliveries = Table(
     Index("ix_webhook_deliveries_job", "job_id"),
 )
 
+limiter_unavailable = Table(
+    "limiter_unavailable", metadata, Column("provider", Text, primary_key=True), Column("count", BigInteger, nullable=False)
+)
+
 webhook_tries = Table(
     "webhook_tries", metadata, Column("outcome", Text, primary_key=True), Column("count", BigInteger, nullable=False)
 )

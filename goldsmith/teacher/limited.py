@@ -32,6 +32,10 @@ class Limited:
     def batches(self) -> Batches | None:
         return self._wire.batches
 
+    @property
+    def alone(self) -> int:
+        return self._limiter.unavailable
+
     def identity(self, request: Request) -> dict[str, Any]:
         return self._wire.identity(request)
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
-from goldsmith import budgets, message_batches
+from goldsmith import budgets, message_batches, metrics
 from goldsmith.budgets import Account, Bill, Call, InFlight, Known, NoRoom, Paid, Refused, Statement
 from goldsmith.errors import GoldsmithError, InvalidInput, Requeue, RetryableError
 from goldsmith.message_batches import Batch, Intent
@@ -477,6 +477,8 @@ class MeteredTeacher:
 
     async def aclose(self) -> None:
         await self._billed.done()
+        if alone := self._teacher.alone:
+            await self._database.run(metrics.limiter_was_unavailable, self.provider, alone)
         await self._teacher.aclose()
 
 

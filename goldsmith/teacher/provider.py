@@ -208,6 +208,10 @@ class Provider(Protocol):
     def batches(self) -> Batches | None:
         """None: it takes no batches."""
 
+    @property
+    def alone(self) -> int:
+        """How often the limit that all workers share was not to be reached, so that this one went on with its part of it."""
+
     def identity(self, request: Request) -> dict[str, Any]:
         """What decides the answer: two requests with one identity are one request. Marks for the cache and where the
         prompt came from are not in it."""

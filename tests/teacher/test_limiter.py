@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from uuid import uuid4
 
 import pytest
 import redis
+import redis.asyncio
 
-from goldsmith.teacher.limiter import Limiter
+from goldsmith.errors import GoldsmithError
+from goldsmith.teacher.limiter import COMPARE_AND_SET, Limiter
+from goldsmith.teacher.provider import Failed
 from tests.conftest import free_port
 
 
@@ -91,3 +95,39 @@ def test_a_question_that_is_cancelled_leaves_its_place_to_others(valkey_url: str
         return held
 
     assert asyncio.run(cancel()) == 16
+
+
+def test_429s_are_obeyed_without_valkey_and_what_was_known_is_shared_out(valkey_url: str, name: str) -> None:
+    async def lose_it() -> tuple[float, float, int]:
+        one, two = Limiter(valkey_url, name), Limiter(valkey_url, name)
+        for limiter in (two, one):
+            async with limiter.slot() as slot:
+                await slot.turn()
+                slot.heard({"anthropic-ratelimit-requests-limit": "600", "anthropic-ratelimit-requests-remaining": "9"})
+                slot.answered()
+        async with two.slot():
+            async with one.slot():
+                pass
+            shared = one._shared
+            assert shared is not None
+            await shared.aclose()
+            shared._redis = redis.asyncio.Redis(port=free_port(), retry=None)
+            shared._compare_and_set = shared._redis.register_script(COMPARE_AND_SET)
+            began = time.monotonic()
+            async with one.slot() as slot:
+                await slot.turn()
+                slot.failed(Failed(GoldsmithError("slow down"), "no", why="limited", retry_after_s=0.3))
+            async with one.slot() as slot:
+                await slot.turn()
+            waited = time.monotonic() - began
+        assert one._alone is not None
+        rate = one._alone.rate or 0.0
+        times = one.unavailable
+        await one.aclose()
+        await two.aclose()
+        return waited, rate, times
+
+    waited, rate, times = asyncio.run(lose_it())
+    assert waited >= 0.3
+    assert 0 < rate <= 5  # half of the ten a second that both had together
+    assert times == 1

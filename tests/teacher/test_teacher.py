@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from bench.metering import MeteringServer
+from goldsmith import metrics
 from goldsmith.db import Connection, Database
 from goldsmith.errors import FencedOut, GoldsmithError, InvalidInput, RetryableError
 from goldsmith.settings import Settings
@@ -588,3 +589,12 @@ def test_an_unknown_provider_is_named(database: Database, job_factory: Callable[
             budget_usd=1,
             recorded=False,
         )
+
+
+def test_asking_without_the_shared_limit_is_counted(conn: Connection, opened: Open) -> None:
+    def count() -> int:
+        return metrics.read(conn).limiter_unavailable.get("rehearsal", 0)
+
+    before = count()
+    with_teacher(opened(broker_url=f"redis://127.0.0.1:{free_port()}/0"), ask)
+    assert count() == before + 1
