@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import tracemalloc
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -86,6 +88,7 @@ def test_the_same_bytes_are_the_same_upload_but_for_their_origin(client: TestCli
         ("input,language\nein Wal,de\n", [(2, "ein Wal")]),
         ('language;prompt\n;"zwei; Zeilen\nund ""mehr"""\nen;a kite', [(2, 'zwei; Zeilen\nund "mehr"'), (4, "a kite")]),
         ("text\r\none\r\n\r\ntwo\r\n", [(2, "one"), (4, "two")]),
+        ("\ufeffprompt;language\r\nein Wal, müde;de\r\n", [(2, "ein Wal, müde")]),
     ],
 )
 def test_csv_is_read_with_its_header(
@@ -112,6 +115,9 @@ def test_csv_is_read_with_its_header(
         (b'{"input": "a"}\n{"input": "\xff"}', JSONL, 2, "not UTF-8"),
         (b'{"input": "' + b"x" * 20_001 + b'"}', JSONL, 1, "20000 characters"),
         (b"[" * 50_000, JSONL, 1, "not JSON"),
+        ("input;language\na;en\nein Bär;de\n".encode("cp1252"), CSV, 3, "not UTF-8"),
+        ("input\na\n".encode("utf-16"), CSV, 1, "not UTF-8"),
+        (b'{"input": "a"}\n{"input": "b"\n{"input": "c"}\nnull\n', JSONL, 2, "2 of 4 lines"),
         (b"name,language\na,de\n", CSV, 1, "input, prompt or text"),
         (b"input,language\na\n", CSV, 2, "1 cells, the header 2"),
         (b'input\n"a\n', CSV, 2, "not CSV"),
@@ -164,6 +170,8 @@ def test_a_checkout_or_its_configs_become_contexts(
     [
         ({"../loom.json": b"{}"}, "outside of its folder"),
         ({"/etc/loom.json": b"{}"}, "outside of its folder"),
+        ({"configs/../../loom.json": b"{}"}, "outside of its folder"),
+        ({"configs\\..\\loom.json": b"{}"}, "outside of its folder"),
         ({"readme.txt": b"hello"}, "no devserver checkout"),
         ({"loom.json": b'{"pipeline": "x"}'}, "no usable interception config"),
         ({"big.json": b" " * 64_000_001}, "at most 2,000"),
@@ -175,6 +183,34 @@ def test_a_zip_that_holds_no_contexts_is_refused(shared: TestClient, files: dict
         for name, content in files.items():
             packed.writestr(name, content)
     problem(send(shared, raw.getvalue(), ZIP), 422, says=says)
+
+
+def test_a_zip_that_lies_about_its_size_is_not_unpacked_beyond_it(shared: TestClient) -> None:
+    """100 MB of zeros in 100 kB, said to be 10 bytes."""
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("loom.json", bytes(100_000_000))
+    said = struct.pack("<I", 100_000_000)
+    assert raw.getvalue().count(said) == 2  # in the file's header and in the directory
+    lying = raw.getvalue().replace(said, struct.pack("<I", 10))
+    tracemalloc.start()
+    problem(send(shared, lying, ZIP), 422, says="ZIP")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_a_folder_is_packed_without_what_its_links_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "secret.json").write_text('{"password": 1}')
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "more.json").write_text("{}")
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "loom.json").write_text("{}")
+    (folder / "link.json").symlink_to(tmp_path / "secret.json")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    _pack(folder, tmp_path / "packed.zip")
+    assert zipfile.ZipFile(tmp_path / "packed.zip").namelist() == ["loom.json"]
 
 
 def test_a_zip_of_too_many_files_is_refused(client: TestClient) -> None:

@@ -101,6 +101,7 @@ def run(config: CorpusConfig, ctx: JobContext) -> CorpusResult:
         dropped={reason: len(sources) for reason, sources in found.dropped.items()},
         lengths=measured,
         too_long=len(too_long),
+        unknown_configs=_unknown(prompts, checkout),
         context_fallbacks=_fallbacks(rows),
         drift=changes(pins_of(ctx.examples(before.ref)), checkout) if before else [],
         leak_check=leak_check,
@@ -238,6 +239,11 @@ def _table(pairs: Iterable[tuple[str, str]], names: Sequence[str] = ()) -> dict[
     for row, split in pairs:
         table[row][split] += 1
     return {row: table[row] for row in sorted(table, key=lambda row: (names.index(row) if row in names else 0, row))}
+
+
+def _unknown(prompts: Sequence[Prompt], checkout: Checkout) -> dict[str, int]:
+    counted = Counter(config_id for prompt in prompts for config_id in prompt.configs if not checkout.has(config_id))
+    return dict(sorted(counted.items()))
 
 
 def _fallbacks(rows: Sequence[Example]) -> dict[str, int]:

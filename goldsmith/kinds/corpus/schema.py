@@ -193,6 +193,9 @@ class CorpusResult(JobResult):
     translated: int = Field(description="Prompts whose input is a translation.")
     lengths: Lengths | None = Field(description="Null when they were not counted.")
     too_long: int = Field(description="Rows left out because prompt and answer would be longer than max_length.")
+    unknown_configs: dict[str, int] = Field(
+        description="Config ids that runs or lines name and the contexts do not have, with the prompts they name; those get others."
+    )
     context_fallbacks: dict[str, int] = Field(
         description="Rows whose config has no context in the input's language, as `loom: de → en`."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -117,6 +118,53 @@ def test_uploads_are_a_corpus_of_their_own_with_their_lines_as_sources(tmp_path:
     armadillo = [row for row in rows_of(ctx) if "Gürteltier" in row.input]
     assert armadillo[0].config_id == "mosaic"
     assert {(row.source, row.language, row.origin, row.private) for row in armadillo} == {(f"{ref}:26", "de", "upload", True)}
+
+
+def test_a_config_that_the_contexts_do_not_have_is_told_and_its_prompt_gets_others(tmp_path: Path) -> None:
+    ctx = context(tmp_path, [])
+    decomposed = unicodedata.normalize("NFD", "töpferei")
+    assert decomposed not in CONFIG_IDS
+    lines = [
+        *LINES,
+        {"input": "Ein Gürteltier lernt Geige", "config_id": "moosaic"},
+        {"input": "An otter repairs clocks", "config_id": decomposed},
+        {"input": "Two geese run a bakery", "config_id": "moosaic"},
+    ]
+    result = make(ctx, uploads=[upload(ctx, lines)], configs_per_prompt=1)
+    assert result.unknown_configs == {"moosaic": 2}
+    assert "töpferei" in [row.config_id for row in rows_of(ctx) if "otter" in row.input]
+    assert result.prompts == len(lines)
+    assert {row.config_id for row in rows_of(ctx)} <= set(CONFIG_IDS)
+
+
+@pytest.mark.parametrize(
+    ("lines", "gives"),
+    [
+        ([{"input": "Ein Gürteltier lernt Geige"}], "gives 1"),
+        ([{"input": text} for text in ("a kite in the wind", "A kite in the wind!", "a  KITE in the wind")], "gives 1"),
+        ([{"input": "My phone number is 0171 2345678"}, {"input": "call anna.miller@example.org"}], "gives 0"),
+        ([{"input": "a"}, {"input": "b"}], "gives 0"),
+    ],
+)
+def test_one_row_duplicates_alone_and_nothing_that_may_be_used_are_refused(
+    tmp_path: Path, lines: list[Mapping[str, Any]], gives: str
+) -> None:
+    ctx = context(tmp_path, [])
+    ref = upload(ctx, lines)
+    with pytest.raises(InvalidInput, match=gives) as refused:
+        make(ctx, uploads=[ref], min_words=2)
+    assert refused.value.errors[0]["field"] == "uploads"
+    assert ctx.datasets == {}
+
+
+def test_traditions_that_nobody_names_are_uncovered_and_the_rest_is_balanced(tmp_path: Path) -> None:
+    ctx = context(tmp_path, [])
+    result = make(ctx, uploads=[upload(ctx, LINES)], configs_per_prompt=2)
+    assert set(table()) - set(result.by_tradition) <= set(result.uncovered)
+    covered = json.loads(ctx.artifact(result.coverage).read_bytes())
+    assert all(not covered["traditions"][name]["prompts"] for name in result.uncovered)
+    used = [sum(counts.values()) for counts in result.by_config.values()]
+    assert max(used) - min(used) <= 2
 
 
 def test_a_language_is_detected_where_none_is_given_and_only_wanted_ones_stay(tmp_path: Path) -> None:
