@@ -24,23 +24,52 @@ from goldsmith.errors import GoldsmithError
 
 
 def visible_devices() -> list[str]:
-    """UUIDs of the devices that a worker here could serve, `CUDA_VISIBLE_DEVICES` respected; empty without a driver."""
+    """UUIDs of the devices that a worker here could serve; empty without a driver.
+
+    `CUDA_VISIBLE_DEVICES` is read as CUDA reads it: numbers, UUIDs or their beginnings, and an unknown one hides those after it.
+    Numbers count by PCI bus. A device that is cut into MIG instances is its instances.
+    """
     try:
         pynvml.nvmlInit()
+        devices = [_instances(number) for number in range(pynvml.nvmlDeviceGetCount())]
     except pynvml.NVMLError:
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = (
-        [name for name in visible.split(",") if name]
-        if visible is not None
-        else [str(n) for n in range(pynvml.nvmlDeviceGetCount())]
-    )
-    return [
-        name
-        if name.startswith(("GPU-", "MIG-"))
-        else str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(name))))
-        for name in names
-    ]
+    if visible is None:
+        return [name for names in devices for name in names]
+    found: list[str] = []
+    for wanted in map(str.strip, visible.split(",")):
+        if wanted.isdigit():
+            names = devices[int(wanted)] if int(wanted) < len(devices) else []
+        else:
+            names = [name for names in devices for name in names if len(wanted) > 4 and name.startswith(wanted)]
+        if not names:
+            break
+        found += names
+    return found
+
+
+def _instances(number: int) -> list[str]:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+    found = []
+    try:
+        if pynvml.nvmlDeviceGetMigMode(handle)[0]:
+            for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+                with suppress(pynvml.NVMLError_NotFound):
+                    found.append(str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))))
+    except pynvml.NVMLError_NotSupported:
+        pass  # most devices cannot be cut
+    return found or [str(pynvml.nvmlDeviceGetUUID(handle))]
+
+
+def environment(gpu_id: str | None) -> dict[str, str]:
+    """What makes a run see the device of its worker and no other, none where that serves none.
+
+    A pretended device (GOLDSMITH_GPU_ID) hides nothing.
+    """
+    if gpu_id is None:
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    return {"CUDA_VISIBLE_DEVICES": gpu_id} if gpu_id.startswith(("GPU-", "MIG-")) else {}
 
 
 def device_id(configured: str | None) -> str:

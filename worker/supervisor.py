@@ -24,7 +24,7 @@ import structlog
 from goldsmith import artifacts, jobs, windows
 from goldsmith.db import Database
 from goldsmith.errors import FencedOut, GoldsmithError, RetryableError, storable
-from goldsmith.gpu import DeviceLock
+from goldsmith.gpu import DeviceLock, environment
 from goldsmith.job import Status
 from goldsmith.jobs import Claimed, Outcome
 from goldsmith.kinds.registry import kinds, load_run, parse_config
@@ -172,6 +172,7 @@ class Supervisor:
                 # Devices are named by NVML, which counts by PCI bus; CUDA would count the fastest first.
                 env={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
                 | os.environ
+                | environment(self._gpu_id)
                 | {"GOLDSMITH_SCRATCH": str(scratch), "PYTHONUNBUFFERED": "1"},
             )
         if lock:
