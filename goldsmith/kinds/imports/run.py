@@ -20,6 +20,7 @@ from goldsmith.devserver.readings import Reading, index_entry, reader_version, r
 from goldsmith.errors import InvalidInput
 from goldsmith.kinds.imports.relations import Related, relate, row
 from goldsmith.kinds.imports.schema import SKIPPED_SHOWN, ImportConfig, ImportResult
+from goldsmith.recordings import RecordedRun
 
 BATCH = 200  # runs between two reports of progress; reading them takes about 0.1 s
 SAVED_AT_ONCE = 500  # in one statement: a few MB
@@ -31,8 +32,9 @@ async def run(config: ImportConfig, ctx: JobContext) -> ImportResult:
     folders, entered = await asyncio.to_thread(find_runs, root)
     if not folders:
         raise _nothing(config, "holds no run: there is no folder with a metadata.json in it")
-    reader = _Reader(root, checkout, await asyncio.to_thread(ctx.import_index, str(root.resolve())))
-    await _read_runs(reader, folders, ctx)
+    key = str(root.resolve())
+    reader = _Reader(root, checkout, await asyncio.to_thread(ctx.import_index, key))
+    await _read_runs(reader, folders, key, ctx)
     if not reader.readings:
         first = reader.skipped()[0]
         raise _nothing(config, f"holds no run that can be read; the first is {first.path}: {first.reason}")
@@ -40,7 +42,7 @@ async def run(config: ImportConfig, ctx: JobContext) -> ImportResult:
     related, unmatched = relate(reader.readings.values(), favorites, await asyncio.to_thread(ctx.reported))
     carried = await asyncio.to_thread(ctx.carry_runs, {each.reading.run_id: each.content_sha256 for each in related})
     related, saved = await _save(related, carried, reader, ctx)
-    await asyncio.to_thread(ctx.save_import_index, str(root.resolve()), *reader.index())
+    await asyncio.to_thread(ctx.save_import_index, key, reader.fresh(), reader.gone())
     skipped = [*skipped, *entered, *reader.skipped(), *odd, *unmatched]
     ctx.save_artifact("skipped.json", TypeAdapter(list[Skipped]).dump_json(skipped, indent=2), "application/json")
     return _report(related, saved, skipped, _save_contexts(checkout, ctx), checkout)
@@ -59,6 +61,7 @@ class _Reader:
         self._root, self._checkout, self._index = root, checkout, index
         self._version = reader_version(checkout)
         self._folders: dict[str, Path] = {}
+        self._fresh: list[str] = []
         self.readings: dict[str, Reading] = {}
         self.problems: dict[Path, str] = {}
 
@@ -73,6 +76,8 @@ class _Reader:
                     raise Unreadable("a run of this id was already read in another folder")
                 self.readings[reading.run_id] = reading
                 self._folders[reading.run_id] = folder
+                if not reading.remembered:
+                    self._fresh.append(reading.run_id)
             except Unreadable as error:
                 self.problems[folder] = str(error)
 
@@ -83,25 +88,39 @@ class _Reader:
         folder = self._folders[reading.run_id]
         try:
             self.readings[reading.run_id] = read_run(folder, self._root, self._checkout)
+            self._fresh.append(reading.run_id)
         except Unreadable as error:
             del self.readings[reading.run_id]
             self.problems[folder] = str(error)
         return self.readings.get(reading.run_id)
 
-    def index(self) -> tuple[dict[str, Any], list[str]]:
-        """Entries that are new for the next import, and paths that are no more."""
-        paths = {relative(self._folders[run_id], self._root): reading for run_id, reading in self.readings.items()}
-        changed = {path: index_entry(reading, self._version) for path, reading in paths.items() if not reading.remembered}
-        return changed, [path for path in self._index if path not in paths]
+    def fresh(self) -> dict[str, Any]:
+        """Entries for the next import, of the runs that were read since this was asked last."""
+        fresh, self._fresh = self._fresh, []
+        return {
+            relative(self._folders[run_id], self._root): index_entry(self.readings[run_id], self._version) for run_id in fresh
+        }
+
+    def gone(self) -> list[str]:
+        """Paths of the last import that hold no run any more."""
+        there = {relative(self._folders[run_id], self._root) for run_id in self.readings}
+        return [path for path in self._index if path not in there]
 
     def skipped(self) -> list[Skipped]:
         return [Skipped(path=relative(path, self._root), reason=reason) for path, reason in self.problems.items()]
 
 
-async def _read_runs(reader: _Reader, folders: list[Path], ctx: JobContext) -> None:
-    """Every run, the unreadable ones a second time at the end: the devserver may have been writing them."""
+async def _read_runs(reader: _Reader, folders: list[Path], key: str, ctx: JobContext) -> None:
+    """Every run, the unreadable ones a second time at the end: the devserver may have been writing them.
+
+    What the next import needs of a batch is kept while the next one is read. That may be more than this job saves, should it
+    end early: a run whose row is missing is opened again.
+    """
     for first in range(0, len(folders), BATCH):
-        await asyncio.to_thread(reader.read, folders[first : first + BATCH])
+        batch = folders[first : first + BATCH]
+        await asyncio.gather(
+            asyncio.to_thread(ctx.save_import_index, key, reader.fresh(), []), asyncio.to_thread(reader.read, batch)
+        )
         done = min(first + BATCH, len(folders))
         ctx.progress(
             80 * done / len(folders), f"read {done} of {len(folders)} runs", read=done, unreadable=len(reader.problems)
@@ -114,18 +133,23 @@ async def _save(related: list[Related], carried: set[str], reader: _Reader, ctx:
     new = [each for each in related if each.reading.run_id not in carried]
     kept = [each for each in related if each.reading.run_id in carried]
     saved: list[Related] = []
-    for first in range(0, len(new), SAVED_AT_ONCE):
-        batch = []
-        for each in new[first : first + SAVED_AT_ONCE]:
-            reading = reader.again(each.reading)
-            if reading is not None:
-                batch.append(replace(each, reading=reading))
-        await asyncio.to_thread(ctx.save_runs, [row(each) for each in batch])
+    batch, rows = _rows(reader, new[:SAVED_AT_ONCE])
+    for first in range(SAVED_AT_ONCE, len(new) + SAVED_AT_ONCE, SAVED_AT_ONCE):
+        (following, more), _ = await asyncio.gather(
+            asyncio.to_thread(_rows, reader, new[first : first + SAVED_AT_ONCE]), asyncio.to_thread(ctx.save_runs, rows)
+        )
         saved += batch
         done = len(kept) + len(saved)
         ctx.progress(80 + 20 * done / len(related), f"saved {done} of {len(related)} runs", saved=done)
+        batch, rows = following, more
     ctx.progress(100, f"{len(kept)} runs were there before, {len(saved)} are new or changed")
     return [*kept, *saved], len(saved)
+
+
+def _rows(reader: _Reader, new: list[Related]) -> tuple[list[Related], list[RecordedRun]]:
+    """Those of `new` that can be read, with their texts, and their rows."""
+    batch = [replace(each, reading=reading) for each in new if (reading := reader.again(each.reading)) is not None]
+    return batch, [row(each) for each in batch]
 
 
 def _save_contexts(checkout: Checkout | None, ctx: JobContext) -> str | None:

@@ -182,6 +182,22 @@ def test_rows_that_were_swept_are_written_again(ctx: FakeContext, tmp_path: Path
     assert second_ctx.recorded_runs[second_ctx.ref] == unordered(ctx.recorded_runs[ctx.ref])
 
 
+def test_an_import_that_ended_early_costs_the_next_one_no_run(
+    ctx: FakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("goldsmith.kinds.imports.run.BATCH", 3)
+    ctx.cancel_after(4)
+    with pytest.raises(JobCancelled):
+        imported(ctx, WORKSHOP)
+    assert any(ctx.import_indexes.values())
+    assert ctx.recorded_runs == {}
+    whole = FakeContext(tmp_path / "whole")
+    imported(whole, WORKSHOP)
+    second_ctx = following(ctx, tmp_path)
+    assert imported(second_ctx, WORKSHOP).unchanged == 0
+    assert second_ctx.recorded_runs[second_ctx.ref] == whole.recorded_runs[whole.ref]
+
+
 def test_a_truncated_run_is_read_by_the_next_import(ctx: FakeContext, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(WORKSHOP / "exports" / "json", tmp_path / "json"))
     path = min(each for each in folder.rglob("metadata.json") if '"type": "interception"' in each.read_text())
