@@ -336,7 +336,10 @@ def test_prompts_of_another_template_are_bought_without_the_vocabulary_rule(cont
     ("change", "says"),
     [
         ({"budget_usd": 0}, "greater than 0"),
-        ({"budget_usd": 100_001}, "less than or equal to 100000"),
+        ({"budget_usd": -1}, "greater than 0"),
+        ({"budget_usd": float("nan")}, "finite number"),
+        ({"budget_usd": float("inf")}, "finite number"),
+        ({"budget_usd": 1e9}, "less than or equal to 100000"),
         ({"concurrency": 65}, "less than or equal to 64"),
         ({"teacher": "oracle"}, "'openai-compatible' or 'rehearsal'"),
         ({"dataset": "prompts"}, "should match pattern"),
