@@ -33,11 +33,11 @@ def run(config: RenderConfig, ctx: JobContext) -> RenderResult:
         config.name or before.name,
         rendered,
         manifest={
-            "kind": "render",
-            "config": config.model_dump(mode="json"),
+            # where rows and answers come from stays as it was: teacher, prices, filters, and the limits that they were checked by
+            **{name: value for name, value in before.manifest.items() if name not in ("files", "pins", "licence")},
             "contexts": kept,
             "template_version": checkout.template_version,
-            "rendered_before": pins.template_versions,
+            "rendered": {**config.model_dump(mode="json"), "before": pins.template_versions},
         },
         parents=[before.ref, config.template],
         rehearsal=before.rehearsal,

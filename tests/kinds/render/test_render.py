@@ -49,7 +49,8 @@ def given(tmp_path: Path, newer: Checkout = NEWER, examples: list[Example] | Non
     ctx.save_dataset(
         "prompts", rows(answered=False), manifest={"contexts": contexts}, parents=[], rehearsal=False, checkout=CHECKOUT
     )
-    ctx.save_dataset("gold", examples or rows(), manifest={}, parents=["dataset:prompts@1"], rehearsal=True)
+    told = {"kind": "gold", "config": {"min_words": 20}, "teacher": "anthropic", "filters": {"K4_meta": 2}}
+    ctx.save_dataset("gold", examples or rows(), manifest=told, parents=["dataset:prompts@1"], rehearsal=True)
     return ctx, template
 
 
@@ -67,6 +68,11 @@ def test_old_gold_becomes_a_new_version_in_the_newer_template(tmp_path: Path) ->
     assert list(ctx.examples("dataset:gold@1")) == rows()
     version = ctx.dataset(result.dataset)
     assert version.parents == ["dataset:gold@1", template]
+    told = ctx.dataset("dataset:gold@1").manifest
+    assert {name: version.manifest[name] for name in ("kind", "config", "teacher", "filters")} == {
+        name: told[name] for name in ("kind", "config", "teacher", "filters")
+    }
+    assert version.manifest["rendered"]["before"] == [CHECKOUT.template_version]
     pinned = Checkout.model_validate_json(ctx.artifact(version.manifest["contexts"]).read_bytes())
     assert pinned == NEWER
     assert run(config(template, dataset="dataset:prompts@1", name="anew"), ctx).dataset == "dataset:anew@1"
