@@ -84,8 +84,9 @@ class Bench:
                 done.error,
             )
 
-    def kill(self, name: str) -> int | str:
-        """How many answers were bought again, because the process was killed half-way and started anew; or what became of it."""
+    def kill(self, name: str) -> tuple[int, int] | str:
+        """How many answers were bought again, because the process was killed half-way and started anew, and how many were in flight
+        at the kill; or what became of it."""
         questions = self.questions // 4
         with MeteringServer(rate=4 * RATE, latency_s=LATENCY_S) as teacher:
             order = self._order(name, teacher, questions)
@@ -94,6 +95,7 @@ class Bench:
                 if process.poll() is not None:
                     raise RuntimeError(f"{name} ended early: {process.communicate()[1][-2000:]}")
                 time.sleep(0.02)
+            in_flight = teacher.statuses["200"] - len(teacher.answered_at)
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             if order.job:
@@ -105,7 +107,7 @@ class Bench:
                 return f"did not end within {LIMIT_S:.0f} s of its second start"
             if done.answered != questions:
                 raise RuntimeError(f"{name} answered {done.answered} of {questions}: {done.error}")
-            return teacher.meter.tokens["requests"] - questions
+            return teacher.meter.tokens["requests"] - questions, in_flight
 
     def _order(self, name: str, teacher: MeteringServer, questions: int) -> Order:
         order = Order(teacher.url, questions, self.askers[name][1], RATE)
@@ -194,12 +196,13 @@ def rate_table(samples: dict[str, list[Sample]]) -> Table:
     return table
 
 
-def kill_table(again: dict[str, int | str], questions: int) -> Table:
+def kill_table(again: dict[str, tuple[int, int] | str], questions: int) -> Table:
     table = Table(title=f"killed (-9) half-way through {questions} questions, then started anew")
     table.add_column("asker")
     table.add_column("answers bought twice", justify="right")
-    for name, count in again.items():
-        table.add_row(name, str(count))
+    table.add_column("in flight at the kill", justify="right")
+    for name, found in again.items():
+        table.add_row(name, *((found,) if isinstance(found, str) else map(str, found)))
     table.caption = "aim: none but the direct requests that were in flight at the kill"
     return table
 
@@ -215,7 +218,7 @@ def main() -> None:
     askers = known_askers(lambda text: console.print(f"[yellow]{text}[/]"))
     askers = {name: how for name, how in askers.items() if not told.askers or name in told.askers}
     samples: dict[str, list[Sample]] = {name: [] for name in askers}
-    again: dict[str, int | str] = {}
+    again: dict[str, tuple[int, int] | str] = {}
     servers = Servers([])
     bench = Bench(servers, askers, told.questions)
     try:

@@ -24,4 +24,4 @@ def test_every_asker_gets_its_answers(bench: Bench) -> None:
     samples = {name: [bench.rate(name)] for name in ("Goldsmith", "gather, 10 at once")}
     assert {sample.lost for [sample] in samples.values()} == {0}
     assert rate_table(samples).row_count == 2
-    assert kill_table({"Goldsmith": 0}, 20).row_count == 1
+    assert kill_table({"Goldsmith": (0, 0)}, 20).row_count == 1
