@@ -91,7 +91,11 @@ def _checkpoints(storage: Storage, job_id: UUID) -> list[Path]:
 def keep_checkpoint(conn: Connection, storage: Storage, job_id: UUID, attempt: int, folder: Path) -> None:
     """Copy `folder` as the job's newest checkpoint and drop the older ones. Raises `FencedOut` when the attempt was given up."""
     new = f"checkpoints/{job_id}/.new-{attempt}-{uuid4().hex[:12]}"
-    storage.put_folder(new, folder)
+    try:
+        storage.put_folder(new, folder)
+    except OSError:  # a full disk: half a checkpoint would keep it full
+        shutil.rmtree(storage.path(new), ignore_errors=True)
+        raise
     with conn.transaction():
         jobs.fence(conn, job_id, attempt)
         kept = _checkpoints(storage, job_id)

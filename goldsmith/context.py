@@ -63,8 +63,8 @@ class JobContext(Protocol):
     def checkpoint(self, folder: Path) -> None:
         """Keep a copy of `folder` as this job's newest checkpoint; the next attempt gets it from `restore`."""
 
-    def restore(self) -> Path | None:
-        """The newest checkpoint of an earlier attempt, or None."""
+    def restore(self, job: str | None = None) -> Path | None:
+        """The newest checkpoint of an earlier attempt, or of another job (`job:<id>`); None: there is none."""
 
     # -- recordings
     def save_runs(self, runs: Sequence[RecordedRun]) -> None: ...

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    computed_field,
+    model_serializer,
+    model_validator,
+)
 
 from goldsmith import jobs, late
 from goldsmith.devserver.drift import Pins, pinned, pins_of
@@ -75,12 +83,23 @@ class Example(BaseModel):
     traditions: list[str] = Field(default_factory=list, description="The cultural traditions that the input names.")
     rehearsal: bool = False
     gates: dict[str, Any] = Field(default_factory=dict, description="What checks said about the answer.")
+    rejected: str | None = Field(
+        None, description="Of a pair: another answer to the same prompt, which the last message beats."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _with_its_own_output(cls, data: Any) -> Any:
         """`output` is told, never set: it is the last message."""
         return {name: value for name, value in data.items() if name != "output"} if isinstance(data, dict) else data
+
+    @model_serializer(mode="wrap")
+    def _without_an_empty_rejected(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Rows that are no pairs keep the line, and so the hash, that they had before there were pairs."""
+        row: dict[str, Any] = handler(self)
+        if self.rejected is None:
+            row.pop("rejected", None)
+        return row
 
     @computed_field(description="The answer; null for a row of a corpus.")  # type: ignore[prop-decorator]
     @property

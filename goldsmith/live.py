@@ -21,7 +21,7 @@ def champion(conn: Connection, base_model: str) -> str | None:
     row = conn.execute(
         "SELECT a.name, v.version FROM adapter_aliases l JOIN adapters a ON a.id = l.adapter_id"
         " JOIN adapter_versions v ON v.id = l.version_id"
-        " WHERE l.alias = 'champion' AND v.base_model = %s AND v.status <> 'retired' ORDER BY l.updated_at DESC LIMIT 1",
+        " WHERE l.alias = 'champion' AND %s IN (v.base_model, split_part(v.base_model, '@', 1)) AND v.status <> 'retired' ORDER BY l.updated_at DESC LIMIT 1",
         (base_model,),
     ).fetchone()
     return f"adapter:{row['name']}@{row['version']}" if row else None

@@ -54,6 +54,8 @@ def _resolve_one(conn: Connection, field: str, mark: Reference, ref: str, parent
         match mark.to:
             case "job" | "artifact":
                 return _check_job(conn, field, mark, ref, parents)
+            case "checkpoint":
+                _check_left(conn, mark, ref)
             case "dataset":
                 return datasets.get(conn, *datasets.parse_ref(ref)).ref
             case "adapter":
@@ -70,6 +72,20 @@ def _resolve_one(conn: Connection, field: str, mark: Reference, ref: str, parent
 
 def _unusable(field: str, ref: str, error: GoldsmithError) -> ReferenceNotUsable:
     return ReferenceNotUsable(f"{field}: {error.detail}", errors=[{"field": field, "value": ref, "message": error.detail}])
+
+
+def _check_left(conn: Connection, mark: Reference, ref: str) -> None:
+    """Only a job that ended before its time has kept its checkpoint."""
+    job_id = ref.removeprefix("job:")
+    row = conn.execute("SELECT kind, status FROM jobs WHERE id = %s", (job_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no job {job_id}")
+    if row["kind"] != mark.kind:
+        raise ReferenceNotUsable(f"job {job_id} is a {row['kind']} job; this must point to a job of kind {mark.kind}")
+    if row["status"] == "completed":
+        raise ReferenceNotUsable(f"job {job_id} is completed and keeps no checkpoint; its adapter is its result")
+    if row["status"] not in ("failed", "cancelled"):
+        raise ReferenceNotUsable(f"job {job_id} is {row['status']}; cancel it first: two runs cannot go on from one checkpoint")
 
 
 def _check_job(conn: Connection, field: str, mark: Reference, ref: str, parents: list[UUID]) -> str:

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     import_roots: Annotated[list[Path], NoDecode] = Field(
         [Path("examples")], description="Folders that import jobs may read, separated by colons."
     )
+    model_roots: Annotated[list[Path], NoDecode] = Field(
+        [Path("models")], description="Folders below which a job may name a base model by its path, separated by colons."
+    )
     allow_providers: Annotated[list[str], NoDecode] = Field(
         [], description="Teachers outside the EU that may see recorded (children's) data, by name, separated by commas."
     )
@@ -162,7 +165,7 @@ class Settings(BaseSettings):
             raise ValueError("a URL is wanted: redis://host:6379/0")
         return value
 
-    @field_validator("import_roots", mode="before")
+    @field_validator("import_roots", "model_roots", mode="before")
     @classmethod
     def _colons(cls, value: object) -> object:
         return [Path(part) for part in value.split(":") if part] if isinstance(value, str) else value

@@ -114,12 +114,19 @@ class FakeContext:
         return Path(path)
 
     def checkpoint(self, folder: Path) -> None:
-        target = self._checkpoints / f"{self.attempt:04}"
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(folder, target)
+        kept = sorted(self._checkpoints.glob("[0-9]*"))
+        number = int(kept[-1].name.partition("-")[2]) + 1 if kept else 1
+        half = self._checkpoints / ".new"
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(folder, half)
+        half.rename(self._checkpoints / f"{self.attempt:04}-{number:06}")
+        for older in kept:
+            shutil.rmtree(older)
 
-    def restore(self) -> Path | None:
-        earlier = [path for path in self._checkpoints.glob("*") if int(path.name) < self.attempt]
+    def restore(self, job: str | None = None) -> Path | None:
+        if job is not None:
+            return max((self.root / "checkpoints" / job.removeprefix("job:")).glob("[0-9]*"), default=None)
+        earlier = [path for path in self._checkpoints.glob("[0-9]*") if int(path.name.partition("-")[0]) < self.attempt]
         return max(earlier, default=None)
 
     @property

@@ -26,7 +26,7 @@ from goldsmith.recordings import Feedback, RecordedRun
 from goldsmith.rules import Cluster, Rule
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
-from goldsmith.student import ChatClient, Encoder, Student, load_encoder, load_student, open_chat
+from goldsmith.student import ChatClient, Encoder, Student, is_local, load_encoder, load_student, open_chat
 from goldsmith.teacher import Teacher, open_teacher
 from goldsmith.uploads import Upload
 
@@ -123,8 +123,8 @@ class RunContext:
         with self._database.connection() as conn:
             artifacts.keep_checkpoint(conn, self._storage, self.job_id, self.attempt, folder)
 
-    def restore(self) -> Path | None:
-        return artifacts.newest_checkpoint(self._storage, self.job_id)
+    def restore(self, job: str | None = None) -> Path | None:
+        return artifacts.newest_checkpoint(self._storage, UUID(job.removeprefix("job:")) if job else self.job_id)
 
     # -- recordings
 
@@ -256,10 +256,23 @@ class RunContext:
         return open_chat(self._settings)
 
     def student(self, base_model: str, adapter: AdapterVersion | None = None) -> Student:
+        check_model(base_model, self._settings)
         return load_student(base_model, adapter, cache=self._settings.models)
 
     def encoder(self, name: str) -> Encoder:
         return load_encoder(name)
+
+
+def check_model(base_model: str, settings: Settings) -> None:
+    """Raise `InvalidInput` for a path that the admin does not allow; packages, the hub and what is served are always allowed."""
+    allowed = [root.resolve() for root in [*settings.model_roots, settings.models]]
+    if base_model == settings.serve_model or not is_local(base_model):
+        return
+    if not any(Path(base_model).resolve().is_relative_to(root) for root in allowed):
+        raise InvalidInput(
+            f"base_model: {base_model!r} is not below one of GOLDSMITH_MODEL_ROOTS",
+            errors=[{"field": "base_model", "value": base_model, "message": f"allowed roots: {', '.join(map(str, allowed))}"}],
+        )
 
 
 def allowed_folder(path: str, roots: Sequence[Path]) -> Path:

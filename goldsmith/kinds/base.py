@@ -16,7 +16,10 @@ class Reference:
     """Marks a field that points to something; submitting checks that it is there and pins what moves."""
 
     def __init__(
-        self, to: Literal["job", "artifact", "dataset", "adapter", "experiment", "upload"], *, kind: str | None = None
+        self,
+        to: Literal["job", "artifact", "checkpoint", "dataset", "adapter", "experiment", "upload"],
+        *,
+        kind: str | None = None,
     ) -> None:
         self.to = to
         self.kind = kind
@@ -25,7 +28,7 @@ class Reference:
     def fits(self, ref: str) -> bool:
         """Whether a reference is of this mark's sort; a field may take several."""
         sort = ref.partition(":")[0] if ":" in ref else "experiment"
-        return self.to == sort or (self.to == "artifact" and sort == "job")
+        return self.to == sort or (self.to in ("artifact", "checkpoint") and sort == "job")
 
 
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]

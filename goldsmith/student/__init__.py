@@ -5,6 +5,7 @@ Importing this loads nothing heavy; torch and transformers come with the first c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,21 @@ Told = Callable[[float], None]
 """Hears which share of the work is done, 0 to 1; what it raises ends the work."""
 
 
+HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w.-][\w./-]*))?")
+
+
+def is_local(base_model: str) -> bool:
+    """Whether it is a path on this machine, neither a package nor a model on the hub."""
+    return not base_model.startswith("package:") and HUB_ID.fullmatch(base_model) is None
+
+
 class Student(Protocol):
     """A causal language model in this process, with at most one adapter in use."""
 
     base_model: str
+    """What finds it again: a hub's model with its commit."""
+    revision: str | None
+    """The hub's commit."""
     folder: Path
     """The base model's files."""
     tokenizer: Any
@@ -94,7 +106,7 @@ class ChatClient(Protocol):
 
 
 def load_student(base_model: str, adapter: AdapterVersion | None = None, *, cache: Path) -> Student:
-    """Load `package:<distribution>`, a local folder, or a hub id; raises `InvalidInput` when it is not there.
+    """Load `package:<distribution>`, a local folder or GGUF file, or a hub id; raises `InvalidInput` when it is not there.
 
     `cache` keeps what has to be converted first (GGUF weights, once per file). Nothing is loaded in place of what was asked.
     """

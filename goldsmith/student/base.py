@@ -8,39 +8,69 @@ import importlib.util
 import re
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from goldsmith.errors import InvalidInput, Unavailable
 from goldsmith.storage import sha256_file
+from goldsmith.student import HUB_ID
 
 # GGUF files of the ChatML family name no usable end of turn: their tokenizers end with <|im_start|> and pad with nothing.
 END_OF_TURN = "<|im_end|>"
 PAD = "<|endoftext|>"
 
 
-def prepare(base_model: str, cache: Path) -> tuple[Path, str]:
-    """The model's folder and its sha256; raises `InvalidInput` when it is not there.
+@dataclass(frozen=True)
+class Base:
+    name: str
+    """What finds this very model again: as it was asked for, a hub's model with its commit."""
+    folder: Path
+    sha256: str
+    revision: str | None = None
+    """The hub's commit."""
 
-    `package:<distribution>` is the one GGUF file in that installed package, de-quantised to float32 into `cache/<sha256 of the
-    file>` by whoever comes first; its sha256 is the GGUF file's. A path is used as it is, `owner/name` is fetched from the hub;
-    both are known by the sha256 over their config and weights.
+
+def prepare(base_model: str, cache: Path) -> Base:
+    """The model's folder and what it is known by; raises `InvalidInput` when it is not there. Nothing takes its place.
+
+    `package:<distribution>` is the one GGUF file in that installed package; it and a path that ends with .gguf are de-quantised to
+    float32 into `cache/<sha256 of the file>` by whoever comes first, and known by that sha256. A folder is used as it is,
+    `owner/name` or `owner/name@revision` is fetched from the hub; both are known by the sha256 over their config and weights.
     """
     if base_model.startswith("package:"):
-        gguf = _packaged(base_model)
-        sha256 = sha256_file(gguf)
-        return _dequantised(gguf, cache.absolute() / sha256), sha256
-    folder = _fetched(base_model, cache) if re.fullmatch(r"[\w.-]+/[\w.-]+", base_model) else Path(base_model)
+        return _from_gguf(base_model, _packaged(base_model), cache)
+    if found := HUB_ID.fullmatch(base_model):
+        folder = _fetched(found[1], found[2], cache)
+        return Base(f"{found[1]}@{folder.name}", _model(base_model, folder), _weights_sha256(folder), revision=folder.name)
+    path = Path(base_model)
+    if path.suffix == ".gguf" and path.is_file():
+        return _from_gguf(base_model, path, cache)
+    return Base(base_model, _model(base_model, path), _weights_sha256(path))
+
+
+def _model(base_model: str, folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise InvalidInput(
-            f"base_model: {base_model!r} is no folder with a config.json; "
-            "allowed are package:<distribution>, the absolute path of a model's folder, and owner/name on the hub"
+            f"base_model: {base_model!r} is no folder with a config.json; allowed are package:<distribution>, the absolute path of"
+            " a model's folder or .gguf file, and owner/name or owner/name@revision on the hub"
         )
-    return folder, _weights_sha256(folder)
+    return folder
+
+
+def _from_gguf(base_model: str, gguf: Path, cache: Path) -> Base:
+    sha256 = sha256_file(gguf)
+    return Base(base_model, _dequantised(gguf, cache.absolute() / sha256), sha256)
 
 
 def _packaged(base_model: str) -> Path:
@@ -54,14 +84,23 @@ def _packaged(base_model: str) -> Path:
     return files[0]
 
 
-def _fetched(base_model: str, cache: Path) -> Path:
+def _fetched(name: str, revision: str | None, cache: Path) -> Path:
+    asked = name if revision is None else f"{name}@{revision}"
     try:
         patterns = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt"]
-        return Path(snapshot_download(base_model, cache_dir=cache / "hub", allow_patterns=patterns))
-    except (RepositoryNotFoundError, GatedRepoError) as error:
-        raise InvalidInput(f"base_model: the hub has no {base_model!r}, or it needs a login") from error
+        return Path(snapshot_download(name, revision=revision, cache_dir=cache / "hub", allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise InvalidInput(
+            f"base_model: {asked!r} needs a token: accept its licence on the hub and set HF_TOKEN where the workers run"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise InvalidInput(
+            f"base_model: the hub has no {name!r}; if it is private, set HF_TOKEN where the workers run to a token that may read it"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InvalidInput(f"base_model: {name!r} has no revision {revision!r} on the hub") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise Unavailable(f"base_model: {base_model!r} is not in {cache / 'hub'} and the hub does not answer") from error
+        raise Unavailable(f"base_model: {asked!r} is not in {cache / 'hub'} and the hub does not answer") from error
 
 
 def _weights_sha256(folder: Path) -> str:

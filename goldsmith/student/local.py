@@ -27,8 +27,9 @@ SCORED_AT_ONCE = 8  # more is no faster on a CPU: 660 tokens/s with 8 rows, 500 
 class LocalStudent:
     """See `Student`. float32 on a CPU (bfloat16 was five times slower on one without AMX), bfloat16 on CUDA."""
 
-    def __init__(self, base_model: str, folder: Path, base_sha256: str) -> None:
+    def __init__(self, base_model: str, folder: Path, base_sha256: str, revision: str | None = None) -> None:
         self.base_model = base_model
+        self.revision = revision
         self.folder = folder
         self.base_sha256 = base_sha256
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -39,12 +40,15 @@ class LocalStudent:
         self.tokenizer_sha256 = _tokenizer_sha256(self.tokenizer)
         self.template_sha256 = hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()
         self._loaded: dict[str, str] = {}
+        self._base: Any = None
+        """The base model while whole weights are used in its place."""
 
     @classmethod
     def load(cls, base_model: str, adapter: AdapterVersion | None, *, cache: Path) -> LocalStudent:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a job's log is no terminal
         use_free_cores()
-        student = cls(base_model, *prepare(base_model, cache))
+        base = prepare(base_model, cache)
+        student = cls(base.name, base.folder, base.sha256, base.revision)
         student.use(adapter)
         return student
 
@@ -58,6 +62,13 @@ class LocalStudent:
         return model.to("cuda" if cuda else "cpu").eval()
 
     def use(self, adapter: AdapterVersion | None) -> None:
+        if self._base is not None:
+            self.model, self._base = self._base, None
+        if adapter is not None and is_whole(adapter):
+            self._check(adapter)
+            whole: Any = AutoModelForCausalLM.from_pretrained(adapter.folder, local_files_only=True, dtype=self.model.dtype)
+            self._base, self.model = self.model, whole.to(self.model.device).eval()
+            return
         if adapter is None:
             if self._loaded:
                 self.model.base_model.disable_adapter_layers()
@@ -67,7 +78,7 @@ class LocalStudent:
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(self._loaded[adapter.ref], inference_mode=True)
 
-    def _load(self, adapter: AdapterVersion) -> None:
+    def _check(self, adapter: AdapterVersion) -> None:
         for what in ("base", "tokenizer", "template"):
             expected, actual = getattr(adapter, f"{what}_sha256"), getattr(self, f"{what}_sha256")
             if expected != actual:
@@ -76,6 +87,9 @@ class LocalStudent:
                     f"found {actual} ({self.base_model})"
                 )
         adapter.verify()
+
+    def _load(self, adapter: AdapterVersion) -> None:
+        self._check(adapter)
         name = f"a{len(self._loaded)}"
         if self._loaded:
             self.model.load_adapter(adapter.folder, adapter_name=name)
@@ -92,33 +106,48 @@ class LocalStudent:
         seed: int | None = None,
         told: Told | None = None,
     ) -> list[str]:
-        if seed is not None:
-            torch.manual_seed(seed)
-        prompts = [prompt_ids(self.tokenizer, messages) for messages in conversations]
-        answers = [""] * len(prompts)
-        for done, batch in _counted(by_length([len(ids) for ids in prompts], ANSWERED_AT_ONCE)):
-            ids, mask = _padded([prompts[index] for index in batch], self.tokenizer.pad_token_id)
-            with torch.inference_mode():
-                out = self.model.generate(
-                    input_ids=ids.to(self.model.device),
-                    attention_mask=mask.to(self.model.device),
-                    max_new_tokens=max_new_tokens,
-                    eos_token_id=self.tokenizer.eos_token_id,
-                    pad_token_id=self.tokenizer.pad_token_id,
-                    stopping_criteria=[_Tell(told, ids.shape[1], max_new_tokens, done, len(batch), len(prompts))]
-                    if told
-                    else None,
-                    **(
-                        {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {"do_sample": False}
-                    ),
-                )
-            texts = self.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
-            for index, text in zip(batch, texts, strict=True):
-                answers[index] = text.strip()
-        return answers
+        return answer(self.model, self.tokenizer, conversations, max_new_tokens, temperature=temperature, seed=seed, told=told)
 
     def nll(self, conversations: Sequence[Conversation], told: Told | None = None) -> list[tuple[float, int]]:
         return likelihood(self.model, [tokenize(self.tokenizer, messages) for messages in conversations], told)
+
+
+def is_whole(adapter: AdapterVersion) -> bool:
+    """Whether its files are a whole model, trained by method `full`, and no adapter to put on one."""
+    return adapter.method.get("method") == "full"
+
+
+def answer(
+    model: Any,
+    tokenizer: Any,
+    conversations: Sequence[Conversation],
+    max_new_tokens: int,
+    *,
+    temperature: float = 0.0,
+    seed: int | None = None,
+    told: Told | None = None,
+) -> list[str]:
+    """`Student.generate` of any causal language model."""
+    if seed is not None:
+        torch.manual_seed(seed)
+    prompts = [prompt_ids(tokenizer, messages) for messages in conversations]
+    answers = [""] * len(prompts)
+    for done, batch in _counted(by_length([len(ids) for ids in prompts], ANSWERED_AT_ONCE)):
+        ids, mask = _padded([prompts[index] for index in batch], tokenizer.pad_token_id)
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                max_new_tokens=max_new_tokens,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                stopping_criteria=[_Tell(told, ids.shape[1], max_new_tokens, done, len(batch), len(prompts))] if told else None,
+                **({"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {"do_sample": False}),
+            )
+        texts = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+        for index, text in zip(batch, texts, strict=True):
+            answers[index] = text.strip()
+    return answers
 
 
 class _Tell(StoppingCriteria):

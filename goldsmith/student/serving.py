@@ -14,7 +14,7 @@ from goldsmith.adapters import AdapterVersion
 from goldsmith.errors import InvalidInput
 from goldsmith.student import Conversation
 from goldsmith.student.conversation import prompt_ids
-from goldsmith.student.local import LocalStudent
+from goldsmith.student.local import LocalStudent, is_whole
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class ServedStudent(LocalStudent):
     keep = 4
     """Adapters held in memory; the one that was used longest ago makes room."""
 
-    def __init__(self, base_model: str, folder: Path, base_sha256: str) -> None:
-        super().__init__(base_model, folder, base_sha256)
+    def __init__(self, base_model: str, folder: Path, base_sha256: str, revision: str | None = None) -> None:
+        super().__init__(base_model, folder, base_sha256, revision)
         self._recent: list[AdapterVersion] = []
 
     def use(self, adapter: AdapterVersion | None) -> None:
         super().use(adapter)
-        if adapter is None:
+        if adapter is None or is_whole(adapter):
             return
         self._recent = [one for one in self._recent if one.ref != adapter.ref] + [adapter]
         while len(self._recent) > self.keep:

@@ -237,7 +237,7 @@ class TestBase:
 
         monkeypatch.setattr(base, "_packaged", lambda name: gguf)
         monkeypatch.setattr(base, "_convert", convert)
-        found: list[tuple[Path, str]] = []
+        found: list[base.Base] = []
         threads = [
             threading.Thread(target=lambda: found.append(base.prepare("package:model", tmp_path / "cache"))) for _ in range(4)
         ]
@@ -248,7 +248,7 @@ class TestBase:
 
         assert len(converted) == 1
         assert len(set(found)) == 1
-        folder, sha256 = found[0]
+        folder, sha256 = found[0].folder, found[0].sha256
         assert (folder.name, sha256) == (sha256_file(gguf), sha256_file(gguf))
         assert sorted(path.name for path in folder.iterdir()) == ["config.json"]
 
@@ -269,7 +269,7 @@ class TestBase:
         assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
         monkeypatch.setattr(base, "_convert", lambda source, folder: (folder / "config.json").write_text("{}"))
-        folder, _ = base.prepare("package:model", tmp_path / "cache")
+        folder = base.prepare("package:model", tmp_path / "cache").folder
         assert (folder / "config.json").exists()
 
 

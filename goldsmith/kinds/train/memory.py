@@ -31,18 +31,17 @@ def plan(config: TrainConfig, backend: str, data: Rows) -> Plan:
     """The longest row, not max_length, decides the activations."""
     cuda, unsloth = torch.cuda.is_available(), backend == "unsloth"
     return Plan(
-        method="lora",
+        method="lora" if config.method == "qlora" else config.method,
         load_in_4bit=config.load_in_4bit,
-        batch=config.per_device_train_batch_size,
-        max_length=max(len(row.input_ids) for row in data.train),
-        checkpointing="none" if not cuda else "offloaded" if unsloth else "layers",
+        batch=config.per_device_train_batch_size * (2 if config.objective == "dpo_nll" else 1),
+        max_length=max(row.length for row in data.train),
+        checkpointing="none" if not config.gradient_checkpointing else "offloaded" if unsloth else "layers",
         lora_r=config.lora_r,
         targets=tuple(config.lora_target_modules),
         adapted_layers=None if config.layers_to_transform is None else len(set(config.layers_to_transform)),
         dropout=config.lora_dropout > 0,
-        weight_bytes=2 if cuda else 4,
+        weight_bytes=2 if cuda and config.method != "full" else 4,
         kept_bytes=2 if unsloth else 4,  # PEFT's preparation makes float32 of what is not quantised
-        adapter_bytes=2 if config.load_in_4bit and not unsloth else 4,  # TRL makes bfloat16 of the adapters of a 4-bit base
         compute_bytes=2 if cuda else 4,
         device="cuda" if cuda else "cpu",
     )

@@ -15,74 +15,121 @@ import torch
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.context import JobContext
 from goldsmith.datasets import DatasetVersion
-from goldsmith.kinds.train import backends, rows
+from goldsmith.kinds.train import backends, board, rows
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
-from goldsmith.student import Student
+from goldsmith.student import Student, Told
 
 
 def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     backend = backends.choose(config)
-    from goldsmith.kinds.train import memory
-    from goldsmith.kinds.train.fit import fit, heldout_loss  # imports transformers, which Unsloth must precede
+    # imports transformers, which Unsloth must precede
+    from goldsmith.kinds.train import ending, memory
+    from goldsmith.kinds.train.checkpoints import Run
+    from goldsmith.kinds.train.fit import fit, heldout_nll, mean, rejected_nll
 
+    pairs = config.objective == "dpo_nll"
     dataset = ctx.dataset(config.dataset)
-    splits = rows.checked(dataset.ref, ctx.examples(config.dataset))
+    splits = rows.checked(dataset.ref, ctx.examples(config.dataset), pairs=pairs)
     if config.shuffle_answers:
         splits["train"] = rows.with_shuffled_answers(splits["train"], config.seed)
 
     ctx.progress(1, f"loading {config.base_model}")
     student = ctx.student(config.base_model)
-    data = rows.tokenized(student.tokenizer, splits, config.max_length)
+    data = rows.tokenized(student.tokenizer, splits, config.max_length, pairs=pairs)
+    ctx.log(
+        f"{len(data.too_long)} of {sum(map(len, splits.values()))} rows are longer than max_length {config.max_length} and left out;"
+        f" the longest has {data.longest} tokens",
+        longer_than=data.longer_than,
+    )
     memory.make_room(config, student, backend, data, ctx)
     left_out = {"max_length": config.max_length, "rows": data.too_long}
     too_long_report = ctx.save_artifact("too-long.json", json.dumps(left_out, indent=1).encode(), "application/json")
     model = backends.adapted(backend, student, config)
 
+    def told(begin: float, width: float, what: str) -> Told:
+        return lambda share: ctx.progress(begin + width * share, what)
+
     measuring = f"measuring {len(data.heldout)} held-out answers"
-    before = heldout_loss(model, data.heldout, lambda share: ctx.progress(4 + share, f"{measuring} before training"))
-    fitted = fit(model, student, data.train, config, ctx)
-    ctx.progress(91, f"{measuring} after training", heldout_loss_before=before)
-    after = heldout_loss(model, data.heldout, lambda share: ctx.progress(91 + 4 * share, f"{measuring} after training"))
+    prompts = data.heldout_examples[: config.samples]
+    before = heldout_nll(model, data.heldout, told(2, 2, f"{measuring} before training"))
+    turned_from = rejected_nll(model, data.heldout) if pairs else []
+    first = ending.greedy(model, student.tokenizer, prompts, config.max_new_tokens, told(4, 2, "answering before training"))
+    reference: list[tuple[float, float]] = []
+    if pairs:  # under the base model, which the fresh weights do not change yet: no second model is needed
+        said = told(6, 4, f"the base model reads {len(data.train)} pairs")
+        chosen, rejected = heldout_nll(model, data.train, said), rejected_nll(model, data.train)
+        reference = [(good, bad) for (good, _), (bad, _) in zip(chosen, rejected, strict=True)]
+
+    hashes = {
+        "base_sha256": student.base_sha256,
+        "tokenizer_sha256": student.tokenizer_sha256,
+        "template_sha256": student.template_sha256,
+    }
+    this = Run(config, {"dataset_sha256": dataset.content_sha256, **hashes}, backend)
+    fitted = fit(model, data, this, ctx, reference=reference, backend=backend)
+
+    ctx.progress(90, f"{measuring} after training", heldout_loss_before=mean(before))
+    after = heldout_nll(model, data.heldout, told(90, 2, f"{measuring} after training"))
+    last = ending.greedy(model, student.tokenizer, prompts, config.max_new_tokens, told(92, 3, "answering after training"))
+    change = ending.change(before, after, config.seed)
+    samples, lines = ending.side_by_side(prompts, first, last)
 
     numbers = {
         "dataset": dataset.ref,
-        "base_model": config.base_model,
+        "base_model": student.base_model,
+        "base_revision": student.revision,
+        **hashes,
         "backend": backend,
+        "objective": config.objective,
+        "method": config.method,
         "shuffled": config.shuffle_answers,
         "rehearsal": dataset.rehearsal,
         "label": "REHEARSAL" if dataset.rehearsal else "",
         "examples": len(data.train),
         "heldout_examples": len(data.heldout),
         "too_long": len(data.too_long),
+        "longer_than": data.longer_than,
+        "longest": data.longest,
         "steps": fitted.steps,
         "epochs": fitted.epochs,
+        "stopped_early": fitted.stopped_early,
+        "best_step": fitted.best_step,
+        "per_device_train_batch_size": fitted.batch_size,
+        "gradient_accumulation_steps": fitted.accumulation,
         "train_loss": fitted.train_loss,
-        "heldout_loss_before": before,
-        "heldout_loss_after": after,
-        "perplexity_before": math.exp(before),
-        "perplexity_after": math.exp(after),
+        "heldout_loss_before": mean(before),
+        "heldout_loss_after": mean(after),
+        "heldout_loss_change": change.interval,
+        "perplexity_before": math.exp(mean(before)),
+        "perplexity_after": math.exp(mean(after)),
+        "perplexity_ratio": change.perplexity_ratio,
+        "improved": change.improved,
+        "reward_accuracy": (
+            ending.reward_accuracy((before, turned_from), (after, rejected_nll(model, data.heldout))) if pairs else None
+        ),
         "tokens_per_s": fitted.tokens / fitted.seconds,
         "seconds": fitted.seconds,
+        "peak_memory_gb": fitted.peak_memory_gb,
         "resumed_at": fitted.resumed_at,
     }
-    ctx.progress(95, "registering the adapter", heldout_loss_after=after)
+    ctx.progress(95, "registering the adapter", heldout_loss_after=mean(after))
     ctx.save_artifact("metrics.jsonl", "".join(f"{json.dumps(entry)}\n" for entry in fitted.metrics).encode())
+    heldout = {0: mean(before), fitted.best_step or fitted.steps: mean(after)}
+    ctx.save_artifact(board.NAME, board.write_events(fitted.metrics, heldout, ctx.scratch / "board"))
+    ctx.save_artifact("samples.jsonl", lines)
     adapter = _register(model, student, dataset, config, numbers, ctx)
-    return TrainResult(adapter=adapter.ref, too_long_report=too_long_report, **numbers)
+    return TrainResult(adapter=adapter.ref, too_long_report=too_long_report, samples=samples, **numbers)
 
 
 def _register(
     model: Any, student: Student, dataset: DatasetVersion, config: TrainConfig, numbers: dict[str, Any], ctx: JobContext
 ) -> AdapterVersion:
     """The weights as an adapter version, and beside them what explains them."""
-    hashes: dict[str, Any] = {
-        "base_sha256": student.base_sha256,
-        "tokenizer_sha256": student.tokenizer_sha256,
-        "template_sha256": student.template_sha256,
-    }
+    hashes: dict[str, Any] = {key: numbers[key] for key in ("base_sha256", "tokenizer_sha256", "template_sha256")}
     method = {
-        **config.model_dump(mode="json", exclude={"kind", "name", "alias"}),
+        **config.model_dump(mode="json", exclude={"kind", "name", "alias", "continue_from", "report_to"}),
         "backend": numbers["backend"],
+        "base_revision": student.revision,
         "shuffled": config.shuffle_answers,
     }
     told = {
@@ -90,18 +137,18 @@ def _register(
         "dataset_sha256": dataset.content_sha256,
         **hashes,
         "result": numbers,
-        "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate", "datasets")},
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "accelerate", "tokenizers")},
         "hardware": _hardware(),
     }
     folder = ctx.scratch / "adapter"
-    _save(model, folder, config.base_model)
+    _save(model, student, config, folder)
     (folder / "train.json").write_text(json.dumps(told, indent=2, ensure_ascii=False), encoding="utf-8")
     ctx.save_artifact("train.json", folder / "train.json")
     return ctx.register_adapter(
         NewAdapter(
             name=config.name,
             folder=folder,
-            base_model=config.base_model,
+            base_model=student.base_model,
             **hashes,
             dataset=dataset.ref,
             method=method,
@@ -112,9 +159,16 @@ def _register(
     )
 
 
-def _save(model: Any, folder: Path, base_model: str) -> None:
-    """The adapter's two files. It names its base model as jobs do, not by a path of this machine; loading checks the sha256."""
-    model.peft_config["default"].base_model_name_or_path = base_model
+def _save(model: Any, student: Student, config: TrainConfig, folder: Path) -> None:
+    """An adapter's two files, or with method `full` a whole model's.
+
+    The adapter names its base model as jobs do, not by a path of this machine; loading checks the sha256.
+    """
+    if config.method == "full":
+        model.save_pretrained(folder)
+        student.tokenizer.save_pretrained(folder)
+        return
+    model.peft_config["default"].base_model_name_or_path = student.base_model
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form
 

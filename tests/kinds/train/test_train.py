@@ -6,51 +6,26 @@ import json
 import math
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file
 
-from goldsmith.datasets import Example, Message
+from goldsmith.datasets import Message
 from goldsmith.errors import InvalidInput, JobCancelled
-from goldsmith.kinds.train import backends, rows
-from goldsmith.kinds.train.fit import LikeLengths, make_trainer
+from goldsmith.kinds.train import backends, ending, losses, rows
 from goldsmith.kinds.train.run import run
 from goldsmith.kinds.train.schema import TrainConfig
+from goldsmith.kinds.train.trainer import LikeLengths
 from tests.fakes import FakeContext
 from tests.tiny import gold, make_model, student_factory
+from tests.training import config, context, weights
 
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("tiny"))
-
-
-def context(
-    tmp_path: Path, examples: list[Example] | None = None, *, job_id: UUID | None = None, attempt: int = 1
-) -> FakeContext:
-    ctx = FakeContext(tmp_path, job_id=job_id, kind="train", attempt=attempt)
-    ctx.student_factory = student_factory(tmp_path)
-    ctx.save_dataset("gold", gold() if examples is None else examples, manifest={}, parents=[], rehearsal=False)
-    return ctx
-
-
-def config(model_folder: Path, **more: Any) -> TrainConfig:
-    values: dict[str, Any] = {
-        "dataset": "dataset:gold@1",
-        "name": "prose",
-        "base_model": str(model_folder),
-        "num_train_epochs": 8,
-        "per_device_train_batch_size": 4,
-        "learning_rate": 2e-2,
-    }
-    return TrainConfig(**(values | more))
-
-
-def weights(ctx: FakeContext) -> dict[str, torch.Tensor]:
-    return load_file(ctx.adapters["prose"][-1].folder / "adapter_model.safetensors")
 
 
 def test_the_loss_goes_down_and_the_adapter_answers_for_it(model_folder: Path, tmp_path: Path) -> None:
@@ -91,7 +66,7 @@ def test_a_run_explains_itself(model_folder: Path, tmp_path: Path) -> None:
     assert percents == sorted(percents)
     told_steps = [metrics for _, _, metrics in ctx.events if "loss" in metrics]
     assert len(told_steps) == 24
-    assert {"loss", "learning_rate", "tokens_per_s", "eta_s", "step"} == set(told_steps[0])
+    assert {"loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_gb", "eta_s", "step"} == set(told_steps[0])
     assert told_steps[-1]["eta_s"] == 0
 
 
@@ -133,14 +108,17 @@ def test_the_head_at_labels_alone_gives_the_loss_of_the_whole(model_folder: Path
     student = student_factory(tmp_path)(str(model_folder), None)
     tokens = rows.tokenized(student.tokenizer, rows.checked("gold", gold()), max_length=1024).train
     model = backends.adapted("peft", student, config(model_folder))
-    trainer = make_trainer(model, student, tokens, config(model_folder), tmp_path)
-    batch = trainer.data_collator([{"input_ids": row.input_ids, "labels": row.labels} for row in tokens])
+    sums, number = 0.0, 0
     with torch.no_grad():
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-        plain = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch["labels"][:, 1:], ignore_index=-100)
-        loss = trainer.compute_loss(model, dict(batch))
+        for row in tokens:
+            logits = model(input_ids=torch.tensor([row.chosen.input_ids])).logits[0, :-1]
+            labels = torch.tensor(row.chosen.labels[1:])
+            sums += torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum").item()
+            number += int((labels != -100).sum())
+        totals = losses.Totals(tokens=number, rows=len(tokens))
+        loss = losses.nll_loss(model, [row.chosen for row in tokens], totals, packed=False)
 
-    assert loss.item() == pytest.approx(plain.item(), abs=1e-5)
+    assert loss.item() == pytest.approx(sums / number, abs=1e-5)
 
 
 def test_chosen_layers_alone_are_trained(model_folder: Path, tmp_path: Path) -> None:
@@ -219,9 +197,23 @@ class TestBadRows:
         with pytest.raises(InvalidInput, match=f"has no {split} rows"):
             run(config(model_folder), context(tmp_path, examples))
 
+    def test_a_held_out_row_that_is_trained_on_is_refused_by_name(self, model_folder: Path, tmp_path: Path) -> None:
+        examples = gold()
+        examples[9] = examples[0].model_copy(update={"split": "heldout", "source": "run-0-again", "group": "other"})
+        examples[10] = examples[10].model_copy(update={"group": examples[1].group})
+        with pytest.raises(
+            InvalidInput, match=r"2 of 3 held-out rows .* in training too.*: run-0-again, oil, run-10, oil"
+        ) as no:
+            run(config(model_folder), context(tmp_path, examples))
+        assert no.value.extra["overlapping"] == ["run-0-again, oil", "run-10, oil"]
+
+    def test_one_row_is_too_few(self, model_folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match="has no heldout rows; both splits are needed"):
+            run(config(model_folder), context(tmp_path, gold()[:1]))
+
     def test_long_rows_are_left_out_counted_and_listed(self, model_folder: Path, tmp_path: Path) -> None:
         examples = gold()
-        long = Message(role="assistant", content="very " * 400 + "long.")
+        long = Message(role="assistant", content="very " * 600 + "long.")
         examples[0] = examples[0].model_copy(update={"messages": [examples[0].messages[0], long]})
         ctx = context(tmp_path, examples)
         result = run(config(model_folder, max_length=200, max_steps=1), ctx)
@@ -232,6 +224,8 @@ class TestBadRows:
             (examples[0].split, 0, "run-0", "oil")
         ]
         assert report["rows"][0]["tokens"] > 400
+        assert result.longer_than == {"200": 1, "512": 1, "1024": 1, "2048": 0, "3072": 0, "4096": 0, "8192": 0}
+        assert 1024 < result.longest <= 2048
 
     def test_a_max_length_that_leaves_out_most_is_refused(self, model_folder: Path, tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match=r"max_length: 9 of 9 train rows are longer than 16 tokens; the longest has \d+"):
@@ -244,7 +238,6 @@ class TestBackend:
         ("more", "message"),
         [
             ({"backend": "unsloth"}, "backend: unsloth needs a CUDA device"),
-            ({"load_in_4bit": True}, "load_in_4bit: true needs a CUDA"),
         ],
     )
     def test_what_needs_cuda_says_so_at_once(
@@ -254,8 +247,8 @@ class TestBackend:
             run(config(model_folder, **more), context(tmp_path))
 
     def test_unknown_modules_are_named(self, model_folder: Path, tmp_path: Path) -> None:
-        with pytest.raises(InvalidInput, match=r"lora_target_modules: \['qqq'\]"):
-            run(config(model_folder, lora_target_modules=["qqq"]), context(tmp_path))
+        with pytest.raises(InvalidInput, match=r"lora_target_modules: qqq: .* it has down_proj, .*q_proj"):
+            run(config(model_folder, lora_target_modules=["q_proj", "qqq"]), context(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -267,11 +260,105 @@ class TestBackend:
         ("lora_target_modules", []),
         ("lora_rank", 8),
         ("max_length", 8),
+        ("load_in_3bit", True),
+        ("bits", 3),
+        ("method", "qlora3"),
+        ("objective", "ppo"),
+        ("preset", "small"),
+        ("report_to", ["nobody"]),
+        ("num_train_epochs", 51),
+        ("continue_from", "job:1"),
     ],
 )
 def test_wrong_options_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=field):
         TrainConfig(**{"dataset": "dataset:gold@1", "name": "prose", field: value})
+
+
+class TestPresets:
+    def asked(self, **more: Any) -> TrainConfig:
+        return TrainConfig(**({"dataset": "dataset:gold@1", "name": "prose"} | more))
+
+    def test_the_default_is_the_missions(self) -> None:
+        it = self.asked()
+        assert (it.lora_r, it.lora_alpha, it.lora_dropout, len(it.lora_target_modules)) == (32, 64, 0, 7)
+        assert (it.per_device_train_batch_size, it.gradient_accumulation_steps, it.num_train_epochs) == (2, 8, 3)
+        assert (it.learning_rate, it.lr_scheduler_type, it.gradient_checkpointing, it.max_length) == (
+            2e-4,
+            "cosine",
+            True,
+            3072,
+        )
+
+    def test_what_is_said_wins_over_the_preset(self) -> None:
+        uno, own = self.asked(preset="uno"), self.asked(preset="uno", lora_r=8)
+        assert (uno.lora_r, uno.lora_dropout, uno.learning_rate, uno.num_train_epochs) == (64, 0.05, 5e-4, 8)
+        assert (own.lora_r, own.lora_dropout, own.learning_rate, own.num_train_epochs) == (8, 0.05, 5e-4, 8)
+        assert TrainConfig(**own.model_dump(mode="json")) == own
+
+    def test_four_bits_have_two_names_and_one_meaning(self) -> None:
+        assert self.asked(load_in_4bit=True) == self.asked(method="qlora")
+        for contradiction in ({"load_in_4bit": True, "method": "lora"}, {"load_in_4bit": False, "method": "qlora"}):
+            with pytest.raises(ValidationError, match="load_in_4bit"):
+                self.asked(**contradiction)
+
+
+class TestHonesty:
+    def test_a_gain_in_every_row_is_an_improvement_and_noise_is_not(self) -> None:
+        before = [(10.0, 10), (22.0, 20), (9.0, 10), (31.0, 30), (12.0, 10), (20.0, 20)]
+        better = ending.change(before, [(loss - 0.3 * number, number) for loss, number in before], seed=1)
+        assert better.interval == pytest.approx((-0.3, -0.3, -0.3))
+        assert better.improved is True
+        assert better.perplexity_ratio[0] == pytest.approx(math.exp(-0.3))
+        worse = ending.change(before, [(loss + 0.3 * number, number) for loss, number in before], seed=1)
+        assert worse.improved is False
+        mixed = [(loss + (1 if row % 2 else -1), number) for row, (loss, number) in enumerate(before)]
+        noise = ending.change(before, mixed, seed=1)
+        assert noise.low < 0 < noise.high
+        assert noise.improved == "unclear"
+        assert noise == ending.change(before, mixed, seed=1)
+
+    def test_few_rows_say_nothing(self) -> None:
+        before = [(10.0, 10)] * 4
+        assert ending.change(before, [(1.0, 10)] * 4, seed=1).improved == "unclear"
+
+    def test_answers_of_before_and_after_stand_side_by_side(self, model_folder: Path, tmp_path: Path) -> None:
+        ctx = context(tmp_path, gold(heldout=5))
+        result = run(config(model_folder, samples=2, max_new_tokens=40), ctx)
+
+        assert result.improved is True
+        assert result.heldout_loss_change[0] == pytest.approx(result.heldout_loss_after - result.heldout_loss_before)
+        assert result.perplexity_ratio[0] == pytest.approx(result.perplexity_after / result.perplexity_before)
+        lines = [json.loads(line) for line in ctx.artifact(f"{ctx.ref}/samples.jsonl").read_text().splitlines()]
+        assert (
+            [sample.source for sample in result.samples] == [line["source"] for line in lines] == ["run-7, oil", "run-8, oil"]
+        )
+        student = ctx.student(str(model_folder), ctx.adapter(result.adapter))
+        prompts = [rows.turns(example)[:-1] for example in ctx.examples("dataset:gold@1", "heldout")][:2]
+        assert [line["after"] for line in lines] == student.generate(prompts, 40)
+        student.use(None)
+        assert [line["before"] for line in lines] == student.generate(prompts, 40)
+
+    def test_the_numbers_are_files_for_tensorboard(self, model_folder: Path, tmp_path: Path) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        ctx = context(tmp_path)
+        result = run(config(model_folder, max_steps=2), ctx)
+        told: dict[tuple[str, int], float] = {}
+        content = ctx.artifact(f"{ctx.ref}/events.out.tfevents.goldsmith").read_bytes()
+        while content:  # length, its checksum, the event, its checksum
+            length = int.from_bytes(content[:8], "little")
+            event = Event.FromString(content[12 : 12 + length])
+            told |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+            content = content[16 + length :]
+        assert told["train/loss", 2] == pytest.approx(next(m["loss"] for _, _, m in ctx.events if m.get("step") == 2))
+        assert told["heldout/loss", 2] == pytest.approx(result.heldout_loss_after)
+        assert {"train/learning_rate", "train/grad_norm"} <= {tag for tag, _ in told}
+
+
+def test_a_tracker_that_is_not_installed_is_refused_by_name(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="report_to: the package swanlab is not installed on this worker"):
+        run(config(model_folder, report_to=["swanlab"]), context(tmp_path))
 
 
 def test_batches_have_like_lengths_and_every_row_once() -> None:

