@@ -8,6 +8,7 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -115,7 +116,7 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     ctx.progress(95, "registering the adapter", heldout_loss_after=mean(after))
     ctx.save_artifact("metrics.jsonl", "".join(f"{json.dumps(entry)}\n" for entry in fitted.metrics).encode())
     heldout = {0: mean(before), fitted.best_step or fitted.steps: mean(after)}
-    ctx.save_artifact(board.NAME, board.write_events(fitted.metrics, heldout, ctx.scratch / "board"))
+    ctx.save_artifact(board.NAME, board.write_events(fitted.metrics, heldout, Path(mkdtemp(dir=ctx.scratch))))
     ctx.save_artifact("samples.jsonl", lines)
     adapter = _register(model, student, dataset, config, numbers, ctx)
     return TrainResult(adapter=adapter.ref, too_long_report=too_long_report, samples=samples, **numbers)
