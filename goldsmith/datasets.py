@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -295,6 +296,23 @@ def _write_files(storage: Storage, folder: str, rows: Sequence[Example], about: 
     files["manifest.json"] = storage.put(f"{folder}/manifest.json", f"{text}\n".encode())
     files["README.md"] = storage.put(f"{folder}/README.md", _card(list(files), about).encode())
     return files
+
+
+def rewrite_files(conn: psycopg.Connection[dict[str, Any]], storage: Storage, ref: str) -> list[str]:
+    """Write a version's files anew from the rows that are left, under new names; returns the former ones, to be removed once
+    the caller's transaction is committed. `content_sha256` and `counts` still tell of what was frozen."""
+    version = get(conn, *parse_ref(ref))
+    former = files(conn, ref)
+    about = json.loads(storage.existing(former["manifest.json"].uri).read_text(encoding="utf-8"))
+    about["erased"] = {"rows": version.erased_rows, "at": version.erased_at and version.erased_at.isoformat()}
+    folder = f"{former['manifest.json'].uri.rpartition('/')[0].partition('/erased-')[0]}/erased-{uuid.uuid4().hex[:12]}"
+    written = _write_files(storage, folder, examples_of(conn, ref), about)
+    manifest = {**version.manifest, "files": {file: asdict(stored) for file, stored in written.items()}}
+    conn.execute(
+        "UPDATE dataset_versions v SET manifest = %s FROM datasets d WHERE d.id = v.dataset_id AND d.name = %s AND v.version = %s",
+        (Jsonb(manifest), version.name, version.version),
+    )
+    return [stored.uri for stored in former.values()]
 
 
 def _card(files: Sequence[str], about: Mapping[str, Any]) -> str:

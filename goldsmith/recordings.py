@@ -67,7 +67,7 @@ _TEXTS = ("context", "context_lang", "input", "output", "accepted")
 def save_runs(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: int, runs: Sequence[RecordedRun]) -> None:
     """Write runs with their feedback in one transaction; a run that the job saved before (an earlier attempt) is replaced.
 
-    Raises `FencedOut` when the attempt was given up for dead.
+    Runs of a device whose data was erased are left out. Raises `FencedOut` when the attempt was given up for dead.
     """
     rows = [
         {name: getattr(run, name) for name in _COLUMNS} | {"data": {name: getattr(run, name) for name in _TEXTS}}
@@ -85,6 +85,9 @@ def save_runs(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: i
             SELECT %s, run_id, device_id, content_sha256, config_id, recorded_at, language, exclusion IS NULL, exclusion, data
             FROM jsonb_to_recordset(%s) AS run (run_id text, device_id text, content_sha256 text, config_id text,
                 recorded_at timestamptz, language text, exclusion text, data jsonb)
+            WHERE NOT EXISTS (
+                SELECT 1 FROM erasures e WHERE e.device_sha256 = encode(sha256(convert_to(run.device_id, 'UTF8')), 'hex')
+            )
             ON CONFLICT (job_id, run_id) DO UPDATE SET
                 device_id = excluded.device_id, content_sha256 = excluded.content_sha256, config_id = excluded.config_id,
                 recorded_at = excluded.recorded_at, language = excluded.language, may_train = excluded.may_train,

@@ -22,6 +22,7 @@ class Workshop:
     def __init__(self, conn: Connection, storage: Storage, job_factory: Callable[..., UUID]) -> None:
         self.conn, self.storage, self.job = conn, storage, job_factory
         self.import_id = job_factory("import")
+        self._importing = True
         self.gold_id = self.import_id
         self.runs: list[RecordedRun] = []
         self.corpus: DatasetVersion | None = None
@@ -29,6 +30,8 @@ class Workshop:
 
     def record(self, device: str, *texts: str) -> list[str]:
         """Runs of one device; returns their ids."""
+        if not self._importing:
+            self.import_id, self._importing = self.job("import"), True
         made = [
             RecordedRun(
                 run_id=f"run-{len(self.runs) + number}",
@@ -72,6 +75,8 @@ class Workshop:
         dropped = json.dumps({"runs_left_out": {"too short": [run.run_id for run in self.runs]}})
         artifacts.save(self.conn, self.storage, job_id, 1, "corpus.json", dropped.encode(), "application/json")
         self._end(job_id)
+        self._end(self.import_id)
+        self._importing = False
         return self.corpus
 
     def make_gold(self, usd: float = 0.5) -> DatasetVersion:

@@ -31,6 +31,7 @@ from goldsmith.cli import (
     uploads,
     webhooks,
 )
+from goldsmith.cli.erase import erase
 from goldsmith.cli.estimate import estimate
 from goldsmith.cli.gold import gold
 from goldsmith.cli.lineage import lineage
@@ -51,6 +52,7 @@ app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(uploads.app, name="uploads")
 app.add_typer(webhooks.app, name="webhooks")
+app.command()(erase)
 app.command()(estimate)
 app.command()(gold)
 app.command()(lineage)

@@ -641,6 +641,12 @@ class Client:
         swept: dict[str, Any] = self.request("POST", "/v1/sweep", json={"days": days, "dry_run": dry_run})
         return swept
 
+    def erase(self, device_id: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Erase what a device typed, and mark what was made from it; needs a key with the scope admin. Counts alone: `dry_run`."""
+        body = {"device_id": device_id, "dry_run": dry_run}
+        erased: dict[str, Any] = self.request("POST", "/v1/erase", json=body, timeout=300)
+        return erased
+
     # -- experiments
 
     def create_experiment(self, plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,258 @@
+"""What a device typed is gone everywhere, everybody else's stays, and what descends from it is marked."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy
+import pytest
+from psycopg.types.json import Jsonb
+
+from goldsmith import adapters, artifacts, audit, datasets, erasure, lineage, passports, recordings, rules
+from goldsmith.db import Connection
+from goldsmith.errors import Conflict, InvalidInput
+from goldsmith.rules import Cluster, Rule
+from goldsmith.storage import Storage
+from goldsmith.traces import Traces
+from tests.workshop import Workshop
+
+DEVICE, OTHER = "device-3f9c1c2e77a0", "device-of-somebody-else"
+SECRET, SHORT, THEIRS = "mein Hund Größi im Regen bei Nacht", "a red fox", "a tall tower in the evening sun"
+
+
+@pytest.fixture
+def workshop(conn: Connection, tmp_path: Path, job_factory: Callable[..., UUID]) -> Workshop:
+    """Two runs of the device and one of another, in a corpus, in gold, and in an adapter."""
+    made = Workshop(conn, Storage(tmp_path / "state"), job_factory)
+    made.record(DEVICE, SECRET, SHORT)
+    made.record(OTHER, THEIRS)
+    made.make_corpus()
+    made.make_gold()
+    made.train(alias="champion")
+    return made
+
+
+def erase(workshop: Workshop, device: str = DEVICE, *, dry_run: bool = False) -> erasure.Erased:
+    return erasure.erase(workshop.conn, workshop.storage, device, actor="ada", dry_run=dry_run)
+
+
+def everything(workshop: Workshop) -> str:
+    """All rows of all tables, and all files."""
+    conn = workshop.conn
+    tables = [row["t"] for row in conn.execute("SELECT tablename AS t FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")]
+    rows = [
+        row["r"] for table in tables for row in conn.execute(f"SELECT {table}::text AS r FROM {table} ORDER BY 1").fetchall()
+    ]
+    files = [path for path in sorted(workshop.storage.root.rglob("*")) if path.is_file()]
+    return "\n".join([*rows, *(f"{path.name} {path.read_bytes()!r} {path.read_text(errors='replace')}" for path in files)])
+
+
+def test_nothing_of_the_device_is_left_and_all_of_the_others_is(workshop: Workshop) -> None:
+    assert DEVICE in everything(workshop)
+    assert SECRET in everything(workshop)
+
+    erased = erase(workshop)
+
+    assert (erased.runs, erased.feedback, erased.rows, erased.teacher_answers) == (2, 2, 4, 2)
+    left = everything(workshop)
+    for gone in (DEVICE, SECRET, "Größi", SHORT, "run-1", "run-2"):
+        assert gone not in left, gone
+    assert left.count(THEIRS) > 3
+    assert [row.source for row in datasets.examples_of(workshop.conn, "dataset:gold@1")] == ["run-3"]
+    costs = workshop.conn.execute("SELECT count(*) AS n, sum(cost_usd) AS usd FROM teacher_calls").fetchone()
+    assert costs is not None
+    assert (costs["n"], float(costs["usd"])) == (3, 1.5)  # what was paid was paid
+
+
+def test_what_descends_from_it_is_marked_wherever_it_is_shown(workshop: Workshop) -> None:
+    workshop.train(name="both", parents=("adapter:prose@1",))
+    erased = erase(workshop)
+
+    assert [(one.ref, one.rows) for one in erased.datasets] == [("dataset:corpus@1", 2), ("dataset:gold@1", 2)]
+    assert [(one.ref, one.rows) for one in erased.adapters] == [("adapter:both@1", 2), ("adapter:prose@1", 2)]
+    version = adapters.get(workshop.conn, workshop.storage, "adapter:prose@1")
+    assert version.erased_rows == 2
+    assert version.erased_at is not None
+    assert "descends from data that was erased" in (version.warning or "")
+    version.verify()  # the weights are what they were
+    gold = datasets.get(workshop.conn, "gold", 1)
+    assert (gold.erased_rows, gold.counts) == (2, {"train": 2, "heldout": 1})
+    assert "2 of its rows were erased" in (gold.warning or "")
+    found = lineage.of(workshop.conn, "adapter:prose@champion")
+    assert found.erased == ["adapter:prose@1", "dataset:gold@1", "dataset:corpus@1"]
+    passport = passports.issue(workshop.conn, workshop.storage, "adapter:prose@1")["passport"]
+    assert passport["erased"]["rows"] == 2
+    assert [one["erased_rows"] for one in passport["datasets"]] == [2, 2]
+    later = workshop.train(name="merged", parents=("adapter:prose@1",))
+    assert later.erased_at is not None  # a merge takes the marks of its parents over
+
+
+def test_an_adapter_of_other_data_is_not_marked(workshop: Workshop) -> None:
+    workshop.record("device-number-three", "ein Haus am Meer im Winter")
+    workshop.make_corpus()
+    clean = workshop.make_gold()
+    assert clean.ref == "dataset:gold@2"
+    workshop.train(name="second")
+    assert [one.ref for one in erase(workshop, "device-number-three").adapters] == ["adapter:second@1"]
+    assert adapters.get(workshop.conn, workshop.storage, "adapter:prose@1").erased_at is None
+
+
+def test_the_files_of_a_dataset_are_what_its_rows_are(workshop: Workshop) -> None:
+    before = datasets.files(workshop.conn, "dataset:gold@1")
+    erase(workshop)
+    after = datasets.files(workshop.conn, "dataset:gold@1")
+    assert not any(workshop.storage.path(stored.uri).exists() for stored in before.values())
+    lines = workshop.storage.existing(after["train.jsonl"].uri).read_text().splitlines()
+    assert [json.loads(line)["source"] for line in lines] == ["run-3"]
+    assert "heldout.jsonl" not in after
+    manifest = json.loads(workshop.storage.existing(after["manifest.json"].uri).read_text())
+    assert manifest["erased"]["rows"] == 2
+    assert manifest["files"]["train.jsonl"] == after["train.jsonl"].sha256
+
+
+def test_a_dry_run_counts_the_same_and_changes_nothing(workshop: Workshop) -> None:
+    before = everything(workshop)
+    would = erase(workshop, dry_run=True)
+    assert everything(workshop) == before
+    did = erase(workshop)
+    left_out = {"dry_run", "files"}  # before they are written anew nobody knows how many former files there are
+    assert would.model_dump(exclude=left_out) == did.model_dump(exclude=left_out)
+
+
+def test_twice_is_once(workshop: Workshop) -> None:
+    erase(workshop)
+    marked = adapters.get(workshop.conn, workshop.storage, "adapter:prose@1")
+    again = erase(workshop)
+    assert not any(again.model_dump(exclude={"dry_run"}).values())
+    assert adapters.get(workshop.conn, workshop.storage, "adapter:prose@1") == marked
+
+
+def test_a_crash_before_the_commit_leaves_all_and_after_it_the_next_one_goes_on(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    rows = "SELECT (SELECT count(*) FROM runs) AS runs, (SELECT count(*) FROM examples) AS examples"
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "record", crash)
+        with pytest.raises(KeyboardInterrupt):
+            erase(workshop)
+    assert workshop.conn.execute(rows).fetchone() == {"runs": 3, "examples": 6}
+    assert SECRET in everything(workshop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(erasure, "remove_files", crash)
+        with pytest.raises(KeyboardInterrupt):
+            erase(workshop)
+    assert workshop.conn.execute(rows).fetchone() == {"runs": 1, "examples": 2}
+    held = [path for path in workshop.storage.root.rglob("*.jsonl") if SECRET in path.read_text()]
+    assert held
+    erase(workshop, "somebody who was never here")
+    assert SECRET not in everything(workshop)
+    assert not any(path.exists() for path in held)
+
+
+def test_a_later_import_leaves_the_device_out(workshop: Workshop) -> None:
+    erase(workshop)
+    again = workshop.job("import")
+    recordings.save_runs(workshop.conn, again, 1, workshop.runs)
+    assert [run.run_id for run in recordings.runs_of(workshop.conn, again)] == ["run-3"]
+    assert DEVICE not in everything(workshop)
+
+
+def test_the_audit_knows_who_erased_and_not_whom(workshop: Workshop) -> None:
+    erase(workshop)
+    entry = audit.entries(workshop.conn)[0]
+    assert (entry.actor, entry.action) == ("ada", "erase")
+    assert entry.subject == f"device:{erasure.device_sha256(DEVICE)[:16]}"
+    assert entry.data["runs"] == 2
+
+
+def test_while_a_job_works_with_it_nothing_is_erased(workshop: Workshop) -> None:
+    running = workshop.job("evaluate", config={"kind": "evaluate", "dataset": "dataset:gold@1"})
+    workshop.job("train", config={"kind": "train", "dataset": "dataset:elsewhere@1"})
+    with pytest.raises(Conflict, match=f"evaluate job:{running} may be working") as refusal:
+        erase(workshop)
+    assert refusal.value.extra["jobs"] == [f"evaluate job:{running}"]
+    assert SECRET in everything(workshop)
+
+
+def test_an_import_that_runs_may_be_reading_it(workshop: Workshop) -> None:
+    importing = workshop.job("import")
+    with pytest.raises(Conflict, match=f"import job:{importing}"):
+        erase(workshop)
+
+
+def test_results_events_rules_clusters_and_live_events_lose_it_too(workshop: Workshop) -> None:
+    conn, gold_id = workshop.conn, workshop.gold_id
+    samples = {"verdict": "wins", "samples": [{"input": SECRET, "answers": {"lora": "made of it"}}, {"input": THEIRS, "n": 1}]}
+    done = {"kind": "evaluate", "dataset": "dataset:gold@1"}
+    evaluated = workshop.job("evaluate", config=done, status="completed", result=Jsonb(samples))
+    conn.execute(
+        "INSERT INTO job_events (job_id, seq, attempt, event, data) VALUES (%s, 9, 1, 'log', %s)",
+        (evaluated, Jsonb({"message": f"answered {SECRET}"})),
+    )
+    live = workshop.job("intercept", config={"kind": "intercept", "user_input": SECRET, "config_id": "oil"}, status="completed")
+    of_rules = workshop.job("rules", config={"kind": "rules", "runs": f"job:{workshop.import_id}"})
+    rules.save_rules(
+        conn,
+        of_rules,
+        1,
+        [Rule(0, "run-1", "oil", "de", "model", "Name the dog."), Rule(1, "run-3", "oil", "en", "model", "Name the sun.")],
+    )
+    rules.save_clusters(
+        conn,
+        of_rules,
+        1,
+        [Cluster(0, 2, "active", ["run-1", "run-3"], {"top_rules": []}), Cluster(1, 1, "fallback", ["run-2"])],
+    )
+    packed = io.BytesIO()
+    numpy.savez_compressed(packed, sessions=numpy.array([DEVICE, "run-3"]))
+    artifacts.save(conn, workshop.storage, of_rules, 1, "clusters.npz", packed.getvalue(), "application/octet-stream")
+    artifacts.save(conn, workshop.storage, of_rules, 1, "notes.txt", b"nothing of anybody", "text/plain")
+    conn.execute("UPDATE jobs SET status = 'completed', completed_at = now() WHERE status = 'running'")
+    checkpoint = workshop.storage.path(f"checkpoints/{gold_id}/1-1")
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights").write_bytes(b"learned")
+
+    erased = erase(workshop)
+
+    assert (erased.rules, erased.cluster_members, erased.jobs_cleared) == (1, 2, 2)
+    assert [rule.session_id for rule in rules.rules_of(conn, of_rules)] == ["run-3"]
+    assert [(one.label, one.members) for one in rules.clusters_of(conn, of_rules)] == [(0, ["run-3"])]
+    assert [one.name for one in artifacts.of_job(conn, of_rules)] == ["notes.txt"]
+    result = conn.execute("SELECT result FROM jobs WHERE id = %s", (evaluated,)).fetchone()
+    assert result is not None
+    assert result["result"]["samples"] == [{"input": "[erased]", "answers": {"lora": "[erased]"}}, {"input": THEIRS, "n": 1}]
+    config = conn.execute("SELECT config FROM jobs WHERE id = %s", (live,)).fetchone()
+    assert config == {"config": {"kind": "intercept", "user_input": "[erased]", "config_id": "oil"}}
+    assert not checkpoint.exists()
+    assert SECRET not in everything(workshop)
+
+
+@pytest.mark.parametrize("wrong", ["", "  ", "x" * 501, "a\0b"])
+def test_what_is_no_id_is_refused(workshop: Workshop, wrong: str) -> None:
+    with pytest.raises(InvalidInput, match="device_id"):
+        erase(workshop, wrong)
+
+
+def test_traces_are_found_in_every_spelling(tmp_path: Path) -> None:
+    traces = Traces(["d1"])
+    traces.learn([SECRET, SHORT, None])
+    path = tmp_path / "file"
+    for content, found in (
+        (json.dumps([SECRET]), True),
+        (json.dumps({"text": f"about {SECRET}!"}, ensure_ascii=False), True),
+        (json.dumps({"device": "d1"}), True),
+        (json.dumps({"sha256": "0d1f", "text": SHORT}), False),
+        ("", False),
+    ):
+        path.write_text(content)
+        assert traces.in_file(path) is found, content
+    assert traces.in_file(tmp_path / "gone") is False
