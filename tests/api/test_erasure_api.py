@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from goldsmith import erasure, keys
 from goldsmith.cli import erase as command
 from goldsmith.cli.app import app
+from goldsmith.client import Client
 from goldsmith.db import Connection, Database
 from goldsmith.keys import NewKey
 from goldsmith.settings import Settings
@@ -59,14 +60,14 @@ def test_wrong_bodies_and_running_jobs_are_refused(client: TestClient, workshop:
 
 
 def test_only_an_admin_may(serve: Serve, conn: Connection, workshop: Workshop) -> None:
-    made = {
-        name: keys.create(conn, NewKey.model_validate({"name": name, "scopes": [name]}), actor="test").key
-        for name in ("jobs:write", "admin")
-    }
+    made = {}
+    for name, scope in (("writer", "jobs:write"), ("owner", "admin")):
+        new = NewKey.model_validate({"name": name, "scopes": [scope]})
+        made[name] = {"Authorization": f"Bearer {keys.create(conn, new, actor='test').key}"}
     client = serve()
     asked: dict[str, Any] = {"json": {"device_id": DEVICE, "dry_run": True}}
-    problem(client.post("/v1/erase", headers={"Authorization": f"Bearer {made['jobs:write']}"}, **asked), 403)
-    assert client.post("/v1/erase", headers={"Authorization": f"Bearer {made['admin']}"}, **asked).status_code == 200
+    problem(client.post("/v1/erase", headers=made["writer"], **asked), 403)
+    assert client.post("/v1/erase", headers=made["owner"], **asked).status_code == 200
 
 
 def test_a_run_hears_once_that_what_it_loads_descends_from_erased_data(
@@ -88,15 +89,13 @@ def test_a_run_hears_once_that_what_it_loads_descends_from_erased_data(
 
 
 @pytest.fixture
-def goldsmith(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def goldsmith(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`goldsmith erase …` against the API in this process."""
-    from goldsmith.client import Client
-
     server = Client("http://127.0.0.1")
     monkeypatch.setattr(server, "_http", client)
     monkeypatch.setattr(server, "close", lambda: None)
     monkeypatch.setattr(command, "connect", lambda: server)
-    yield lambda *arguments, **more: CliRunner().invoke(app, ["erase", *arguments], **more)
+    return lambda *arguments, **more: CliRunner().invoke(app, ["erase", *arguments], **more)
 
 
 def test_the_command_shows_what_would_go_and_asks_first(goldsmith: Callable[..., Any], workshop: Workshop) -> None:
