@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -173,14 +174,23 @@ def use_free_cores() -> None:
         torch.set_num_threads(cores or 1)
 
 
-def likelihood(model: Any, rows: Sequence[Tokens], told: Told | None = None) -> list[tuple[float, int]]:
-    """`Student.nll` of any causal language model.
+def likelihood(
+    model: Any, rows: Sequence[Tokens], told: Told | None = None, at_once: int = SCORED_AT_ONCE
+) -> list[tuple[float, int]]:
+    """`Student.nll` of any causal language model; fewer rows at once when memory runs out.
 
     The head, a fifth of the work on a small model, is computed only for positions that have a label in some row of the batch.
     """
+    with suppress(torch.OutOfMemoryError):
+        return _likelihood(model, rows, told, at_once)
+    torch.cuda.empty_cache()
+    return likelihood(model, rows, told, at_once // 2) if at_once > 1 else _likelihood(model, rows, told, 1)
+
+
+def _likelihood(model: Any, rows: Sequence[Tokens], told: Told | None, at_once: int) -> list[tuple[float, int]]:
     results = [(0.0, 0)] * len(rows)
     model.eval()
-    for done, batch in _counted(by_length([len(row.input_ids) for row in rows], SCORED_AT_ONCE)):
+    for done, batch in _counted(by_length([len(row.input_ids) for row in rows], at_once)):
         if told:
             told(done / len(rows))
         ids, mask = _padded([rows[index].input_ids for index in batch], 0)

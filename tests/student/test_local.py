@@ -273,6 +273,24 @@ class TestBase:
         assert (folder / "config.json").exists()
 
 
+def test_scoring_takes_fewer_rows_at_once_when_memory_runs_out(student: LocalStudent, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [conversation(thing) for thing in ("fox", "boat", "tower", "lamp", "river")]
+    calm, forward, widths = student.nll(rows), student.model.forward, []
+
+    def tight(*, input_ids: torch.Tensor, **more: Any) -> Any:
+        widths.append(len(input_ids))
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory, says the test")
+        return forward(input_ids=input_ids, **more)
+
+    monkeypatch.setattr(student.model, "forward", tight)
+    assert [loss for loss, _ in student.nll(rows)] == pytest.approx([loss for loss, _ in calm], rel=1e-5)
+    assert widths == [5, 4, 2, 2, 1]
+    monkeypatch.setattr(student.model, "forward", lambda **_: (_ for _ in ()).throw(torch.OutOfMemoryError("for good")))
+    with pytest.raises(torch.OutOfMemoryError, match="for good"):
+        student.nll(rows)
+
+
 def test_untrained_answers_are_as_likely_as_chance(student: LocalStudent) -> None:
     sums = student.nll([[message.model_dump() for message in example.messages] for example in gold()])
     mean = sum(loss for loss, _ in sums) / sum(number for _, number in sums)

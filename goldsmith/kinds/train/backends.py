@@ -120,11 +120,7 @@ def _unsloth(student: Student, config: TrainConfig) -> Any:
         str(student.folder), max_seq_length=config.max_length, load_in_4bit=config.method == "qlora", local_files_only=True
     )
     _check_modules(model, student, config)
-    if config.packing:
-        from unsloth.utils.packing import mark_allow_overlength
-
-        mark_allow_overlength(model)  # several rows end to end may be longer than one row may
-    return FastLanguageModel.get_peft_model(
+    model = FastLanguageModel.get_peft_model(
         model,
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
@@ -135,6 +131,11 @@ def _unsloth(student: Student, config: TrainConfig) -> Any:
         random_state=config.seed,
         use_gradient_checkpointing="unsloth" if config.gradient_checkpointing else False,
     )
+    if config.packing:
+        from unsloth.utils.packing import mark_allow_overlength
+
+        mark_allow_overlength(model)  # several rows end to end may be longer than one row may
+    return model
 
 
 def _check_layers(student: Student, config: TrainConfig) -> None:

@@ -11,6 +11,7 @@ from goldsmith.context import JobContext
 from goldsmith.errors import JobCancelled, Requeue
 from goldsmith.kinds.train import packed
 from goldsmith.kinds.train.checkpoints import Best, Keeper, Run, found
+from goldsmith.kinds.train.losses import unsloth_nll
 from goldsmith.kinds.train.rows import Row, Rows
 from goldsmith.kinds.train.telling import Stopping, Telling, memory_gb
 from goldsmith.kinds.train.trainer import Diverged, OutOfMemory, Trainer
@@ -64,7 +65,11 @@ def fit(
     stopping = None
     if config.early_stopping_patience is not None:
         stopping = Stopping(
-            lambda: mean(heldout_nll(model, data.heldout)), keeper.best, config.early_stopping_patience, trainer, ctx
+            lambda: mean(heldout_nll(model, data.heldout, backend=backend)),
+            keeper.best,
+            config.early_stopping_patience,
+            trainer,
+            ctx,
         )
         trainer.add_callback(stopping)
     trainer.add_callback(telling)
@@ -99,8 +104,9 @@ Nll = list[tuple[float, int]]
 """Of each row: summed nats of the answers, and their tokens."""
 
 
-def heldout_nll(model: Any, rows: Sequence[Row], told: Told | None = None) -> Nll:
-    return likelihood(model, [row.chosen for row in rows], told)
+def heldout_nll(model: Any, rows: Sequence[Row], told: Told | None = None, *, backend: str = "peft") -> Nll:
+    measure = unsloth_nll if backend == "unsloth" else likelihood
+    return measure(model, [row.chosen for row in rows], told)
 
 
 def rejected_nll(model: Any, rows: Sequence[Row], told: Told | None = None) -> Nll:

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from goldsmith.errors import InvalidInput
 from goldsmith.kinds.train.packed import end_to_end
+from goldsmith.student import Told
 from goldsmith.student.conversation import IGNORED, Tokens
 
 BETA = 0.1
@@ -67,6 +68,21 @@ def unsloth_loss(model: Any, rows: Sequence[Tokens], totals: Totals, *, packed: 
         labels = inputs.pop("labels")
     loss: torch.Tensor = model(**inputs, labels=labels, num_items_in_batch=totals.tokens, use_cache=False).loss
     return loss
+
+
+def unsloth_nll(model: Any, rows: Sequence[Tokens], told: Told | None = None) -> list[tuple[float, int]]:
+    """`goldsmith.student.local.likelihood` by that forward pass, which gives no logits but a loss: one row at a time."""
+    model.eval()
+    results = []
+    for done, row in enumerate(rows):
+        if told:
+            told(done / len(rows))
+        number = labels_of(row)
+        inputs = _padded([row], model.device)
+        del inputs["attention_mask"]
+        with torch.no_grad():
+            results.append((float(model(**inputs, use_cache=False).loss) * number, number))
+    return results
 
 
 def answers_nll(model: Any, rows: Sequence[Tokens], *, packed: bool) -> torch.Tensor:

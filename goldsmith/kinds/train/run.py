@@ -52,7 +52,7 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
 
     measuring = f"measuring {len(data.heldout)} held-out answers"
     prompts = data.heldout_examples[: config.samples]
-    before = heldout_nll(model, data.heldout, told(2, 2, f"{measuring} before training"))
+    before = heldout_nll(model, data.heldout, told(2, 2, f"{measuring} before training"), backend=backend)
     turned_from = rejected_nll(model, data.heldout) if pairs else []
     first = ending.greedy(model, student.tokenizer, prompts, config.max_new_tokens, told(4, 2, "answering before training"))
     reference: list[tuple[float, float]] = []
@@ -70,7 +70,7 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     fitted = fit(model, data, this, ctx, reference=reference, backend=backend)
 
     ctx.progress(90, f"{measuring} after training", heldout_loss_before=mean(before))
-    after = heldout_nll(model, data.heldout, told(90, 2, f"{measuring} after training"))
+    after = heldout_nll(model, data.heldout, told(90, 2, f"{measuring} after training"), backend=backend)
     last = ending.greedy(model, student.tokenizer, prompts, config.max_new_tokens, told(92, 3, "answering after training"))
     change = ending.change(before, after, config.seed)
     samples, lines = ending.side_by_side(prompts, first, last)
