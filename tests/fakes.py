@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.student import ChatClient, Encoder, Student
+    from goldsmith.student.ollama import Ollama
     from goldsmith.teacher import Teacher
     from goldsmith.uploads import Upload
 
@@ -65,6 +66,7 @@ class FakeContext:
         """Raised when room is asked for."""
         self.teacher_factory: Callable[..., Teacher] = _not_given("teacher_factory(provider, *, model, budget_usd, recorded)")
         self.chat_factory: Callable[[], ChatClient] = _not_given("chat_factory()")
+        self.ollama_factory: Callable[[], Ollama] = _not_given("ollama_factory()")
         self.student_factory: Callable[..., Student] = _not_given("student_factory(base_model, adapter)")
         self.encoder_factory: Callable[[str], Encoder] = _not_given("encoder_factory(name)")
         self._cancel_at: int | None = None
@@ -254,6 +256,13 @@ class FakeContext:
     def passport(self, ref: str) -> bytes:
         return json.dumps({"passport": {"adapter": self.adapter(ref).facts()}, "signature": {}}).encode()
 
+    def move_alias(self, name: str, alias: str, version: int | None) -> None:
+        if version is None:
+            self.aliases.pop((name, alias), None)
+        else:
+            assert 1 <= version <= len(self.adapters.get(name, [])), f"there is no adapter:{name}@{version}"
+            self.aliases[name, alias] = version
+
     def experiment(self, experiment_id: str) -> ExperimentData:
         if experiment_id not in self.experiments:
             raise NotFound(f"the experiment {experiment_id} does not exist")
@@ -272,6 +281,9 @@ class FakeContext:
 
     def chat(self) -> ChatClient:
         return self.chat_factory()
+
+    def ollama(self) -> Ollama:
+        return self.ollama_factory()
 
     def student(self, base_model: str, adapter: AdapterVersion | None = None) -> Student:
         return self.student_factory(base_model, adapter)

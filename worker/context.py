@@ -6,6 +6,7 @@ import json
 import mimetypes
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
 from goldsmith.devserver.checkout import Checkout
-from goldsmith.errors import InvalidInput, JobCancelled, Requeue, storable
+from goldsmith.errors import InvalidInput, JobCancelled, NotFound, Requeue, storable
 from goldsmith.experiments import Decision, ExperimentData
 from goldsmith.footprint import Footprint
 from goldsmith.recordings import Feedback, RecordedRun
@@ -27,6 +28,8 @@ from goldsmith.rules import Cluster, Rule
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
 from goldsmith.student import ChatClient, Encoder, Student, is_local, load_encoder, load_student, open_chat
+from goldsmith.student.chat import ollama_url
+from goldsmith.student.ollama import Ollama
 from goldsmith.teacher import Teacher, open_teacher
 from goldsmith.uploads import Upload
 
@@ -221,6 +224,15 @@ class RunContext:
         with self._database.connection() as conn:
             return json.dumps(passports.issue(conn, self._storage, ref), indent=2, ensure_ascii=False).encode()
 
+    def move_alias(self, name: str, alias: str, version: int | None) -> None:
+        with self._database.connection() as conn, conn.transaction():
+            if version is None:
+                with suppress(NotFound):  # it is gone already
+                    adapters.remove_alias(conn, name, alias, actor=f"job:{self.job_id}")
+            else:
+                adapters.set_alias(conn, name, alias, version, actor=f"job:{self.job_id}")
+            jobs.fence(conn, self.job_id, self.attempt)
+
     # -- experiments
 
     def experiment(self, experiment_id: str) -> ExperimentData:
@@ -254,6 +266,9 @@ class RunContext:
 
     def chat(self) -> ChatClient:
         return open_chat(self._settings)
+
+    def ollama(self) -> Ollama:
+        return Ollama(ollama_url(self._settings.ollama_host))
 
     def student(self, base_model: str, adapter: AdapterVersion | None = None) -> Student:
         check_model(base_model, self._settings)

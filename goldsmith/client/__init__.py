@@ -31,11 +31,14 @@ from goldsmith.kinds.ab_report.schema import AbReportConfig
 from goldsmith.kinds.base import JobConfig
 from goldsmith.kinds.cluster.schema import ClusterConfig
 from goldsmith.kinds.corpus.schema import CorpusConfig
+from goldsmith.kinds.deploy.schema import DeployConfig
 from goldsmith.kinds.evaluate.schema import EvaluateConfig
+from goldsmith.kinds.export.schema import ExportConfig
 from goldsmith.kinds.gold.schema import GoldConfig
 from goldsmith.kinds.imports.schema import ImportConfig
 from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.kinds.merge.schema import MergeConfig
+from goldsmith.kinds.rollback.schema import RollbackConfig
 from goldsmith.kinds.rules.schema import RulesConfig
 from goldsmith.kinds.train.schema import TrainConfig
 
@@ -45,7 +48,9 @@ __all__ = [
     "Client",
     "ClusterConfig",
     "CorpusConfig",
+    "DeployConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "GoldConfig",
     "ImportConfig",
     "InterceptConfig",
@@ -54,6 +59,7 @@ __all__ = [
     "JobHandle",
     "MergeConfig",
     "NotReachable",
+    "RollbackConfig",
     "RulesConfig",
     "TrainConfig",
 ]

@@ -17,12 +17,15 @@ from goldsmith.kinds.ab_report.schema import AbReportConfig, AbReportResult
 from goldsmith.kinds.base import JobConfig, JobResult
 from goldsmith.kinds.cluster.schema import ClusterConfig, ClusterResult
 from goldsmith.kinds.corpus.schema import CorpusConfig, CorpusResult
+from goldsmith.kinds.deploy.schema import DeployConfig, DeployResult
 from goldsmith.kinds.evaluate.schema import EvaluateConfig, EvaluateResult
+from goldsmith.kinds.export.schema import ExportConfig, ExportResult
 from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
 from goldsmith.kinds.imports.schema import ImportConfig, ImportResult
 from goldsmith.kinds.intercept.schema import InterceptConfig, InterceptResult
 from goldsmith.kinds.merge.schema import MergeConfig, MergeResult
 from goldsmith.kinds.render.schema import RenderConfig, RenderResult
+from goldsmith.kinds.rollback.schema import RollbackConfig, RollbackResult
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
 
@@ -47,6 +50,9 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(TrainConfig, TrainResult),
     Kind(MergeConfig, MergeResult),
     Kind(EvaluateConfig, EvaluateResult),
+    Kind(ExportConfig, ExportResult),
+    Kind(DeployConfig, DeployResult),
+    Kind(RollbackConfig, RollbackResult),
     Kind(AbReportConfig, AbReportResult),
     Kind(InterceptConfig, InterceptResult),
 )

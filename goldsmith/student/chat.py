@@ -151,9 +151,9 @@ async def _post(url: str, body: dict[str, Any], *, key: str | None, to_do: str, 
     except httpx.TransportError as error:
         raise RetryableError(f"{url} broke off: {str(error) or type(error).__name__}") from error
     if response.status_code >= 500 or response.status_code in BUSY:
-        raise RetryableError(f"{url} answered {response.status_code}: {_message(response)}")
+        raise RetryableError(f"{url} answered {response.status_code}: {said_by(response)}")
     if not response.is_success:
-        raise Unavailable(f"{url} refused with {response.status_code}: {_message(response)}")
+        raise Unavailable(f"{url} refused with {response.status_code}: {said_by(response)}")
     try:
         answer = response.json()
     except ValueError:
@@ -163,7 +163,7 @@ async def _post(url: str, body: dict[str, Any], *, key: str | None, to_do: str, 
     return answer
 
 
-def _message(response: httpx.Response) -> str:
+def said_by(response: httpx.Response) -> str:
     """What the server says in whichever form: OpenAI's, Ollama's, a problem document, or plain text; at most 300 characters."""
     try:
         body = response.json()

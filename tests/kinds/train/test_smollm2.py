@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gguf
 import pytest
 
 from goldsmith.datasets import Example, Message
+from goldsmith.kinds.export.run import run as export
+from goldsmith.kinds.export.schema import ExportConfig
 from goldsmith.kinds.train.run import run
 from goldsmith.kinds.train.schema import TrainConfig
 from goldsmith.student import Student, load_student
@@ -84,3 +87,11 @@ def test_smollm2_is_read_from_its_package_trained_and_loaded_again(tmp_path: Pat
     assert heldout_loss(student) == pytest.approx(result.heldout_loss_before, rel=1e-4)
     student.use(adapter)
     assert heldout_loss(student) == pytest.approx(result.heldout_loss_after, rel=1e-4)
+
+    exported = export(ExportConfig(adapter=result.adapter, outtype="f32", parity_prompts=3, parity_tokens=12), ctx)
+    (parity,) = exported.parity
+    assert parity.largest_difference is not None
+    assert parity.largest_difference < 1e-2
+    assert parity.own_words > 0
+    fields = gguf.GGUFReader(ctx.artifact(f"{ctx.ref}/model-f32.gguf")).fields
+    assert [fields[f"tokenizer.ggml.{name}"].contents() for name in ("model", "eos_token_id")] == ["gpt2", 2]

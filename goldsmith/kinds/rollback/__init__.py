@@ -1,0 +1,1 @@
+"""Rollback: what a deployment replaced answers again."""
