@@ -23,11 +23,10 @@ DENSE = ("llama", "mistral", "qwen2", "qwen3")
 
 CONTEXT = 800 * 2**20  # CUDA's context is 450-550 MB on Ampere to Hopper, cuBLAS and bitsandbytes take the rest; an allowance
 SLACK = 0.1  # of activations and logits: the caching allocator keeps blocks that are free but of another size; a guess
-CHUNK_TOKENS, CHUNK_BYTES = (
-    256,
-    20,
-)  # TRL's chunked loss: tokens at once; 16-bit and float32 logits, their softmax and gradients
-WHOLE_BYTES = 10  # TRL's DPO loss holds all logits: policy 4, reference 6 at its peak, or policy 4, gradients 6
+LOGITS_AT_ONCE = 1 << 26
+"""Training computes the head for so many numbers at once: 256 MB in float32."""
+LOGIT_BYTES = 16  # of one of them at the peak: itself in 16 bits, its softmax, and the gradients of both in float32
+LIMITS = (512, 1024, 2048, 3072, 4096, 8192)
 
 
 @dataclass(frozen=True)
@@ -115,12 +114,12 @@ class Plan:
     method: Literal["lora", "dora", "full"]
     load_in_4bit: bool
     batch: int
-    """Sequences that go through the model at once; a pair counts twice."""
     max_length: int
+    """Of the longest row that there is, or may be."""
     checkpointing: Literal["none", "layers", "offloaded"]
     """Whether blocks keep all they computed, only what went into them, or that in the host's memory (Unsloth's)."""
-    loss: Literal["chunked", "whole"] = "chunked"
-    """Whether the head is computed for a few hundred tokens at once or for all."""
+    pairs: bool = False
+    """Whether a row is a chosen and a rejected answer, which go through the model together."""
     lora_r: int = 16
     targets: Sequence[str] = ()
     adapted_layers: int | None = None
@@ -131,12 +130,17 @@ class Plan:
     kept_bytes: int = 2
     """Of embeddings and norms in 4-bit loading: PEFT's preparation makes them float32 (4)."""
     adapter_bytes: int = 4
-    """PEFT trains adapters in float32; TRL makes them bfloat16 (2) on a 4-bit base."""
+    """PEFT trains adapters in float32."""
     optimizer_bytes: int = 8
     """For each trained weight in float32: 8 for AdamW, 2 for its 8-bit form."""
     compute_bytes: int = 2
     """Of an activation: 2 under bfloat16 autocast, 4 on a CPU."""
     device: Literal["cuda", "cpu"] = "cuda"
+
+    @property
+    def tokens(self) -> int:
+        """That go through the model at once."""
+        return self.batch * self.max_length * (2 if self.pairs else 1)
 
     @property
     def residual_bytes(self) -> int:
@@ -179,14 +183,14 @@ def footprint(shape: Shape, plan: Plan) -> Footprint:
     gradients: as large as what is trained; AdamW: twice that (`optimizer_bytes`).
     activations: with checkpointing what enters each block (nothing when it is offloaded) and one block in full, without it every
     block in full; and the gradients that flow back through one block.
-    logits: a chunk of them, or all, with what the loss makes of each.
+    logits: those of one part of the answers, with what the loss makes of each.
     """
     quantised = nf4_bytes(shape) + shape.other_weights * plan.kept_bytes
     weights = quantised if plan.load_in_4bit else shape.parameters * plan.weight_bytes
     trained = shape.parameters if plan.method == "full" else adapter_parameters(shape, plan)
     trained_bytes = plan.weight_bytes if plan.method == "full" else plan.adapter_bytes
 
-    tokens, residual = plan.batch * plan.max_length, plan.residual_bytes
+    tokens, residual = plan.tokens, plan.residual_bytes
     block = block_bytes(shape, plan)
     match plan.checkpointing:
         case "none":
@@ -198,8 +202,7 @@ def footprint(shape: Shape, plan: Plan) -> Footprint:
     activations += tokens * (3 * plan.compute_bytes * shape.intermediate + 8 * shape.hidden)  # gradients that flow back
     if plan.load_in_4bit:  # the largest map, made 16-bit again for its product
         activations += 2 * max(inputs * outputs for inputs, outputs in shape.maps.values())
-    at_once, each = (min(tokens, CHUNK_TOKENS), CHUNK_BYTES) if plan.loss == "chunked" else (tokens, WHOLE_BYTES)
-    logits = at_once * shape.vocab * each
+    logits = min(tokens * shape.vocab, LOGITS_AT_ONCE) * LOGIT_BYTES
     if residual > plan.compute_bytes:  # autocast makes a 16-bit copy of the head
         logits += 2 * shape.vocab * shape.hidden
     return Footprint(
@@ -261,25 +264,27 @@ def block_bytes(shape: Shape, plan: Plan) -> int:
         fixed += 2 * shape.linear_weights // shape.layers
     if mixed and not full:
         fixed += 2 * sum(plan.lora_r * sum(maps[name]) for name in chosen)
-    return plan.batch * plan.max_length * token + fixed
+    return plan.tokens * token + fixed
 
 
 def savings(shape: Shape, plan: Plan) -> list[tuple[str, int]]:
-    """What would make it smaller, and by how many bytes; the largest first."""
+    """What would make it smaller, as the options of a job spell it, and by how many bytes; the largest first."""
     now = footprint(shape, plan).total
-    changes: list[tuple[str, Plan]] = []
+    shorter = max((limit for limit in LIMITS if limit < plan.max_length), default=plan.max_length // 2)
+    changes = [(f"max_length: {shorter}", replace(plan, max_length=shorter))]
     if plan.batch > 1:
-        changes.append(("per_device_train_batch_size halved", replace(plan, batch=plan.batch // 2)))
-    if plan.max_length > 1024:
-        shorter = 2048 if plan.max_length > 2048 else 1024
-        changes.append((f"max_length {shorter}", replace(plan, max_length=shorter)))
+        changes.append((f"per_device_train_batch_size: {plan.batch // 2}", replace(plan, batch=plan.batch // 2)))
     if plan.checkpointing == "none":
-        changes.append(("gradient checkpointing", replace(plan, checkpointing="layers")))
-    if plan.method != "full" and plan.lora_r > 8:
-        changes.append((f"lora_r {plan.lora_r // 2}", replace(plan, lora_r=plan.lora_r // 2)))
+        changes.append(("gradient_checkpointing: true", replace(plan, checkpointing="layers")))
     if plan.method == "full":
-        changes.append(("method lora", replace(plan, method="lora", targets=tuple(shape.maps))))
-    elif not plan.load_in_4bit and plan.device == "cuda":
-        changes.append(("4-bit loading", replace(plan, load_in_4bit=True)))
+        changes.append(("method: lora", replace(plan, method="lora", targets=tuple(shape.maps))))
+    elif plan.lora_r > 1:
+        changes.append((f"lora_r: {plan.lora_r // 2}", replace(plan, lora_r=plan.lora_r // 2)))
+    if plan.method != "full" and not plan.load_in_4bit:
+        changes.append(("method: qlora", replace(plan, method="lora", load_in_4bit=True)))
     saved = [(words, now - footprint(shape, changed).total) for words, changed in changes]
     return sorted(((words, number) for words, number in saved if number > 0), key=lambda one: -one[1])
+
+
+def size(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"

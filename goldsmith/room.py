@@ -15,7 +15,7 @@ import psutil
 
 from goldsmith import gpu, unloading
 from goldsmith.errors import OutOfMemory, Requeue
-from goldsmith.footprint import Footprint
+from goldsmith.footprint import Footprint, size
 from goldsmith.gpu import Memory
 from goldsmith.settings import Settings
 from goldsmith.unloading import Held, Service, Trouble
@@ -66,10 +66,10 @@ def ensure(
     if gpu_id is None or memory is None:
         _look_at_ram(need, ctx)
         return
-    wanted = f"about {_gb(need.total)} of GPU memory are needed"
+    wanted = f"about {size(need.total)} of GPU memory are needed"
     waits = settings.gpu_wait_h > 0
     if waits and memory.total < need.total:
-        raise OutOfMemory(f"{wanted}, and the whole device has {_gb(memory.total)}; {advice}")
+        raise OutOfMemory(f"{wanted}, and the whole device has {size(memory.total)}; {advice}")
     last = memory
     report = make_room(
         need.total,
@@ -83,7 +83,7 @@ def ensure(
     if fits or not waits:
         ctx.log(ENOUGH if fits else MAY_NOT_FIT, **data, notes=report.notes)
         return
-    why = _why(f"{wanted}, {_gb(report.memory.free)} are free", report)
+    why = _why(f"{wanted}, {size(report.memory.free)} are free", report)
     times, seconds = waited()
     if seconds >= settings.gpu_wait_h * 3600:
         raise OutOfMemory(f"after {seconds / 3600:.1f} hours of waiting (GOLDSMITH_GPU_WAIT_H) {why}; {advice}")
@@ -220,7 +220,3 @@ def told(memory: Memory) -> dict[str, Any]:
             for one in memory.holders
         ],
     }
-
-
-def _gb(number: int) -> str:
-    return f"{number / 1e9:.1f} GB"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from goldsmith.context import JobContext
-from goldsmith.errors import JobCancelled, Requeue
+from goldsmith.errors import JobCancelled, OutOfMemory, Requeue
 from goldsmith.kinds.train import packed
 from goldsmith.kinds.train.checkpoints import Best, Keeper, Run, found
 from goldsmith.kinds.train.losses import unsloth_nll
 from goldsmith.kinds.train.rows import Row, Rows
 from goldsmith.kinds.train.telling import Stopping, Telling, memory_gb
-from goldsmith.kinds.train.trainer import Diverged, OutOfMemory, Trainer
+from goldsmith.kinds.train.trainer import Diverged, Trainer
 from goldsmith.student import Told
 from goldsmith.student.local import likelihood
 

@@ -11,13 +11,13 @@ from torch.nn.functional import cross_entropy, logsigmoid
 from torch.utils.checkpoint import checkpoint
 
 from goldsmith.errors import InvalidInput
+from goldsmith.footprint import LOGITS_AT_ONCE
 from goldsmith.kinds.train.packed import end_to_end
 from goldsmith.student import Told
 from goldsmith.student.conversation import IGNORED, Tokens
 
 BETA = 0.1
 HALF = 0.5  # the weight of either part of dpo_nll
-LOGITS_AT_ONCE = 1 << 26  # 256 MB in float32: beyond it the head is computed in parts, and again on the way back
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import transformers
 from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, TrainingArguments
 
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, OutOfMemory
 from goldsmith.kinds.train.losses import Totals, dpo_nll_loss, labels_of, nll_loss, unsloth_loss
+from goldsmith.kinds.train.memory import advice_at_one_row
 from goldsmith.kinds.train.packed import passes
 from goldsmith.kinds.train.rows import Row
 from goldsmith.kinds.train.schema import TrainConfig
@@ -24,10 +25,6 @@ Tell = Callable[..., None]
 
 class Diverged(GoldsmithError):
     title = "Training diverged"
-
-
-class OutOfMemory(GoldsmithError):
-    title = "Out of memory"
 
 
 class Trainer(transformers.Trainer):
@@ -145,13 +142,8 @@ class Trainer(transformers.Trainer):
     def _halve(self, cause: str) -> None:
         step = self.state.global_step + 1
         if self.batch_size == 1:
-            raise OutOfMemory(
-                f"memory ran out in step {step} with one row at a time ({cause}); what takes less: a max_length below"
-                f" {max(self.lengths)} tokens, a smaller lora_r than {self.config.lora_r}"
-                + ("" if self.config.gradient_checkpointing else ", gradient_checkpointing: true")
-                + ("" if self.config.method == "qlora" else ", method: qlora"),
-                step=step,
-            )
+            advice = advice_at_one_row(self.trained, self.config, self.backend, self.rows)
+            raise OutOfMemory(f"memory ran out in step {step} with one row at a time ({cause}); {advice}", step=step)
         former, self.batch_size = self.batch_size, self.batch_size // 2
         self.tell(
             f"memory ran out in step {step}: {former} rows at a time are now {self.batch_size}, {self.accumulation} times;"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from goldsmith.errors import Requeue
+from goldsmith.footprint import Shape
 from goldsmith.kinds.train import backends
 from goldsmith.kinds.train.run import run
 from goldsmith.kinds.train.schema import TrainConfig
@@ -35,7 +36,7 @@ def test_what_is_needed_is_told_before_the_model_is_loaded(tmp_path: Path, monke
     # q 64-64, k and v 64-32, o 64-64, gate and up 64-128, down 128-64, in two blocks
     assert need.adapters == 4 * 2 * 8 * (128 + 96 + 96 + 128 + 192 + 192 + 192)
     assert (need.optimizer, need.context) == (2 * need.adapters, 0)
-    assert "per_device_train_batch_size halved" in advice
+    assert "per_device_train_batch_size: 1 (saves " in advice
 
 
 def test_of_a_model_that_is_not_counted_nothing_is_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +45,7 @@ def test_of_a_model_that_is_not_counted_nothing_is_made_up(tmp_path: Path, monke
     model = make_model(tmp_path / "model")
     ctx = FakeContext(tmp_path, kind="train")
     ctx.student_factory = student_factory(tmp_path)
-    monkeypatch.setattr(memory, "shape_of", lambda student: None)
+    monkeypatch.setattr(Shape, "of", lambda config: None)
     memory.make_room(
         TrainConfig(dataset="dataset:gold@1", name="prose"), ctx.student_factory(str(model), None), "peft", None, ctx
     )  # type: ignore[arg-type]

@@ -15,10 +15,10 @@ from uuid import uuid4
 import pytest
 import torch
 
-from goldsmith.errors import InvalidInput, JobCancelled
+from goldsmith.errors import InvalidInput, JobCancelled, OutOfMemory
 from goldsmith.kinds.train import checkpoints, losses, trainer
 from goldsmith.kinds.train.run import run
-from goldsmith.kinds.train.trainer import Diverged, OutOfMemory
+from goldsmith.kinds.train.trainer import Diverged
 from tests.fakes import FakeContext
 from tests.tiny import make_model
 from tests.training import config, context, weights
@@ -167,7 +167,7 @@ class TestOutOfMemory:
         ctx = context(tmp_path)
         with pytest.raises(
             OutOfMemory,
-            match=r"one row .* max_length below \d+ tokens, a smaller lora_r than 16, gradient_checkpointing: true, method: q",
+            match=r"one row at a time .*; less would take: max_length: \d+ \(saves \d+\.\d MB\), .*gradient_checkpointing: true",
         ):
             run(config(model_folder), ctx)
         assert [data["per_device_train_batch_size"] for message, data in ctx.logs if "ran out" in message] == [2, 1]
