@@ -16,6 +16,7 @@ from api import body
 from api.app import create_app
 from goldsmith.db import Connection
 from goldsmith.errors import GoldsmithError
+from goldsmith.kinds.registry import BUILT_IN
 from goldsmith.settings import Settings
 from tests.api.conftest import Serve
 from tests.api.problems import problem
@@ -25,6 +26,7 @@ NOBODY = "00000000-0000-7000-8000-000000000000"
 TRAIN = {"kind": "train", "dataset": "dataset:gold@1", "name": "workshop"}
 CORPUS = {"kind": "corpus", "name": "corpus"}
 NOOP = {"kind": "noop"}
+EVERY_KIND = ", ".join(kind.config.model_fields["kind"].default for kind in BUILT_IN)
 
 
 def row(conn: Connection, kind: str, status: str) -> UUID:
@@ -48,7 +50,7 @@ def count(conn: Connection) -> int:
 @pytest.mark.parametrize(
     ("body", "field", "says"),
     [
-        ({"kind": "nonsense"}, "kind", "import, corpus, gold, render, rules, cluster, train, evaluate, ab_report, intercept"),
+        ({"kind": "nonsense"}, "kind", EVERY_KIND),
         ({}, "kind", "must be one of"),
         ({"kind": None}, "kind", "must be one of"),
         ({"kind": ["train"]}, "kind", "must be one of"),
@@ -338,7 +340,7 @@ def test_an_unknown_id_is_a_404_and_a_malformed_one_a_422(shared: TestClient, me
         ("POST", "/v1/kinds", {"GET"}),
         ("GET", "/api/job/start", {"POST"}),
         ("POST", "/healthz", {"GET"}),
-        ("GET", "/v1/adapters/workshop/aliases/champion", {"PUT"}),
+        ("GET", "/v1/adapters/workshop/aliases/champion", {"PUT", "DELETE"}),
     ],
 )
 def test_a_wrong_method_is_a_405_that_says_which_are_right(

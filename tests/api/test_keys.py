@@ -185,7 +185,7 @@ def test_a_route_that_nobody_thought_of_needs_admin(serve: Serve, key: KeyFactor
     assert client.get("/v1/settings", headers=boss).json() == "open sesame"
 
 
-def test_every_route_asks_for_a_key_but_health(serve: Serve, key: KeyFactory) -> None:
+def test_every_route_asks_for_a_key_but_health_and_the_public_key(serve: Serve, key: KeyFactory) -> None:
     key("admin")
     client = serve()
     assert isinstance(client.app, FastAPI)
@@ -197,7 +197,7 @@ def test_every_route_asks_for_a_key_but_health(serve: Serve, key: KeyFactory) ->
             answer = client.request(verb, path.replace("{", "").replace("}", ""))
             if answer.status_code != 401:
                 unasked.add(path)
-    assert unasked == {"/healthz", "/readyz", "/metrics"}
+    assert unasked == {"/healthz", "/readyz", "/metrics", "/.well-known/goldsmith-passport-key"}
 
 
 def test_the_key_of_the_settings_stays_the_admin_beside_the_table(serve: Serve, conn: Connection, key: KeyFactory) -> None:
