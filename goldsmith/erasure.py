@@ -1,7 +1,7 @@
 """Erasing what a device typed: its runs, the rows and answers made of them, and the files that hold them.
 
 Rows go in one transaction, which also writes down the files to remove; those go after it, and what a crash leaves of them goes
-with the next erasure. Dataset versions that held rows, and everything that was made from those, are marked: what a model has
+with the next sweep. Dataset versions that held rows, and everything that was made from those, are marked: what a model has
 learned is not taken out of it, it must be trained anew. Of the device only the hash of its id stays, so that a later import of
 the same recordings leaves it out.
 

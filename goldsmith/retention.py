@@ -20,7 +20,7 @@ import psycopg
 import structlog
 from pydantic import BaseModel
 
-from goldsmith import metrics
+from goldsmith import erasure, metrics
 from goldsmith.db import Connection, Database
 from goldsmith.kinds.base import UUID_PATTERN
 from goldsmith.settings import Settings
@@ -106,9 +106,11 @@ def sweep(conn: Connection, settings: Settings, *, days: int | None = None, dry_
     """Remove what ended more than `days` (else `keep_jobs_days`) days ago and nothing is built on."""
     days = settings.keep_jobs_days if days is None else days
     swept = Swept(dry_run=dry_run, keep_jobs_days=days)
+    storage = Storage(settings.state_dir)
+    if not dry_run:
+        erasure.remove_files(conn, storage)  # what an erasure left that was cut off
     if days == 0:
         return swept
-    storage = Storage(settings.state_dir)
     if dry_run:
         ids = [row["id"] for row in conn.execute(DOOMED, {"days": days}).fetchall()]
         _count(conn, swept, ids)

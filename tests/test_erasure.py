@@ -13,10 +13,11 @@ import numpy
 import pytest
 from psycopg.types.json import Jsonb
 
-from goldsmith import adapters, artifacts, audit, datasets, erasure, lineage, passports, recordings, rules
+from goldsmith import adapters, artifacts, audit, datasets, erasure, lineage, passports, recordings, retention, rules
 from goldsmith.db import Connection
 from goldsmith.errors import Conflict, InvalidInput
 from goldsmith.rules import Cluster, Rule
+from goldsmith.settings import Settings
 from goldsmith.storage import Storage
 from goldsmith.traces import Traces
 from tests.workshop import Workshop
@@ -156,6 +157,18 @@ def test_a_crash_before_the_commit_leaves_all_and_after_it_the_next_one_goes_on(
     erase(workshop, "somebody who was never here")
     assert SECRET not in everything(workshop)
     assert not any(path.exists() for path in held)
+
+
+def test_the_sweep_goes_on_with_what_a_crash_left(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(erasure, "remove_files", lambda *_: None)
+        erase(workshop)
+    assert SECRET in everything(workshop)
+    settings = Settings(_env_file=None, state_dir=workshop.storage.root)
+    retention.sweep(workshop.conn, settings, dry_run=True)
+    assert SECRET in everything(workshop)
+    retention.sweep(workshop.conn, settings)
+    assert SECRET not in everything(workshop)
 
 
 def test_a_later_import_leaves_the_device_out(workshop: Workshop) -> None:
