@@ -79,7 +79,7 @@ def get_examples(
 @router.get("/{name}/{version}/lineage", responses=MISSING)
 def dataset_lineage(
     name: NameParam,
-    version: VersionParam,
+    version: Annotated[str, Path(pattern=r"^([1-9][0-9]{0,8}|latest)$")],
     state: StateDep,
     runs: Annotated[bool, Query(description="With the runs' ids.")] = False,
 ) -> Lineage:

@@ -236,7 +236,7 @@ def resolve(conn: Connection, ref: str) -> str:
 
 def get(conn: Connection, storage: Storage, ref: str) -> AdapterVersion:
     """The version behind `adapter:<name>@<version or alias>`. Its files are checked where they are loaded: `verify`."""
-    return _version(_find(conn, ref), storage)
+    return _version(_find(conn, ref), storage, signing.public_key(storage))
 
 
 def list_adapters(conn: Connection, storage: Storage, name: str | None = None, limit: int = 100) -> list[AdapterVersion]:
@@ -246,7 +246,8 @@ def list_adapters(conn: Connection, storage: Storage, name: str | None = None, l
         + " WHERE %(name)s::text IS NULL OR a.name = %(name)s ORDER BY v.created_at DESC, v.version DESC LIMIT %(limit)s",
         {"name": name, "limit": limit},
     )
-    return [_version(row, storage) for row in rows]
+    key = signing.public_key(storage)
+    return [_version(row, storage, key) for row in rows]
 
 
 def set_alias(conn: Connection, name: str, alias: str, version: int, *, actor: str) -> None:
@@ -389,6 +390,6 @@ def _what_there_is(conn: Connection, name: str) -> str:
     )
 
 
-def _version(row: dict[str, Any], storage: Storage) -> AdapterVersion:
+def _version(row: dict[str, Any], storage: Storage, public_key: str) -> AdapterVersion:
     known = {key: row[key] for key in AdapterVersion.model_fields if key not in ("folder", "public_key")}
-    return AdapterVersion(**known, folder=storage.path(row["uri"]), public_key=signing.public_key(storage))
+    return AdapterVersion(**known, folder=storage.path(row["uri"]), public_key=public_key)

@@ -152,7 +152,8 @@ class _Erasing:
         self.jobs: list[UUID] = [row["id"] for row in conn.execute(DESCENDANTS, values).fetchall()]
 
     def all(self) -> Erased:
-        self._refuse_while_working()
+        if not self.found.dry_run:
+            self._refuse_while_working()
         refs = self._rows_of_datasets()
         self._mark(refs)
         self._answers()

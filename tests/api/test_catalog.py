@@ -234,6 +234,7 @@ def test_lineage_and_passport_are_found_by_version_and_alias(client: TestClient,
         key = client.get("/.well-known/goldsmith-passport-key").json()["public_key"]
         assert passports.check(signed, key)["adapter"]["version"] == 2
     assert client.get("/v1/datasets/gold/1/lineage").json()["root"]["ref"] == "dataset:gold@1"
+    assert client.get("/v1/datasets/gold/latest/lineage").json()["root"]["ref"] == "dataset:gold@2"
     for missing in ("adapters/workshop/champion/lineage", "adapters/workshop/3/passport", "datasets/silver/1/lineage"):
         problem(client.get(f"/v1/{missing}"), 404)
 
