@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from goldsmith.db import Connection
 
 FORM = "goldsmith-passport/1"
+PERSONAL = ("personal_data", "personal data")  # as an import, and as a corpus, says why something was left out
 TOLD = ("train.json", "merge.json")  # what a job leaves beside the weights: versions and hardware among it
 
 # What was found out about it later.
@@ -107,7 +108,7 @@ def _dataset(conn: Connection, ref: str, *, rows: bool) -> dict[str, Any]:
         "checked_by": manifest.get("checked_by"),
         "leakage": manifest.get("leak_check"),
         "left_out": filters,
-        "personal_data": {name: number for name, number in filters.items() if name.startswith("personal data")},
+        "personal_data": {name: number for name, number in filters.items() if name.startswith(PERSONAL)},
     }
     if rows:
         about["rows"] = {

@@ -67,7 +67,7 @@ def test_a_passport_says_all_that_is_known(workshop: Workshop) -> None:
     }
     assert gold["rows"] == hashes
     assert "rows" not in corpus
-    assert (corpus["personal_data"], corpus["leakage"]) == ({"personal data: email": 2}, {"exact": 0})
+    assert (corpus["personal_data"], corpus["leakage"]) == ({"personal data: email": 2, "personal_data": 1}, {"exact": 0})
     assert all("not to be redistributed" in one["licence"] for one in (gold, corpus))
     assert (passport["teacher"]["usd"], passport["teacher"]["calls"]) == (0.5, 2)
     assert passport["teacher"]["by_job"][0]["model"] == "claude"

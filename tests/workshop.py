@@ -132,7 +132,11 @@ class Workshop:
         return made
 
     def _save(self, name: str, job_id: UUID, rows: Sequence[Example], parent: str) -> DatasetVersion:
-        manifest = {"kind": name, "filters": {"personal data: email": 2}, "leak_check": {"exact": 0}}
+        manifest = {
+            "kind": name,
+            "filters": {"personal data: email": 2, "personal_data": 1, "blocked": 3},
+            "leak_check": {"exact": 0},
+        }
         return datasets.save_version(
             self.conn, self.storage, job_id, 1, name, rows, manifest=manifest, parents=[parent], rehearsal=False
         )

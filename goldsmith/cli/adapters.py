@@ -35,13 +35,13 @@ def list_adapters(
             (one["ref"], one["adapter"]["status"], ", ".join(one["adapter"]["aliases"]), *_described(one["adapter"]))
             for one in found
         ]
-        print_table(("adapter", "status", "aliases", "base model", "dataset", "", "created (UTC)"), rows)
+        print_table(("adapter", "status", "aliases", "base model", "dataset", "", "created"), rows)
 
 
 def _described(version: dict[str, Any]) -> tuple[str, str, str, str]:
     marks = ["REHEARSAL"] if version["rehearsal"] else []
     marks += [f"ERASED {version['erased_rows']}"] if version["erased_at"] else []
-    return version["base_model"], version["dataset"], " ".join(marks), version["created_at"][:19]
+    return version["base_model"], version["dataset"], " ".join(marks), version["created_at"][:10]
 
 
 @app.command()
