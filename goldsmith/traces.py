@@ -13,6 +13,11 @@ SHORTEST = 12
 string of its own; a row with a shorter text is known by the id of its run."""
 
 ERASED = "[erased]"
+WEIGHTS = (
+    ".safetensors",
+    ".gguf",
+    ".tar",
+)  # an export packs models into .tar; gigabytes that would be read while no job can start
 
 
 class Traces:
@@ -27,8 +32,8 @@ class Traces:
         self._bytes = None
 
     def in_file(self, path: Path) -> bool:
-        """Also in the members of a ZIP, as numpy's archives are. A file that is gone holds nothing."""
-        if not path.is_file():
+        """Also in the members of a ZIP, as numpy's archives are. A file that is gone holds nothing; weights hold no texts."""
+        if not path.is_file() or path.suffix in WEIGHTS:
             return False
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

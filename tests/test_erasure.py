@@ -269,3 +269,6 @@ def test_traces_are_found_in_every_spelling(tmp_path: Path) -> None:
         path.write_text(content)
         assert traces.in_file(path) is found, content
     assert traces.in_file(tmp_path / "gone") is False
+    weights = tmp_path / "model.gguf"
+    weights.write_text(SECRET)
+    assert traces.in_file(weights) is False
