@@ -28,7 +28,7 @@ RECIPE: dict[str, Any] = {
     "lora_alpha": 32,
     "learning_rate": 1e-3,
     "num_train_epochs": 1,
-    "per_device_train_batch_size": 4,
+    "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
     "gradient_checkpointing": False,
     "max_length": 3072,
@@ -115,7 +115,7 @@ def resume(rounds: int, every: int) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=LINES, nargs="+", default=LINES)
-    parser.add_argument("--rows", type=int, default=40, help="training rows; four make an update")
+    parser.add_argument("--rows", type=int, default=32, help="training rows; eight make an update")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path(".goldsmith/models"), help="where the de-quantised base model lies")
     asked = parser.parse_args()

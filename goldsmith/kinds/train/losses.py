@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from goldsmith.errors import InvalidInput
 from goldsmith.footprint import LOGITS_AT_ONCE
-from goldsmith.kinds.train.packed import end_to_end
+from goldsmith.kinds.train.packed import beginning, draws, end_to_end
 from goldsmith.student import Told
 from goldsmith.student.conversation import IGNORED, Tokens
 
@@ -60,7 +60,7 @@ def dpo_nll_loss(
 def unsloth_loss(model: Any, rows: Sequence[Tokens], totals: Totals, *, packed: bool) -> torch.Tensor:
     """`nll_loss` by Unsloth's own fused head and attention, which stand behind its forward pass."""
     if packed:
-        inputs = end_to_end([row.input_ids for row in rows], model.device)
+        inputs, _ = end_to_end([row.input_ids for row in rows], model.device)
         inputs["packed_seq_lengths"] = torch.tensor(inputs.pop("row_lengths"), dtype=torch.int32, device=model.device)
         labels = torch.tensor([[label for row in rows for label in row.labels]], device=model.device)
     else:
@@ -90,16 +90,18 @@ def answers_nll(model: Any, rows: Sequence[Tokens], *, packed: bool) -> torch.Te
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     _check_head(causal)
     device = causal.device
+    shared = 0
     if packed:
-        inputs = end_to_end([row.input_ids for row in rows], device)
-        starts = [sum(inputs["row_lengths"][:row]) for row in range(len(rows))]
+        ids = [row.input_ids for row in rows]
+        shared = 0 if draws(model) else beginning(ids)
+        inputs, moved = end_to_end(ids, device, shared)
     else:
         inputs = _padded(rows, device)
         del inputs["labels"]
-        starts = [row * inputs["input_ids"].shape[1] for row in range(len(rows))]
+        moved = [row * inputs["input_ids"].shape[1] for row in range(len(rows))]
     # A label is foretold one place before it stands.
     asked = [
-        (starts[row] + place - 1, label, row)
+        (place - 1 if place <= shared else place - 1 + moved[row], label, row)
         for row, tokens in enumerate(rows)
         for place, label in enumerate(tokens.labels)
         if label != IGNORED

@@ -78,6 +78,24 @@ class TestPacking:
         assert told[0] == pytest.approx(told[1], rel=1e-4)
         assert len(told[0]) == 3
 
+    def test_what_all_rows_begin_with_is_computed_once(self, model_folder: Path, tmp_path: Path) -> None:
+        student = student_factory(tmp_path)(str(model_folder), None)
+        ids = [row.chosen.input_ids for row in rows.tokenized(student.tokenizer, rows.checked("g", gold()), 1024).train]
+        shared = packed.beginning(ids)
+        inputs, moved = packed.end_to_end(ids, "cpu", shared)
+
+        assert shared >= packed.WORTH
+        assert inputs["input_ids"].shape[1] == sum(map(len, ids)) - (len(ids) - 1) * shared
+        laid, places = inputs["input_ids"][0].tolist(), inputs["position_ids"][0].tolist()
+        for row, tokens in enumerate(ids):
+            at = [place if place < shared else place + moved[row] for place in range(len(tokens))]
+            assert [laid[index] for index in at] == tokens
+            assert [places[index] for index in at] == list(range(len(tokens)))
+        assert packed.beginning(ids[:1]) == packed.beginning([ids[0], ids[0][1:]]) == 0
+        assert packed.beginning([ids[0], ids[0]]) == len(ids[0]) - 1
+        assert not packed.draws(student.model)
+        assert packed.draws(backends.adapted("peft", student, config(model_folder, lora_dropout=0.1)))
+
     def test_a_sliding_window_is_not_packed(self, model_folder: Path, tmp_path: Path) -> None:
         model = student_factory(tmp_path)(str(model_folder), None).model
         model.config.layer_types = ["full_attention", "sliding_attention"]
