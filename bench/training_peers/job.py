@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from uuid import uuid4
@@ -38,8 +39,14 @@ def train(servers: Servers, order: dict[str, object]) -> dict[str, object]:
     state = servers.folder / "state"
     state.mkdir()
     (state / "models").symlink_to(Path(str(order["cache"])).resolve())
-    settings = Settings(state_dir=state, database_url=servers.postgres.url(), broker_url=servers.valkey.url)
-    with Database(settings.database, size=4) as database, database.connection() as conn:
+    os.environ |= {  # the run's own process reads them there
+        "GOLDSMITH_STATE_DIR": str(state),
+        "GOLDSMITH_DATABASE_URL": servers.postgres.url(),
+        "GOLDSMITH_BROKER_URL": servers.valkey.url,
+    }
+    settings = Settings()
+    database = Database(settings.database, size=4).open()
+    with database.connection() as conn:
         gold = uuid4()
         conn.execute(RUNNING, (gold,))
         rows = examples(int(str(order["train"])), int(str(order["heldout"])))
@@ -48,12 +55,13 @@ def train(servers: Servers, order: dict[str, object]) -> dict[str, object]:
         job, _ = jobs.submit(conn, new_job(config, JobOptions(), body={}))
         conn.commit()
         status = Supervisor(database, Queue(settings.broker), settings, worker="bench", gpu_id="cpu").run(job.id)
-        done = conn.execute("SELECT result, error FROM jobs WHERE id = %s", (job.id,)).fetchone()
+        done = conn.execute("SELECT result, error, message FROM jobs WHERE id = %s", (job.id,)).fetchone()
         events = conn.execute("SELECT count(*) AS n FROM job_events WHERE job_id = %s", (job.id,)).fetchone()
+    database.close()
     assert done is not None
     assert events is not None
     if status != "completed":
-        raise RuntimeError(f"the job is {status}: {done['error']}")
+        raise RuntimeError(f"the job is {status}: {done['error'] or done['message']}")
     result = done["result"]
     tokens = result["tokens_per_s"] * result["seconds"]
     return {
