@@ -243,9 +243,9 @@ def start(order: dict[str, Any]) -> dict[str, Any]:
         command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
     )
     if process.returncode:
-        raise SystemExit(f"{order['peer']} failed:\n{process.stderr[-4000:]}")
+        raise SystemExit(f"{order.get('peer', 'the model')} failed:\n{process.stderr[-4000:]}")
     done: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
-    Console(stderr=True).print(f"{order['peer']}: {done}")
+    Console(stderr=True).print(f"{order.get('peer', 'made')}: {done}")
     return done
 
 
@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("--order", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.order:
-        print(json.dumps(peer(asked.order) if "peer" in asked.order else made(asked.order)))
+        print(json.dumps(make(asked.order) if "make" in asked.order else peer(asked.order)))
         return
     if not torch.cuda.is_available():
         raise SystemExit("this needs a CUDA device; on a CPU there is bench.training")
@@ -270,9 +270,10 @@ def main() -> None:
     Console(width=120).print(table(done, asked.layers))
 
 
-def made(order: dict[str, Any]) -> None:
+def make(order: dict[str, Any]) -> dict[str, Any]:
     SHAPE["num_hidden_layers"] = order["layers"]
     make_model(Path(order["make"]))
+    return {"model": order["make"]}
 
 
 def table(done: dict[str, dict[str, Any]], layers: int) -> Table:
