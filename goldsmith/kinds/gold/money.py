@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,6 @@ from goldsmith.kinds.gold.schema import GoldConfig
 from goldsmith.teacher import Teacher
 
 LOOKED_AT = 20  # beginnings of prompts, the most common ones first; each may be counted by the provider
-SAID = 3  # different reasons that are written out
 
 
 async def report(rows: Sequence[Example], teacher: Teacher, config: GoldConfig, *, batch: bool) -> dict[str, Any]:
@@ -41,15 +41,15 @@ async def report(rows: Sequence[Example], teacher: Teacher, config: GoldConfig, 
 
 
 async def _cache(rows: Sequence[Example], teacher: Teacher, *, batch: bool) -> str:
+    """Beginnings that fare alike are told together, with the numbers of the one that most rows share."""
     sharing = Counter(map(beginning, rows))
     first = {beginning(row): row for row in reversed(rows)}
-    why = Counter[str]()
+    why: dict[str, list[str]] = {}
     for start, questions in sharing.most_common(LOOKED_AT):
         row = first[start]
         plan = await teacher.cache_plan(
             system=SYSTEM, prompt=row.messages[0].content, shared=shared(row), sharing=questions, batch=batch
         )
-        why[("used: " if plan.ttl else "not used: ") + plan.why] += 1
-    said = [f"{count} beginnings: {text}" if count > 1 else text for text, count in why.most_common(SAID)]
-    more = len(sharing) - sum(count for _, count in why.most_common(SAID))
-    return "; ".join(said) + (f"; {more} beginnings more" if more else "")
+        said = ("used: " if plan.ttl else "not used: ") + plan.why
+        why.setdefault(re.sub(r"\d+", "", said), []).append(said)
+    return "; ".join(f"{len(alike)} of {len(sharing)} beginnings of prompts {alike[0]}" for alike in why.values())
