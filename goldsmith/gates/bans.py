@@ -26,11 +26,22 @@ _BEFORE = [
         rf"\b(?:avoid|omit|exclude|leave out|leave away|skip|refrain from|stay away from|steer clear of|keep away from|ban|forbid)(?:ing)?(?: all| any)?(?: {_MENTION_EN})?\b:?",
         rf"\b(?:do not|don't|never|must not|mustn't|should not|shouldn't|may not|cannot|can't|not to|nor)(?: ever)? {_MENTION_EN}\b:?",
         rf"\bwithout (?:ever )?{_MENTION_EN}\b:?",
+        rf"\b(?:under no circumstances|in no case|by no means|on no account|at no point) (?:should you |must you |may you )?(?:ever )?{_MENTION_EN}\b:?",
+        r"\b(?:zero|not a single|not one) (?:mentions? of )?|\b(?:not a|no|not one|not another) (?:word|mention|trace|hint|sign) (?:about|of)\b|\b(?<!n't )(?<!not )(?<!never )(?:forget|forget about|be silent about|keep quiet about|say nothing (?:of|about)|hands off|stop at nothing but) (?!to\b|that\b)(?:about )?",
+        r"\b(?:text|scene|description|answer|result|paragraph|picture|piece|song|prose|sentences?|rules?|we|i) (?:contains?|has|have|needs?|wants?|want to (?:see|hear|read)|shows?|uses?|includes?|allows?|tolerates?|accepts?) (?:no|none of)\b|\b(?:we|i) (?:do not|don't) (?:want|need|like|wish)(?: to (?:see|hear|read))?(?: any)?\b(?! to\b)",
+        r"(?:^|[;:,] ?)(?:absolutely|definitely|and|strictly|simply|just|plus|also|please) no\b(?! (?:more|fewer|less|matter))|\b(?:no|none of the) (?=\w+ (?:may|must|should|can|is|are) (?:be )?(?:visible|seen|shown|named|appear|allowed|mentioned))|\bbut not (?=(?:the|any|a) [\w-]+\W*$)",
+        r"\b(?:not (?:wanted|welcome|desired|permitted)|unwanted|undesired|nicht (?:erwünscht|gewünscht|gewollt|zulässig|gestattet)|streng verboten|ausgeschlossen)\s*(?::|(?:is|are|sind|ist)\b)",
+        r"\b(?:should|must|may|can) (?:not|never) (?:write|read|speak|talk|be) (?:about|of|on)\b|\bdo(?: not|n't) (?:write|read|speak|talk) (?:about|of|on)\b",
+        rf"\b(?:unter keinen umständen|auf keinen fall|keinesfalls|niemals|nie|bitte nicht|ja nicht) (?=[^,;.]* {_MENTION_DE}\W*$)",
+        r"\b(?:kein(?:e|erlei)?|null|nicht ein(?:mal)?|nicht das kleinste) (?:wort|silbe|spur|hinweis|andeutung|erwähnung)(?:en)? (?:über|von|zu|auf|vom|zum|zur)\b|\b(?:schweig\w*|still) (?:bitte )?(?:über|von|zu)\b|\bfinger weg von\b|\bhände weg von\b|^null\b|^(?:bitte )?vergiss\b(?! nicht)|^(?:bitte )?(?:spare?|erspare?) (?:dir|uns|mir)\b",
+        r"\b(?:wir|ich) (?:wollen|will|möchten?|brauchen?|mögen|mag|dulden?|wünschen?)(?: \w+){0,2}? keine?[nrms]?\b|\b(?:du|man|ihr|sie) (?:darfst|darf|dürft|dürfen|sollst|soll|sollen|kannst|sollt\w*)(?: \w+){0,2}? keine?[nrms]?\b|\b(?:nur|bloß|und|aber|dazu|auch|sowie|nicht aber|nicht jedoch|jedoch nicht) keine?[nrms]?\b|\b(?:nicht aber|nicht jedoch|aber nicht|jedoch nicht) (?=(?:de[nrms]|die|das|eine?n?) )",
+        r"\b(?:kommt|kommen|geht|gehen|auskommen|arbeitet|klingt|lebt)\b[^,;.]{0,20} ohne (?![^,;.]* zu \w)",
         r"^(?:bitte |please |aber |but |and |und )?(?:ohne|without)(?! \w+ing\b)(?! [^,;.]* zu \w)\b",
         r"(?:^|[;:,] ?|\bbut )no(?! (?:more|fewer|longer|less|one|matter))\b",
         r"\bthere (?:must|should|may) be no\b|\bmust (?:contain|have|include) no\b|\buse no\b|\bname no\b|\bshow no\b|\bmention no\b",
         r"\b(?:forbidden|banned|off limits|taboo|not allowed)(?: words| terms| are| is)?\s*:",
         rf"\b(?:forbidden|not allowed|not permitted|prohibited) to {_MENTION_EN}\b",
+        r"^(?:bitte |please )?(?:nichts|nothing)\b(?! (?:but|als|außer|is|ist|should|must|may|soll|darf|can|new|neues|besonderes|von|of|about|über))",
         r"^do without\b|^(?:bitte )?(?:schreib|beschreib|erzähl|write|describe|tell|work|arbeite)\w*(?: [\w']+){0,4}? (?:ohne|without)(?! (?:ever )?\w+ing\b)(?! [^,;.]* zu \w)",
         r"\bvermeide(?:t|n sie)? es,",
         r"\b(?:vermeide|vermeiden sie|vermeidet|meide|unterlasse|umgehe)\b:?|\bzu vermeiden sind\b:?",
@@ -58,6 +69,13 @@ _AROUND = [
         r"^(.{2,60}?) (?:ist|sind|bleiben|bleibt) (?:streng )?(?:verboten|tabu|untersagt|nicht erlaubt|unerwünscht|außen vor)\b",
         r"^(.{2,60}?) (?:darf|dürfen|soll|sollen|sollten|sollte) (?:nicht|nie|niemals) (?:vorkommen|auftauchen|erscheinen|genannt|erwähnt|verwendet|benutzt|gezeigt|fallen|auftreten)",
         r"^(.{2,60}?) (?:werden|wird) (?:nicht|nie|niemals) (?:genannt|erwähnt|verwendet|benutzt|gezeigt|beschrieben)|^(.{2,60}?) (?:haben|hat) (?:hier )?nichts (?:zu suchen|verloren)\b|^(.{2,60}?) (?:kommen|kommt) nicht vor\b",
+        r"^(?:bitte |please )?(.{2,60}?) (?:nicht|nie|niemals|never|not) (?:erwähnen|nennen|verwenden|benutzen|zeigen|beschreiben|gebrauchen|malen|schreiben|sagen|einbauen|vorkommen lassen|to be (?:mentioned|named|shown|used))\b",
+        r"^(.{2,60}?) (?:is|are|stays?|remains?|must stay|must remain) (?:not to be (?:mentioned|named|shown|used|seen)|unwanted|undesired|undesirable|out(?:side)?\b|absent|unmentioned|off the page|to be (?:avoided|omitted|left out|skipped)|not (?:wanted|welcome|part of))",
+        r"^(.{2,60}?) (?:has|have|had) no (?:business|place|room|part|right)\b|\bleave (.{2,40}?) (?:unmentioned|unsaid|aside|off|alone)\b|\beverything (?:except|but) (.{2,40}?) (?:is|may|can)\b",
+        r"^no(?:ne of the)? (.{2,40}?) (?:may|must|should|can|is|are)(?: to)? (?:be )?(?:visible|seen|shown|named|appear|allowed|mentioned|present|heard)\b",
+        r"^(.{2,60}?) (?:kommen|kommt|dürfen|darf|sollen|soll) (?:hier |bitte )?nicht (?:rein|hinein|vor|auf|mit hinein|mit rein|zu sehen|zu hören|sichtbar|hörbar|ins bild)\b|^(.{2,60}?) (?:sollen|soll|dürfen|darf|müssen|muss) (?:hier )?(?:nicht zu (?:sehen|hören) sein|draußen bleiben|wegbleiben|fehlen|unsichtbar bleiben)",
+        r"^(.{2,60}?) (?:bleiben|bleibt) (?:hier |bitte |immer )?(?:draußen|weg|fern|unerwähnt|ungenannt|ausgespart|unsichtbar|daheim|zu hause)\b|^(.{2,60}?) (?:ist|sind) (?:hier |bitte )?(?:zu (?:meiden|vermeiden|unterlassen|streichen)|gestrichen|nicht (?:erwünscht|gewünscht|gestattet|zulässig|zugelassen)|fehl am platz)\b",
+        r"^(?:über|von) (.{2,40}?) (?:wird|reden wir|sprechen wir|schreibst du|sprichst du|steht) (?:hier |bitte )?(?:nicht|nie|nichts|kein wort)\b|\blass(?:e|t)? (.{2,40}?) (?:aus dem spiel|draußen|unerwähnt|in ruhe|verschwinden|wegfallen)\b|^alles (?:außer|bis auf) (.{2,40}?) (?:ist|darf|dürfen)\b",
         rf"^(?:bitte )?{_MENTION_DE} ((?:[\w-]+,? ){{1,5}}?)(?:nicht|nie|niemals)(?: (?:ein|an|hinein|auf))?[.!]?$",
     )
 ]
@@ -73,7 +91,7 @@ _NOT_ONLY = re.compile(
 )
 
 _LEAD = re.compile(
-    r"^(?:(?:any|all|the|a|an|every|your|their|its|such|of|for|please|even|ever|single|kind|sort|form|forms|das|die|der|den|dem|des|alle[nrs]?|jede[nrs]?|jegliche[nrs]?|irgendwelche[nrs]?|irgend|solche[nrs]?"
+    r"^(?:(?:any|all|farbe(?= \w)|colou?r(?= (?!words?\b|names?\b)\w)|the|a|an|every|your|their|its|such|of|for|please|even|ever|single|kind|sort|form|forms|das|die|der|den|dem|des|alle[nrs]?|jede[nrs]?|jegliche[nrs]?|irgendwelche[nrs]?|irgend|solche[nrs]?"
     r"|eine?[nrms]?|deine?[nrms]?|bitte|keine?[nrms]?|kein|no|not|noch|nor|neither|weder|sowie|auch|either|wörtliche?[nrs]?|words?|terms?|verbs?|adjectives?|nouns?|phrases?|expressions?|adverbs?|wort|wörter[n]?|worte|begriffe?n?"
     r"|verben|verb|adjektive?n?|substantive?n?|ausdr[uü]cke?n?|formulierung(?:en)?|such as|like|wie|as|von|vom|namely|e\.g\.|z\.\s?b\.)[ :]+)+",
     re.IGNORECASE,
@@ -84,6 +102,14 @@ _CUT = re.compile(
 )
 _INNER = re.compile(
     r" (?:in|on|at|with|to|from|for|of|about|into|im|in|auf|mit|bei|aus|für|am|an|zu|zum|zur|über|vor|nach) .*$", re.IGNORECASE
+)
+_SUCH_AS = re.compile(
+    r"(?<! with)(?<! mit)(?<! using),? (?:such as|like|including|especially|particularly|above all|e\.g\.|for example|for instance|wie|wie etwa|wie zum beispiel|etwa|zum beispiel|z\.\s?b\.|vor allem|besonders|darunter) ",
+    re.IGNORECASE,
+)
+_ORDERED = re.compile(
+    r" (?:zu )?(?:schreiben|verwenden|benutzen|nutzen|nennen|erwähnen|beschreiben|arbeiten|auskommen|zeigen|malen|darstellen|hören|sehen|lesen|aus|vor|please|bitte|at all|überhaupt)$",
+    re.IGNORECASE,
 )
 _SPLIT = re.compile(r"\s*(?:,|/|\band\b|\bor\b|\bnor\b|\bund\b|\boder\b|\bnoch\b|\bsowie\b)\s*", re.IGNORECASE)
 _NO_THINGS = """
@@ -111,7 +137,62 @@ _FEELINGS = (
     r"\b(?:happy|happily|happiness|sad|sadly|sadness|angry|anger|joy|joyful\w*|afraid|fear|fearful\w*|lonely|loneliness|proud\w*|love|hate|melanchol\w+|cheerful\w*|longing|hopeful\w*"
     r"|glücklich\w*|glück|traurig\w*|trauer|wütend\w*|wut|freude|freudig\w*|angst|ängstlich\w*|einsam\w*|stolz\w*|liebe|hass|melanchol\w+|fröhlich\w*|sehnsucht|hoffnung\w*)\b"
 )
+# What one word forbids and other words say: `no people` and then a villager.
+_KINDS_OF_THINGS = (
+    (
+        r"people|persons?|humans?|human beings|human figures?|figures|menschen|personen|leute|figuren|menschliche figuren",
+        r"people|persons?|humans?|m[ae]n|wom[ae]n|child(?:ren)?|kids?|boys?|girls?|villagers?|farmers?|crowds?|workers?|fisherm[ae]n|sailors?|passengers?|travell?ers?|neighbou?rs?"
+        r"|bakers?|teachers?|mothers?|fathers?|grandm\w+|grandf\w+|mensch(?:en)?|leute|personen|m[aä]nn(?:er)?|mann|frau(?:en)?|kind(?:er|ern)?|junge[n]?|mädchen|bäuerin\w*|bauern?|dorfbewohner\w*"
+        r"|fischer\w*|nachbar(?:n|in|innen)|arbeiter\w*|lehrer(?:in|innen)?|bäcker(?:in)?|mutter|vater|oma|opa|verkäufer(?:in)?|spaziergänger\w*|matrosen?|reisende[nr]?",
+    ),
+    (
+        r"animals?|creatures|beasts|tiere?n?|tierwelt|lebewesen",
+        r"animals?|dogs?|cats?|birds?|horses?|cows?|sheep|goats?|fish(?:es)?|fox(?:es)?|wol(?:f|ves)|bears?|gulls?|crows?|ducks?|m(?:ouse|ice)|rabbits?|bees?|butterfl(?:y|ies)|owls?|deer|frogs?"
+        r"|tiere?n?|hunde?n?|katzen?|kater|v[oö]gel[n]?|pferde?n?|kühe?n?|kuh|schafe?n?|ziegen?|fische?n?|fuchs|füchse|wölfe?|wolf|bären?|möwen?|krähen?|enten?|m[aä]use?n?|hasen?|bienen?|schmetterlinge?n?|eulen?|rehe?|frosch|frösche",
+    ),
+    (
+        r"drums?|percussion|schlagzeug|trommeln?|schlaginstrumente?n?|schlagwerk|perkussion",
+        r"drums?|drumm\w+|percussion|snares?|cymbals?|timpani|tambourines?|bongos?|congas?|kick drum|hi-?hats?|toms?|schlagzeug\w*|trommel\w*|pauken?|becken|schlagwerk|tamburin|rasseln?|perkussion",
+    ),
+    (
+        r"(?:electric|electronic|electrical) (?:instruments?|sounds?)|electronics|synthesi[sz]ers?|elektrische[nrs]? (?:instrumente?n?|klänge?n?)|elektronische[nrs]? (?:instrumente?n?|klänge?n?)|elektronik|synthesizer",
+        r"(?:electric|electronic) \w+|electro\w*|synths?|synthesi[sz]\w*|drum machines?|keyboards?|samplers?|e-?(?:gitarre|bass|piano|orgel)\w*|elektr\w+|synthie\w*|drumcomputer|theremin",
+    ),
+    (
+        r"voices?|vocals?|singing|singers?|choirs?|gesang|stimmen?|sänger\w*|chöre?n?|chor",
+        r"voices?|vocals?|vocalists?|sings?|singing|sung|singers?|choirs?|chorus|hum(?:s|ming)|chant\w*|gesang\w*|stimmen?|sing(?:t|en|end\w*)|sänger\w*|chor|chöre|summ(?:t|en)",
+    ),
+    (
+        r"strings?|string instruments?|streicher|streichinstrumente?n?",
+        r"strings|violins?|violas?|cellos?|cello|fiddles?|double bass(?:es)?|streicher\w*|geigen?|violinen?|bratschen?|celli|kontrab[aä]ss\w*|streichinstrument\w*",
+    ),
+    (
+        r"brass|brass instruments?|wind instruments?|bläser|blechbläser|blasinstrumente?n?",
+        r"brass|trumpets?|trombones?|tubas?|horns?|saxophones?|clarinets?|flutes?|bläser\w*|trompeten?|posaunen?|tubas?|waldh[oö]rn\w*|saxo(?:ph|f)on\w*|klarinetten?|flöten?|blechbläser\w*",
+    ),
+    (
+        r"vehicles?|traffic|fahrzeuge?n?|verkehr",
+        r"vehicles?|cars?|bus(?:es)?|trucks?|trains?|bikes?|bicycles?|motorbikes?|motorcycles?|vans?|taxis?|trams?|lorr(?:y|ies)|fahrzeug\w*|autos?|busse?n?|lastwagen|lkws?|züge?n?|zug|fahrr[aä]d\w*|motorr[aä]d\w*|taxis?|straßenbahn\w*|mopeds?|traktor(?:en)?",
+    ),
+    (
+        r"buildings?|architecture|gebäuden?|bauwerke?n?|häuser",
+        r"buildings?|houses?|towers?|churches?|church|castles?|skyscrapers?|barns?|huts?|cottages?|gebäude\w*|h[aä]us(?:er|ern)?|haus|t[uü]rme?n?|kirchen?|burg(?:en)?|schl[oö]ss\w*|hochh[aä]us\w*|scheunen?|hütten?",
+    ),
+    (
+        r"weapons?|arms|guns|waffen?",
+        r"weapons?|swords?|guns?|rifles?|pistols?|knives|knife|daggers?|spears?|bows?|arrows?|axes?|cannons?|waffen?|schwert\w*|gewehr\w*|pistolen?|messer\w*|dolch\w*|speer\w*|pfeil\w*|äxte?|axt|kanonen?|säbel\w*",
+    ),
+    (
+        r"numbers?|digits?|numerals?|figures and numbers|zahlen?|ziffern?|zahlwörter",
+        r"\d+|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|hundred|thousand|dozen|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|zwanzig|hundert|tausend|dutzend",
+    ),
+    (
+        r"plants?|vegetation|pflanzen|flowers?|blumen|blüten|trees?|bäume?n?",
+        r"plants?|flowers?|trees?|roses?|tulips?|dais(?:y|ies)|grass|bush(?:es)?|moss|ferns?|ivy|pflanzen?|blumen?|blüten?|b[aä]ume?n?|baum|rosen?|tulpen?|gänseblümchen|gras|gräser|büsche?|busch|moos|farne?|efeu|eichen?|birken?|oaks?|birch(?:es)?",
+    ),
+)
 _KINDS = [
+    *((re.compile(rf"^(?:{named})$"), rf"\b(?:{things})\b") for named, things in _KINDS_OF_THINGS),
     (
         re.compile(
             r"^(?:metaph\w+|comparisons?|similes?|symbol\w*|analog\w+|vergleich\w*|allegor\w+|sinnbild\w*|gleichniss?e?n?)$"
@@ -184,7 +265,7 @@ def _items(said: str, hidden: str) -> list[str]:
     if quoted:
         return [item.strip(" ,.;:!?") for item in quoted]
     items: list[str] = []
-    for part in _SPLIT.split(said.strip(" .!?:")):
+    for part in _SPLIT.split(_SUCH_AS.sub(", ", _ORDERED.sub("", said.strip(" .!?:")))):
         item = _LEAD.sub("", f"{part.strip()} ").strip(" .!?:\"'")
         if re.search(r" (?:in|on|at|with|from|of|im|auf|mit|bei|aus|für|am|über)$", item) is None:
             item = _INNER.sub("", item)
@@ -200,7 +281,12 @@ _ENDINGS = r"(?:s|es|en|e|n|er|em|ern|ed|d|ing|ly|'s)?"
 
 
 def _is_broad(named: str) -> bool:
-    return any(kind.match(named.lower().split()[-1]) for kind, pattern in _KINDS if pattern == _COLOURS)
+    """It stands for many words."""
+    return any(
+        kind.match(named.lower().split()[-1]) or kind.match(named.lower())
+        for kind, pattern in _KINDS
+        if pattern not in (_COMPARE, _FEELINGS)
+    )
 
 
 def _pattern(named: str, german: bool) -> re.Pattern[str]:
@@ -235,10 +321,13 @@ def _stem(word: str) -> str:
 
 def broken_ban(text: str, typed: str, context: str) -> str | None:
     """What the text holds although the context forbids it; the child may have named it."""
-    for ban in bans(context):
+    read = bans(context)
+    forbidden = [word for ban in read for word in words(ban.named)]
+    allowed = [word for word in words(context) if word not in forbidden]
+    for ban in read:
         for form in (text, folded(text)):
             for match in ban.pattern.finditer(form):
-                if ban.broad and among(match[0].casefold(), words(context)):
+                if ban.broad and among(match[0].casefold(), allowed):
                     continue
                 if match[0].casefold() not in typed.casefold() and match[0].casefold() not in folded(typed).casefold():
                     same_as_ban = match[0].casefold() == ban.named.casefold()

@@ -31,6 +31,15 @@ _WORK = (
     r"|woodblocks?|etchings?|engravings?|watercolou?rs?|fresco(?:e?s)?|posters?|illuminations?|picture books?|storybooks?"
     r"|illustrations?|movies?|films?|still lifes?|cave art)"
 )
+_HINT = (
+    r"(?:shades? of|a touch of|a hint of|a dash of|overtones? of|owes? (?:\w+ )?(?:everything|a lot|much|something|its \w+) to|in the footsteps? of|takes? (?:its |a |the )?(?:cues?|leaf|page) (?:out of |from )?(?:the book of )?|taking (?:its )?cues? from"
+    r"|thinks? of|man denkt (?:\w+ )?an|denk(?:t|en)? (?:\w+ )?an|lässt an|(?:mit einem|ein) (?:hauch|anflug|schuss|touch|anklang|echo)(?: von)?|anklänge an|in (?:bester|guter|alter) [\w-]*-?tradition|in die fußstapfen|auf den spuren"
+    r"|abgeschaut (?:\w+ )?(?:bei|von)|abgeguckt (?:\w+ )?(?:bei|von)|nach (?:der )?manier|nach art|could be (?:a|an|from|by)|könnte (?:\w+ )?(?:von|aus) (?:den|der|dem|einem)?|as (?:the|those|old) )"
+)
+_SOUND = (
+    r"(?:(?:[\w-]*(?:blues|motown|bebop|ragtime|techno|grunge|rockabilly|schlager|krautrock|hip-?hop|bossa nova|bluegrass|reggae|k-pop|boogie|doo-wop|funk)"
+    r"|(?:rock|jazz|pop|country|folk|metal|punk) (?:records?|albums?|hits?|songs?|bands?|platten?|stars?))(?!\w)|records?|recordings|albums?|soundtracks?|(?:schall)?platten|hitparade\w*)"
+)
 _GAP = r"(?:[\w'-]+ ){0,6}?"  # words of the same clause in between
 
 # -- phrases that say it by themselves
@@ -119,6 +128,7 @@ _STRONG = (
     r"|channel(?:s|l?ing|l?ed)?|(?:in the|the) spirit of|in (?:the|a) (?:\w+ )?tradition of|in the vein of|in the mould of"
     r"|brushwork of|brushstrokes? of|palette of|worthy of|modell?ed (?:on|after)|borrow(?:s|ing|ed) (?:[\w'-]+ ){0,4}?from|ow(?:es|ing|ed) (?:[\w'-]+ ){0,4}?to|quot(?:es|ing)"
     r"|remind(?:s|ing)? (?:\w+ )?of|(?:has|have|with) the (?:look|air|feel) of|follow(?:s|ing) the (?:manner|style|example|lead) of|could (?:be|come|have come) (?:by|from|out of)|(?:könnte|scheint|wirkt) (?:aus|von|wie aus|wie von)|(?:im|ins) licht (?:von|eines|einer|der|des)|hallmarks? (?:\w+ )?of|straight out of|(?:lifted|torn|cut|traced|copied|abgepaust|ausgeschnitten|entsprungen) (?:straight )?(?:from|off|out of|von|aus)|out of an?|the hand of|the work of"
+    r"|(?:lean(?:s|ing)|draw(?:s|ing)) (?:\w+ ){0,2}?(?:on|towards?|from)|indebted to|steeped in|in debt to|(?:in )?anlehnung an|(?:lehnt|lehnen|orientiert|orientieren|bedient|bedienen) sich (?:\w+ ){0,3}?(?:an|bei)|anleihen (?:bei|aus|von)|(?:leiht|borgt|entlehnt|stiehlt|klaut) (?:sich )?(?:[\w-]+ ){0,4}?(?:bei|von|aus)"
     r"|angelehnt an|erinner(?:t|n|nd\w*) an|(?:im|ganz im) sinne? (?:von|der|des|eines|einer)|(?:im|aus dem) geiste? (?:von|der|des|eines|einer)"
     r"|(?:trägt|tragen|mit|in) (?:ganz )?(?:die|der) handschrift|frei nach|nach (?:dem )?vorbild|zitiert|in der tradition"
     r"|(?:lässt|lassen) an|wie für (?:einen?|den|das)|wie (?:von|vom)|gemalt (?:von|wie)"
@@ -152,13 +162,17 @@ def _follows() -> tuple[re.Pattern[str], ...]:
     name = _any_name()
     return (
         *compiled(
-            rf"\b{_STRONG}\b,? {_GAP}(?:{_MOVEMENT}|{_MAKER}|{_WORK})\b",
+            rf"\b{_STRONG}\b,? {_GAP}(?:{_MOVEMENT}|{_MAKER}|{_WORK}|{_SOUND})\b",
             rf"\b(?:{_AS_IF} {_GAP}(?:{_MOVEMENT}|{_MAKER}|(?:[\w-]+isch\w*|alter|großer) meister)|{_LIKE}{_MOVEMENT})\b",
             rf"\b{_LIKE}{_SCENE}",
+            rf"\b{_HINT} {_GAP}(?:{_MOVEMENT}|alte[nr]? meister\w*|old masters?)\b|\b{_MOVEMENT} (?:way|treatment|lässt grüßen|zerlegt|gebrochen|aufgelöst|gone)\b",
+            r"\b(?:disney|pixar|ghibli|marvel|pokémon|pokemon|moomin|mumin|lego|minecraft|hollywood|bollywood|beatles|kraftwerk|abba|mozart|bach|hokusai|wes anderson|tim burton|bauhaus|motown)[- ](?:sparkle|magic|symmetry|tradition|feeling|feel|touch|charme?|books?|b-side|song|colou?rs?|farben|optik|zauber|glanz|palette|kulleraugen|eyes|manier|art)\b",
+            r"\b(?:so|ganz so|genau so|just|much)?,? ?(?:wie (?:es |sie )?(?:die|einst|früher) (?:\w+ ){0,3}?(?:holländer|niederländer|flamen|italiener|franzosen|japaner|meister|maler\w*|impressionisten|expressionisten|romantiker|kubisten) (?:\w+ )?(?:mal\w*|zeichne\w*|lieb\w*|schuf\w*|taten|gemalt)|(?:as|the way|like) (?:the |old |those )*(?:dutch|flemish|italian|french|japanese|impressionists?|expressionists?|cubists?|masters?)(?: \w+)? (?:painted|drew|would|did|used to|loved|liked))\b",
+            r"\bas though (?:it |they )?(?:came|come|were (?:taken|cut|lifted)|stepped) (?:\w+ )?(?:from|out of) (?:an? |the )?(?:[\w'-]+ ){0,3}?(?:still life|painting|film|movie|cartoon|comic|poster|print|canvas|album|picture book)\b",
             r"\b(?:wie aus|als käme \w+ aus|straight from|like (?:something )?(?:from|out of)) (?:an? |the |one of those |einem |dem |einer |diesen )(?:[\w'-]+ ){0,2}?[\w-]*(?:film(?:e|es|en)?|movie|cartoon|comic|bilderbuch|märchenbuch|[\w-]+-heft|comicheft|[\w-]+-album|reiseprospekt|zeichentrick\w*|anime|manga|poster|plakat|gemälde|painting|postcard|postkarte|storybook|picture book)s?\b",
         ),
         re.compile(
-            rf"(?i:\b(?:{_STRONG}|{_AS_IF})\b,? (?:[\w'-]+ ){{0,3}}?|\b{_LIKE}|\b(?:after|nach|bei) )(?i:an? |einem? |eine[nr] )?(?:{name})(?:'?s)?\b"
+            rf"(?i:\b(?:{_STRONG}|{_AS_IF}|{_HINT}|something)\b,? (?:[\w'-]+ ){{0,3}}?|\b{_LIKE}|\b(?:after|nach|bei) )(?i:an? |einem? |eine[nr] )?(?:{name})(?:'?s)?\b"
         ),
     )
 
@@ -203,7 +217,7 @@ _PLACE = r"(?:stra(?:ß|ss)e|str\.|platz|schule|allee|gasse|weg|museum|gymnasium
 def _manner_of_a_name() -> tuple[re.Pattern[str], ...]:
     """`Picasso-like`, `a Monet painting`, `Tim-Burton-Manier`: the name is said to be a manner."""
     alone, more = ("|".join(names) for names in _names())
-    manner = r"(?:manier|stil|style|look|optik|ästhetik|manner|fashion)"
+    manner = r"(?:manier|stil|style|look|optik|ästhetik|manner|fashion|tradition|symmetry|symmetrie|magic|zauber|charm\w*|touch|flair|feeling|palette)"
     works = r"(?:paintings?|pictures?|prints?|woodcuts?|drawings?|films?|movies?|posters?|gemälden?|aquarelle?n?)"
     return (
         re.compile(rf"(?i)\b(?:{alone})(?:{_SUFFIX}|-?{manner}\w*|(?:'?s|')? (?:{works}|{manner}))\b"),

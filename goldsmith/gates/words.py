@@ -36,7 +36,7 @@ bitte male mal malen zeichne zeichnen zeig zeige mach mache mir uns lieber liebe
 wünsche wünschte stell please draw make show paint me picture image could wish want like dear let us imagine say sage sag tell
 erzähle name nenne benenne describe beschreibe betrachte treat behandle think denke look build baue reduce verringere lay lege
 song songs lied lieder music musik stück piece track tune melodie melody video film text gedicht poem story geschichte talk talks speak speaks sprechen sagen sagt
-leave lass turn repeat wiederhole scene szene thing things ding dinge prompt everything welche welcher welches wo single
+leave lass turn repeat wiederhole scene szene thing things ding dinge prompt use using terms fit craft verwende benutze nutze begriffe passen handwerk everything welche welcher welches wo single
 """
 _STOP = frozenset(f"{_DE} {_EN} {_BOTH} {_REQUESTS}".split())
 
@@ -99,6 +99,28 @@ def _alike() -> dict[str, set[str]]:
         for word in each:
             found[word].update(each)
     return dict(found)
+
+
+def has_alike(word: str) -> bool:
+    """`alike.toml` has it: a text that has none of its line does not have the thing by another name."""
+    return folded(word) in _alike()
+
+
+_UNNAMED = """
+party celebration birthday fest feier geburtstag morning dawn sunrise morgen sonnenaufgang evening dusk sunset abend dämmerung sonnenuntergang
+night moon dark midnight nacht mond mitternacht sun sunny sunlight sonne sonnig rain rainy regen storm thunder sturm gewitter winter
+sky heaven himmel sea ocean meer ozean garden yard garten hof city town stadt village dorf street straße forest wood woods wald beach strand
+mountain berg river fluss lake see house home haus room zimmer school schule market markt space weltraum weltall island insel desert wüste
+people persons crowd menschen leute man woman men women mann frau child kind boy girl junge mädchen animal animals tier tiere
+happy sad angry scary big small fast old glücklich traurig wütend gruselig groß klein schnell alt travel trip reise picture photo bild foto
+game play spiel eat food essen fight kampf dance tanz run walk fly swim fliegen laufen schwimmen
+"""
+_SHOWN_UNNAMED = frozenset(map(folded, _UNNAMED.split()))
+
+
+def shown_unnamed(word: str) -> bool:
+    """An occasion, a time, a place, a mood: shown by what is there, without being called so."""
+    return folded(word) in _SHOWN_UNNAMED
 
 
 def sentences(text: str) -> list[str]:

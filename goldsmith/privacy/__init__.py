@@ -54,6 +54,8 @@ def find(text: str, language: str | None = None) -> list[Finding]:
             if not any(start < other_end and other_start < end for other_start, other_end, _ in found):
                 found.append((start, end, kind))
     for start, end in names(prepared, language):
+        behind = min((other for other, *_ in found if start < other < end), default=end)  # "Ines Carvalho ines.carvalho@…"
+        end = start + len(prepared.plain[start:behind].rstrip())
         if not any(start < other_end and other_start < end for other_start, other_end, _ in found):
             found.append((start, end, "name"))
     return [Finding(kind, prepared.span(start, end)) for start, end, kind in sorted(found)]

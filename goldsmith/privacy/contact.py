@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from goldsmith.privacy.finding import Text, hints
+from goldsmith.privacy.lists.vocabulary import is_word
 
 Span = tuple[int, int]
 
@@ -67,7 +68,7 @@ _PLATFORMS = (
 _LABEL = r"(?:[\s-]?(?:name|user(?:name)?|account|acc|konto|nick(?:name)?|tag|handle|kanal|channel|id|profil|profile|nutzername|benutzername|seite|page|code))?"
 _IS = r"\s*(?:[:=>~-]+|\bist\b|\bis\b|\bit'?s\b|\blautet\b|\bheißt\b|\bheisst\b|\b(?:heiße|heisse|heiß|bin) ich\b|\bi'?m\b|\bi am\b|\bunter\b|\bals\b|\bas\b|\bunder\b)\s*"
 _ACCOUNT = r"[\"'@]{0,2}([\w](?:[\w.#-]*\w)?)"
-_HANDLE_AT = re.compile(r"(?<![\w.@/])@\s?[^\W\d][\w.]+|(?<![\w.@/])@[\w.]{2,}")
+_HANDLE_AT = re.compile(r"(?<![\w.@/])@\s?(?!zeichen\b|symbol\b|sign\b)[^\W\d][\w.]+|(?<![\w.@/])@[\w.]{2,}")
 _HANDLE_TAG = re.compile(r"(?<![\w#])[\w.]{2,32}#\d{4}\b|(?<![\w/])/?u/[\w-]{3,}")
 _HANDLE_OWN = re.compile(
     rf"\b(?:mein(?:e[nmrs]?)?|my|unser(?:e[nmrs]?)?|our|sein|ihr|his|her|dein)\s(?:\w+\s)?(?:{_PLATFORMS}){_LABEL}(?:{_IS}|\s){_ACCOUNT}"
@@ -88,6 +89,21 @@ _HANDLE_USER = re.compile(
 _HANDLE_NAMED = re.compile(
     rf"\b(?:user ?name|nick(?:name)?|benutzername|nutzername|spielername|gamer ?tag|login|ign)\s{_ACCOUNT}"
 )
+# With an app named anywhere in the text: what one is called there, and whatever only accounts look like.
+_HANDLE_AS = re.compile(
+    r"\b(?:zock\w*|stream\w*|kenn\w*|know\w*|find\w*|findet|heiß\w*|heiss\w*|nenn\w*|called|bin(?: ich)?|bekannt|unterwegs|registriert|angemeldet|erreich\w*|reach|such\w*|look)"
+    rf"(?: (?:mich|uns|ihn|sie|me|us|him|her|dort|da|there|ich))?(?: (?:als|unter|as|under|by|for|nach)) {_ACCOUNT}"
+)
+_TOKEN = re.compile(r"(?<![\w@/.#-])[\w][\w.-]*\w(?![\w@/])")
+_ACCOUNT_HINTS = hints(
+    "account acc konto profil profile kanal channel follow folgt folge adde add addet zocke zockt gamer gaming user nick handle tag".split()
+)
+# Written with a capital inside or a number at the end, and nobody's account.
+_BRANDS = re.compile(
+    r"youtube|tiktok|whatsapp|playstation\d?|iphone\d*|ipad|ipod|imac|macbook|gopro|mcdonald'?s?|spongebob|ebay|paypal|lego\w*|deviantart|soundcloud|facetime|onedrive|pokemon\w*|"
+    r"minecraft\d*|fortnite\d*|roblox\d*|fifa\d*|gta\d*|mario\d*|windows\d*|formel\d|area\d+|apollo\d+|covid\d*|level\d+|version\d+|seite\d+|klasse\d+|team\d+|top\d+|xbox\d*|starwars|hiphop"
+)
+_FILE = re.compile(r".+\.(?:png|jpe?g|gif|mp[34]|pdf|txt|docx?|webp|svg|zip|exe|html?)")
 _PLATFORM_WORDS = hints(word for name in _PLATFORMS.split("|") for word in name.split()) | hints(
     "username usernames user benutzername nutzername nickname nick gamertag login spielername accountname anmeldename ign screenname gamer".split()
 )
@@ -113,12 +129,18 @@ _PHONE_CUED = re.compile(
     r"\b(?:tel(?:efon)?(?:nummer|nr)?|handy(?:nummer|nr)?|mobil(?:nummer|e number)?|festnetz(?:nummer)?|phone(?: number)?|cell(?:phone)?|whatsapp|"
     r"anrufen|ruf(?:e|t)?|call(?: me)?|text(?: me)?|ring me|durchwahl|erreichbar|fax|sms|"
     r"(?:ruf|privat|dienst|notfall|geheim)nummer|(?:meine|unsere|deine|ihre|seine|my|our|your|her|his) (?:\w+ )?(?:nummer|number)|(?:nummer|number) (?:von|of)|"
-    r"(?:nummer|number)(?=:| is\b| ist\b))\b[^\d\n]{0,28}?"
+    r"(?:nummer|number)(?=:| is\b| ist\b)|(?:durch|an)?klingel\w*|durchbimmel\w*|meld(?:e|et)? (?:dich|euch|sich)|erreich\w*|anruf\w*|phone|dial|wähl\w*|buzz|bell|"
+    # the other languages of our classrooms
+    r"(?:za)?dzwoń|numer|nr tel|numaram?|cep|ara|chiama\w*|cellulare|numero|téléphone|appelle\w*|numéro|portable|llám\w*|llama\w*|teléfono|móvil|número|"
+    r"телефон\w*|номер|звони\w*|дзвони\w*|подзвони\w*|позвони\w*)\b[^\d\n]{0,28}?"
     r"(\+?\(?\d(?:[ ()/.-]{0,2}\d){4,14})(?!\d)"
 )
 _PHONE_WORDS = hints(
     """tel telefon telefonnummer telefonnr handy handynummer handynr mobil mobilnummer mobile festnetz phone cell cellphone whatsapp anrufen
-    ruf rufe ruft call text ring nummer number durchwahl erreichbar fax sms""".split()
+    ruf rufe ruft call text ring nummer number durchwahl erreichbar fax sms klingel klingelt klingeln durchklingeln anklingeln durchbimmeln melde meldet
+    meld erreicht erreichen erreichst anruf anrufe dial wähl wähle wählt buzz bell dzwoń zadzwoń numer numara numaram cep ara chiama chiamami
+    chiamate cellulare numero téléphone appelle appelez numéro portable llama llamar llámame teléfono móvil número телефон телефону телефона
+    номер звони звоните дзвони дзвоніть подзвони позвони""".split()
 )
 _DIGIT = r"(?:null|eins?|zwei|zwo|drei|vier|fünf|fuenf|sechs|sieben|acht|neun|zero|oh|one|two|three|four|five|six|seven|eight|nine|doppel\w+|double)"
 _PHONE_SPELLED = re.compile(rf"\b(?:plus )?(?:{_DIGIT}[ ,.-]{{1,3}}){{5,}}{_DIGIT}\b")
@@ -156,8 +178,21 @@ def handles(text: Text) -> Iterator[Span]:
         yield from (match.span() for match in _HANDLE_AT.finditer(text.plain))
     if "#" in text.plain or "u/" in text.plain:
         yield from (match.span() for match in _HANDLE_TAG.finditer(text.plain))
-    if _PLATFORM_WORDS.isdisjoint(text.cues):
+    if "_" in text.plain:
+        for match in _TOKEN.finditer(text.plain):
+            parts = match[0].split("_")
+            if len(parts) > 1 and _is_account(match[0]) and not all(is_word(part) for part in parts if len(part) > 2):
+                yield match.span()
+    named = not _PLATFORM_WORDS.isdisjoint(text.cues)
+    if named or not _ACCOUNT_HINTS.isdisjoint(text.cues):
+        for match in _TOKEN.finditer(text.plain):
+            if _is_account(match[0]):
+                yield match.span()
+    if not named:
         return
+    for match in _HANDLE_AS.finditer(text.lower):
+        if match[1] not in _PLAIN_WORDS and len(match[1]) > 3:
+            yield match.span(1)
     for pattern in (_HANDLE_OWN, _HANDLE_FOLLOW, _HANDLE_CALLED, _HANDLE_USER):
         for match in pattern.finditer(text.lower):
             account = text.plain[slice(*match.span(1))]
@@ -187,6 +222,21 @@ def phones(text: Text) -> Iterator[Span]:
                     yield match.span(1)
     if len(_SPELLED & text.cues) > 2:
         yield from (match.span() for match in _PHONE_SPELLED.finditer(text.lower))
+
+
+def _is_account(token: str) -> bool:
+    """Written as only accounts are: `a_b`, `Fox77`, `PixelPanda`, `noah.b12`."""
+    if _BRANDS.fullmatch(token.lower()) or _FILE.fullmatch(token.lower()) or not re.search(r"[^\W\d_]{2}", token):
+        return False
+    dotted = re.fullmatch(r"[^\W_]{2,}(?:\.[^\W_]+)+", token)
+    if dotted:
+        return bool(re.search(r"[^\W\d_]\d", token)) or not all(is_word(part) for part in token.split(".") if len(part) > 2)
+    return bool(
+        re.search(r"[^\W_]_+[^\W_]", token)
+        or re.fullmatch(r"[^\W\d_]{4,}\d{2,6}|[^\W\d_]{6,}\d", token)
+        or (re.fullmatch(r"[^\W\d_]+\d{0,4}", token) and re.search(r"[a-zäöüß]{2}[A-ZÄÖÜ][a-zäöüß]{2}", token))
+        or (re.fullmatch(r"[^\W\d_]+\d+[^\W\d_]{2,}\w*", token) and len(token) > 6)
+    )
 
 
 def _looks_made_up(token: str) -> bool:

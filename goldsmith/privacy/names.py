@@ -136,7 +136,7 @@ def names(text: Text, language: str | None) -> Iterator[Span]:
                     and not known(token)
                     and len(token.raw) > 3
                     and len(text.plain) < TYPED
-                    and not (is_word(token.raw) or is_word(token.key))
+                    and not any(map(is_word, (token.raw, token.key, *(part for part in token.raw.split("-") if len(part) > 3))))
                 )
                 or (pattern is GREETED and is_given and token.capital and text.plain[token.end : token.end + 1] == ",")
                 or (

@@ -9,7 +9,20 @@ from goldsmith.privacy.finding import Text, hints
 
 Span = tuple[int, int]
 
-_NUMBER = r"(?:nr\.?\s?|nummer\s|no\.?\s|hausnummer\s|haus\s)?(?:\d{1,4}(?:\s?[-/]\s?\d{1,4})?\s?[a-h]?|(?:eins|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|\w+zehn|\w+zig)(?= ?(?:$|[,.!?])))\b"
+_WORDS = (
+    r"eins|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|\w{3,}zehn|\w{3,}zig|(?:hundert|zwei|drei)\w*hundert\w*"
+)
+_NUMBER_WORDS = hints(
+    """eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn achtzehn neunzehn zwanzig
+    einundzwanzig zweiundzwanzig dreiundzwanzig vierundzwanzig fünfundzwanzig sechsundzwanzig siebenundzwanzig achtundzwanzig neunundzwanzig
+    dreißig vierzig fünfzig sechzig siebzig achtzig neunzig one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+    fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety""".split()
+)
+_WORDS_EN = (
+    r"(?:(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?|ten|eleven|twelve|"
+    r"thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|one|two|three|four|five|six|seven|eight|nine)"
+)
+_NUMBER = rf"(?:nr\.?\s?|nummer\s|no\.?\s|hausnummer\s|haus\s)?(?:\d{{1,4}}(?:\s?[-/]\s?\d{{1,4}})?\s?[a-h]?|(?:{_WORDS})(?= ?(?:$|[,.!?)])| (?:ist|wohn|steht|in|im|da|und|hat)\b)|(?<=nummer )(?:{_WORDS})|(?<=nr )(?:{_WORDS}))\b"
 # Ends that make a street of any word, and ends that also make places and things (Bauernhof, Zauberberg).
 _ENDS = r"straße|strasse|straẞe|str|gasse|allee|chaussee|promenade|twiete|stieg|pfad"
 _WEAK = r"weg|platz|ring|damm|ufer|steig|markt|hof|graben|berg|wall|kamp|redder|garten|gärten|park|tor|brücke|siedlung|feld|wiese|anger|zeile|grund|bogen|höhe|hang|winkel|eck|kai"
@@ -27,20 +40,21 @@ _STREET_APART = re.compile(
     rf"(?<![\w-])(?:[^\W\d_]+(?:er|e|en|es|s|sche|-)[ -])(?:straße|landstraße|hauptstraße|dorfstraße|strasse|str\.|gasse|allee|weg|platz|ring|damm|ufer|chaussee|markt|promenade|graben)\s{_NUMBER}"
 )
 _STREET_AT = re.compile(
-    r"(?<![\w-])(?:am|an der|an den|im|in der|in den|auf der|auf dem|hinter der|hinter dem|unter den|zum|zur|vor dem|beim|an dem)\s"
-    rf"(?!(?:zimmer|raum|haus|stock|jahr|klasse|kapitel|alter|monat|bus|zug|gleis|feld|level)\s)(?:[^\W\d_]+(?:en|er)\s)?[^\W\d_]{{3,}}\s{_NUMBER}"
+    r"(?<![\w-])(?:am|an der|an den|im|in der|in den|auf der|auf dem|auf den|hinter der|hinter dem|hinterm|unter den|unterm|überm|zum|zur|zu den|vor dem|vorm|beim|bei der|bei den|"
+    r"an dem|neben der|ob der|op de[nr]?)\s"
+    rf"(?!(?:zimmer|raum|haus|stock|jahr|klasse|kapitel|alter|monat|bus|zug|gleis|feld|level|gruppe|halle|saal|platz|reihe|tisch|band|seite|aufgabe|bild|wagen|abteil|gate|tor|team|liga|folge|teil)\s)(?:[^\W\d_]+(?:en|er)\s)?[^\W\d_]{{3,}}\s{_NUMBER}"
 )
 _STREET_EN = re.compile(
-    r"\b(?:number |no\.? |flat \w+,? )?\d{1,5}[a-h]?,?\s(?:(?:north|south|east|west|n|s|e|w|old|new|upper|lower|st)\.?\s)?(?:[a-z'’.-]+\s){1,3}"
+    rf"\b(?:number |no\.? |flat \w+,? )?(?:\d{{1,5}}[a-h]?|(?<=number ){_WORDS_EN}|(?<=at ){_WORDS_EN}),?\s(?:(?:north|south|east|west|n|s|e|w|old|new|upper|lower|st)\.?\s)?(?:[a-z'’.-]+\s){{1,3}}"
     r"(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|court|ct|close|crescent|terrace|boulevard|blvd|square|sq|gardens|grove|mews|row|place|parade|walk|hill|way|parkway|highway|circle|rise|view|park|green|wharf|quay)\b\.?"
 )
 _ORD = re.compile(
     r"(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|court|crescent|terrace|boulevard|blvd|close|mews|grove|gardens)\b\.?$"
 )
-_ROAD_FOREIGN = "rue|quai|chemin|impasse|via|viale|vicolo|corso|piazza|calle|carrer|avenida|av\\.|plaza|paseo|rua|ulica|ulitsa|ul\\.|aleja|al\\.|os\\.|strada|str\\.|bulevardul"
+_ROAD_FOREIGN = "rue|quai|chemin|impasse|via|viale|vicolo|corso|piazza|calle|carrer|avenida|av\\.|plaza|paseo|rua|ulica|ulitsa|ul\\.|вулиця|вул\\.|улица|ул\\.|проспект|пр\\.|aleja|al\\.|os\\.|strada|str\\.|bulevardul"
 _ROAD_END_FOREIGN = "caddesi|cad\\.|sokak|sokağı|sokagi|sok\\.|bulvarı|mahallesi|utca|straat|laan|gracht|plein|gatan|vägen|gade|vej|gata|veien|katu|ulice|třída|náměstí"
 _STREET_FOREIGN = re.compile(
-    rf"\b(?:{_ROAD_FOREIGN})\s(?:[^\W\d_][\w'-]*\.?\s){{1,4}}\d{{1,4}}(?:/\d{{1,4}})?\b"
+    rf"\b(?:c/\s?|(?:{_ROAD_FOREIGN})\s)(?:[^\W\d_][\w'-]*\.?,?\s){{1,4}}(?:n[°º.]?\s?|nr\.?\s)?\d{{1,4}}(?:/\d{{1,4}})?\b"
     rf"|\b\d{{1,4}}(?: ?bis)?,?\s(?:rue|quai|chemin|impasse|avenue|boulevard|place|allée)\s(?:d[eu]s?\s|de la\s|d'|l')?[^\W\d_][\w'-]*"
     rf"|(?<![\w-])[^\W\d_]\w*\s?(?:{_ROAD_END_FOREIGN})\s(?:no\.?\s?:?\s?)?\d{{1,4}}\b"
 )
@@ -49,9 +63,18 @@ _STREET_OF = re.compile(
 )
 _HYPHENED = re.compile(rf"-(?:{_WEAK})\s")
 _DOOR = re.compile(r"(?<![\w-])[^\W\d_]{3,}\s\d{1,4}[a-z]?\s?/\s?(?:top|stiege|tür|haus|whg\.?)\s?\d{1,4}\b")  # as in Austria
+_FLAT = re.compile(
+    r"\b(?:flat|apartment|apt\.?|wohnung|whg\.?|unit|suite|block|aufgang|siedlung(?: \w+)?|plattenbau|hochhaus|rural route|rr|lot|quadrat) (?:nr\.? |no\.? |number |nummer )?[a-u]?\d{1,4}[a-h]?\b"
+    r"|\b[a-u]\d{1,2},? \d{1,2}\b(?=[^.!?]*mannheim)|(?<=mannheim )[a-u]\d{1,2},? \d{1,2}\b|(?<=mannheim, )[a-u]\d{1,2},? \d{1,2}\b"
+)
+_OWN_HOME = re.compile(
+    r"\b(?:(?:unser|mein|dein|ihr|sein|our|my|her|his)\w* (?:\w+ )?(?:haus|häuschen|wohnung|hof|laden|hausboot|zuhause|block|briefkasten|klingel|flat|apartment|house|home)|wir wohnen|ich wohne?|"
+    r"(?:i|we) live)\b"
+)
 _BOX = re.compile(r"\b(?:postfach|p\.?\s?o\.?\s?box)\s(?:nr\.?\s?)?\d[\d ]{1,8}\b")
-_LIVES = r"\b(?:wohn(?:e|st|t|en|ort|haft)?|adresse|anschrift|zu ?hause|zuhause|daheim|hausnummer|leb(?:e|t|en)|umgezogen|gezogen|ziehen|ziehe|live[sd]?|living|address|home|house|moved?|stays?|staying|besuch\w*|visit\w*|komm(?:t|en)?|treffen|abholen|schick\w*|send|mail|deliver\w*|paket|päckchen|brief|post|letter|package|located|steht|bei|at)\b"
+_LIVES = r"\b(?:wohn(?:e|st|t|en|ort|haft)?|adresse|anschrift|zu ?hause|zuhause|daheim|hausnummer|leb(?:e|t|en)|umgezogen|gezogen|ziehen|ziehe|live[sd]?|living|address|home|house|moved?|stays?|staying|besuch\w*|visit\w*|komm(?:t|en)?|treff\w*|vorbei|einladung|party|klingel|briefkasten|liefer\w*|wohnung|haus|hausboot|zustell\w*|abholen|schick\w*|send|mail|deliver\w*|paket|päckchen|brief|post|letter|package|located|steht|bei|at)\b"
 _CUE = re.compile(_LIVES)
+_ADDRESS = re.compile(r"\b(?:adresse|anschrift|address|wohnt|lives|wohn(?:e|en)|oma|opa|wohnung \d|farm|klingel)\b")
 _HOME = re.compile(
     r"\b(?:wohn(?:e|st|t|en|haft)|adresse|anschrift|zu ?hause|zuhause|daheim|umgezogen|gezogen|ziehe|live[sd]?|living|address|moved|my house|our house|my home|unser haus|mein haus|unserem haus|unserm haus|meinem haus)\b"
     r"[^.!?\n]{0,32}?\b([^\W\d_][^\W_]*?(?:straße|strasse|gasse|allee|chaussee|str\.)(?!\w)|(?:[a-z'’-]+\s){1,2}(?:street|road|avenue|lane|drive|crescent|terrace|boulevard)\b)"
@@ -91,7 +114,7 @@ _BEFORE_TOWN = re.compile(r"(?:\b(?:in|nach|aus|von|,|wohne|wohnt|at)|,|\d[a-z]?
 def addresses(text: Text) -> Iterator[Span]:
     lower = text.lower
     lives = None
-    if text.has_digit or "numm" in lower or "nr" in lower:
+    if text.has_digit or not _NUMBER_WORDS.isdisjoint(text.cues):
         lives = [match.start() for match in _CUE.finditer(lower)]
         for match in _STREET.finditer(lower):
             if _ends(text, match.end()) or lives or match[0][-1] in "abcdefgh":
@@ -109,14 +132,27 @@ def addresses(text: Text) -> Iterator[Span]:
             for match in _STREET_AT.finditer(lower):
                 before = lower[max(0, match.start() - 40) : match.start()]
                 after = lower[match.end() : match.end() + 12]
-                if re.match(r"\s?(?:wohn|leb)", after) or (
-                    re.search(r"wohn\w*|adresse|anschrift|hause|daheim|gezogen|abholen|hausnummer", before)
-                    and _ends(text, match.end())
+                if (
+                    re.match(
+                        r"\s?(?:wohn|leb|,? ?(?:hausboot|klingel|zweite|erste|dritte|\d\. (?:stock|etage))|steht (?:unser|mein))",
+                        after,
+                    )
+                    or re.search(r"gezogen in $", before)
+                    or (
+                        re.search(
+                            r"wohn\w*|adresse|anschrift|hause|daheim|gezogen|abholen|hausnummer|vorbei|treff\w*|einladung|party|klingel|briefkasten|liefer\w*|schick\w*|paket"
+                            r"|(?:unser|mein)\w* (?:\w+ )?(?:haus|hof|laden)\b",
+                            before,
+                        )
+                        and _ends(text, match.end())
+                    )
                 ):
                     yield match.span()
         for match in _STREET_EN.finditer(lower):
             if lives or _ORD.search(match[0]):
                 yield match.span()
+        if _OWN_HOME.search(lower) or _ADDRESS.search(lower):
+            yield from (match.span() for match in _FLAT.finditer(lower))
         for pattern in (_STREET_FOREIGN, _STREET_OF, _DOOR, _BOX):
             yield from (match.span() for match in pattern.finditer(lower))
         yield from _postcodes(text, bool(lives))
@@ -134,7 +170,8 @@ def _ends(text: Text, end: int, strict: bool = False) -> bool:
 
 
 _AFTER = frozenset(
-    "in im und wo da bei beim ist wohnt wohne wohnen steht mit neben gegenüber an am oben unten hat haben or and where in is near next bitte ganz von der die das rechts links stock".split()
+    """in im und wo da bei beim ist wohnt wohne wohnen steht mit neben gegenüber an am oben unten hat haben or and where in is near next bitte ganz von der die das rechts links stock zweite erste dritte
+    mal male zeichne zeig mach ja aber denn weil also es ich wir sie er dort dann jetzt seit ab bis um als draw paint please but because so we i it there since opposite above for""".split()
 )
 
 
