@@ -137,13 +137,22 @@ def test_each_rule_finds_what_people_labelled() -> None:
 def test_each_rule_finds_what_somebody_wrote_who_had_not_seen_the_rules() -> None:
     """What is reached now; docs/gates.md has what was reached before the rules were changed for these rows."""
     rows = labelled("gates_blind.tsv")
-    assert len(rows) == 320
+    assert len(rows) >= 200
     for rule, (precision, recall) in measured(rows).items():
-        assert precision >= 0.85, (rule, precision)
+        assert precision >= 0.9, (rule, precision)
         assert recall >= 0.9, (rule, recall)
     clean = [row for row in rows if not row[1]]
-    assert len(clean) == 110
+    assert len(clean) >= 50
     assert [flagged for row in clean if (flagged := _flagged(row))] == []
+
+
+def test_the_rules_still_find_what_they_were_tuned_on() -> None:
+    rows = labelled("gates_tuning.tsv")
+    assert len(rows) > 500
+    for rule, (precision, recall) in measured(rows).items():
+        assert precision >= 0.9, (rule, precision)
+        assert recall >= 0.9, (rule, recall)
+    assert [flagged for row in rows if not row[1] and (flagged := _flagged(row))] == []
 
 
 def _flagged(row: tuple[str, set[str], str, str, str]) -> list[str]:

@@ -42,6 +42,7 @@ _BEFORE = [
         r"\b(?:forbidden|banned|off limits|taboo|not allowed)(?: words| terms| are| is)?\s*:",
         rf"\b(?:forbidden|not allowed|not permitted|prohibited) to {_MENTION_EN}\b",
         r"^(?:bitte |please )?(?:nichts|nothing)\b(?! (?:but|als|außer|is|ist|should|must|may|soll|darf|can|new|neues|besonderes|von|of|about|über))",
+        rf"\b{_MENTION_DE}(?: bitte)? (?:gar |überhaupt )?(?:nichts|kein wort|niemals etwas|nie etwas) (?:über|von|zu|vom|zum|zur)\b|\b{_MENTION_EN} nothing (?:about|of|on)\b",
         r"^do without\b|^(?:bitte )?(?:schreib|beschreib|erzähl|write|describe|tell|work|arbeite)\w*(?: [\w']+){0,4}? (?:ohne|without)(?! (?:ever )?\w+ing\b)(?! [^,;.]* zu \w)",
         r"\bvermeide(?:t|n sie)? es,",
         r"\b(?:vermeide|vermeiden sie|vermeidet|meide|unterlasse|umgehe)\b:?|\bzu vermeiden sind\b:?",
@@ -108,7 +109,7 @@ _SUCH_AS = re.compile(
     re.IGNORECASE,
 )
 _ORDERED = re.compile(
-    r" (?:zu )?(?:schreiben|verwenden|benutzen|nutzen|nennen|erwähnen|beschreiben|arbeiten|auskommen|zeigen|malen|darstellen|hören|sehen|lesen|aus|vor|please|bitte|at all|überhaupt)$",
+    r" (?:zu )?(?:schreiben|verwenden|benutzen|nutzen|nennen|erwähnen|beschreiben|arbeiten|auskommen|zeigen|malen|darstellen|hören|sehen|lesen|aus|vor|please|bitte|at all|überhaupt|entirely|completely|altogether|fully|strictly|ganz|völlig|gänzlich|komplett|vollständig)$",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(r"\s*(?:,|/|\band\b|\bor\b|\bnor\b|\bund\b|\boder\b|\bnoch\b|\bsowie\b)\s*", re.IGNORECASE)
@@ -179,8 +180,12 @@ _KINDS_OF_THINGS = (
         r"buildings?|houses?|towers?|churches?|church|castles?|skyscrapers?|barns?|huts?|cottages?|gebäude\w*|h[aä]us(?:er|ern)?|haus|t[uü]rme?n?|kirchen?|burg(?:en)?|schl[oö]ss\w*|hochh[aä]us\w*|scheunen?|hütten?",
     ),
     (
+        r"text|texts|lettering|letters|writing|written words|inscriptions?|captions?|schrift|schriften|schriftzüge?n?|buchstaben|beschriftung(?:en)?|aufschrift(?:en)?|geschriebenes",
+        r"lettering|letters?|inscriptions?|captions?|signs? (?:\w+ ){0,4}?(?:reads?|says?|reading|saying)|reads? [\"'“„]|(?:it|that) says|writes?|written|spell(?:s|ed)|labell?ed|schrift\w*|buchstaben?|beschrift\w*|aufschrift\w*|steht (?:in \w+ |mit \w+ )?(?:geschrieben|[\"„»])|geschrieben|inschrift\w*|words? (?:painted|written|carved)",
+    ),
+    (
         r"weapons?|arms|guns|waffen?",
-        r"weapons?|swords?|guns?|rifles?|pistols?|knives|knife|daggers?|spears?|bows?|arrows?|axes?|cannons?|waffen?|schwert\w*|gewehr\w*|pistolen?|messer\w*|dolch\w*|speer\w*|pfeil\w*|äxte?|axt|kanonen?|säbel\w*",
+        r"weapons?|swords?|guns?|rifles?|pistols?|knives|knife|daggers?|spears?|bows?|arrows?|axes?|cannons?|waffen?|schwert\w*|gewehr\w*|pistolen?|messer\w*|dolch\w*|speer\w*|pfeil\w*|äxte?|axt|kanonen?|säbel\w*|b[oö]gen(?: (?:und pfeil\w*|an|spann\w*))|spannt (?:\w+ ){1,5}?bogen|(?:seinen|ihren) bogen|armbr[uü]st\w*",
     ),
     (
         r"numbers?|digits?|numerals?|figures and numbers|zahlen?|ziffern?|zahlwörter",
@@ -265,13 +270,19 @@ def _items(said: str, hidden: str) -> list[str]:
     if quoted:
         return [item.strip(" ,.;:!?") for item in quoted]
     items: list[str] = []
+    items_of_text = re.match(r"\s*text\b(?!\W*$)", said, re.IGNORECASE)  # "no text or lettering": in the picture
     for part in _SPLIT.split(_SUCH_AS.sub(", ", _ORDERED.sub("", said.strip(" .!?:")))):
         item = _LEAD.sub("", f"{part.strip()} ").strip(" .!?:\"'")
         if re.search(r" (?:in|on|at|with|from|of|im|auf|mit|bei|aus|für|am|über)$", item) is None:
             item = _INNER.sub("", item)
         if not item:
             continue
-        if len(item.split()) > _MOST_WORDS or _FINITE.search(item) or len(item) < 3 or item.casefold() in _WEAK:
+        if (
+            len(item.split()) > _MOST_WORDS
+            or _FINITE.search(item)
+            or len(item) < 3
+            or (item.casefold() in _WEAK and not items_of_text)
+        ):
             break  # a clause of its own begins
         items.append(item)
     return items
@@ -301,7 +312,7 @@ def _pattern(named: str, german: bool) -> re.Pattern[str]:
 def _forms(word: str, german: bool) -> str:
     """`cars` finds `car`. A short word takes few endings: `car` must not find `care`."""
     if len(word) > 4:
-        return re.escape(_stem(word)) + _ENDINGS
+        return rf"(?:{re.escape(_stem(word))}|{re.escape(word)}){_ENDINGS}"  # the n of klein is no ending
     if word.endswith("s") and not word.endswith("ss"):
         return re.escape(word[:-1]) + "(?:s|'s)?"
     if word.endswith("e"):

@@ -23,7 +23,7 @@ _PLAIN = (
     (r"^[^.!?:]{1,60}:\s*$", "has no headline"),
     (
         r"^\W*(?:title|titel|headline|heading|überschrift|description|beschreibung|answer|antwort|prompt|output|ausgabe|ergebnis|result|text|image"
-        r"|bild|bildbeschreibung|scene|szene|response|caption|bildunterschrift|input|eingabe|context|kontext|task|aufgabe|assistant|user)\s*:",
+        r"|bild|bildbeschreibung|(?:image|scene|picture|video|song|audio)[ -](?:description|prompt|caption|idea|concept)|(?:bild|szenen|video|lied)-?(?:prompt|idee|konzept|text)|scene|szene|response|caption|bildunterschrift|input|eingabe|context|kontext|task|aufgabe|assistant|user)\s*:",
         "has no headline or label",
     ),
     (r"(?:(?:^|[.!?;|\n] ?)\W*[A-ZÄÖÜ][\w-]+(?: [\w-]+)?: ?[^:]{1,120}){2,}", "has no headline or label"),

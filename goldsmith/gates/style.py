@@ -27,7 +27,7 @@ _MAKER = (
 )
 _WORK = (
     r"(?:[\w-]*(?:gemälden?|gemäldes|malerei\w*|holzschnitt\w*|zeichnung(?:en)?|plakat\w*|fotografien?|illustration(?:en)?|radierung\w*"
-    r"|aquarell\w*|ölbild(?:er|ern|es)?|tuschmalerei|buchmalerei|wandbild(?:er)?|zeichentrick\w*|stillleben\w*|bilderb[uü]ch\w*|kupferstich\w*|fresk\w*|film(?:s|e|en|es)?|ikonen?)|paintings?|prints?|woodcuts?"
+    r"|aquarell\w*|ölbild(?:er|ern|es)?|tuschmalerei|buchmalerei|wandbild(?:er)?|zeichentrick\w*|stillleben\w*|bilderb[uü]ch\w*|kupferstich\w*|fresk\w*|film(?:s|e|en|es)?|ikonen?|[\w-]*(?:konsolen|video|computer|retro|arcade)-?spiele?n?s?)|tapestr(?:y|ies)|(?:console|video|computer|arcade|retro) games?|paintings?|prints?|woodcuts?"
     r"|woodblocks?|etchings?|engravings?|watercolou?rs?|fresco(?:e?s)?|posters?|illuminations?|picture books?|storybooks?"
     r"|illustrations?|movies?|films?|still lifes?|cave art)"
 )
@@ -129,7 +129,7 @@ _STRONG = (
     r"|brushwork of|brushstrokes? of|palette of|worthy of|modell?ed (?:on|after)|borrow(?:s|ing|ed) (?:[\w'-]+ ){0,4}?from|ow(?:es|ing|ed) (?:[\w'-]+ ){0,4}?to|quot(?:es|ing)"
     r"|remind(?:s|ing)? (?:\w+ )?of|(?:has|have|with) the (?:look|air|feel) of|follow(?:s|ing) the (?:manner|style|example|lead) of|could (?:be|come|have come) (?:by|from|out of)|(?:könnte|scheint|wirkt) (?:aus|von|wie aus|wie von)|(?:im|ins) licht (?:von|eines|einer|der|des)|hallmarks? (?:\w+ )?of|straight out of|(?:lifted|torn|cut|traced|copied|abgepaust|ausgeschnitten|entsprungen) (?:straight )?(?:from|off|out of|von|aus)|out of an?|the hand of|the work of"
     r"|(?:lean(?:s|ing)|draw(?:s|ing)) (?:\w+ ){0,2}?(?:on|towards?|from)|indebted to|steeped in|in debt to|(?:in )?anlehnung an|(?:lehnt|lehnen|orientiert|orientieren|bedient|bedienen) sich (?:\w+ ){0,3}?(?:an|bei)|anleihen (?:bei|aus|von)|(?:leiht|borgt|entlehnt|stiehlt|klaut) (?:sich )?(?:[\w-]+ ){0,4}?(?:bei|von|aus)"
-    r"|angelehnt an|erinner(?:t|n|nd\w*) an|(?:im|ganz im) sinne? (?:von|der|des|eines|einer)|(?:im|aus dem) geiste? (?:von|der|des|eines|einer)"
+    r"|angelehnt an|erinner(?:t|n|nd\w*) (?:\w+ )?an|(?:rendered|made|painted|drawn|designed|meant|supposed) to (?:look|sound|feel) (?:like|as if)|(?:looks|sounds|feels) as if|sieht aus wie|klingt wie|wirkt wie|aussehen wie|(?:im|ganz im) sinne? (?:von|der|des|eines|einer)|(?:im|aus dem) geiste? (?:von|der|des|eines|einer)"
     r"|(?:trägt|tragen|mit|in) (?:ganz )?(?:die|der) handschrift|frei nach|nach (?:dem )?vorbild|zitiert|in der tradition"
     r"|(?:lässt|lassen) an|wie für (?:einen?|den|das)|wie (?:von|vom)|gemalt (?:von|wie)"
     r"|gezeichnet (?:von|wie)|fotografiert (?:von|wie)|malweise|pinselstrich|farbwelt|farbpalette|in der schule|aus der hand|(?:verbeugung|verneigung|hommage|huldigung) (?:vor|an)|auf die art)"

@@ -113,7 +113,7 @@ sky heaven himmel sea ocean meer ozean garden yard garten hof city town stadt vi
 mountain berg river fluss lake see house home haus room zimmer school schule market markt space weltraum weltall island insel desert wüste
 people persons crowd menschen leute man woman men women mann frau child kind boy girl junge mädchen animal animals tier tiere
 happy sad angry scary big small fast old glücklich traurig wütend gruselig groß klein schnell alt travel trip reise picture photo bild foto
-game play spiel eat food essen fight kampf dance tanz run walk fly swim fliegen laufen schwimmen
+game play spiel duel battle duell kampf race rennen wedding hochzeit concert konzert market fair jahrmarkt eat food essen fight kampf dance tanz run walk fly swim fliegen laufen schwimmen
 """
 _SHOWN_UNNAMED = frozenset(map(folded, _UNNAMED.split()))
 

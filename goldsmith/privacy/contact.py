@@ -63,12 +63,12 @@ _URL_SPELLED = re.compile(
 _PLATFORMS = (
     "instagram|instagramm|insta|ig|snapchat|snap|discord|dc|tiktok|tik tok|twitch|telegram|tele|whatsapp|youtube|yt|roblox|minecraft|fortnite|"
     "steam|psn|playstation|xbox|gamertag|twitter|facebook|fb|bereal|signal|skype|epic games|epic|nintendo|switch|reddit|"
-    "threads|bluesky|mastodon|pinterest|soundcloud|spotify|brawl stars|clash royale|deviantart|github|scratch|duolingo|kik|wechat"
+    "threads|vinted|ebay|kleinanzeigen|strava|wattpad|ao3|tumblr|flickr|vimeo|patreon|etsy|lichess|threema|bandcamp|quizlet|kahoot|antolin|padlet|valorant|overwatch|geoguessr|vrchat|teamspeak|linkedin|viber|letterboxd|goodreads|komoot|vk|bluesky|mastodon|pinterest|soundcloud|spotify|brawl stars|clash royale|deviantart|github|scratch|duolingo|kik|wechat"
 )
 _LABEL = r"(?:[\s-]?(?:name|user(?:name)?|account|acc|konto|nick(?:name)?|tag|handle|kanal|channel|id|profil|profile|nutzername|benutzername|seite|page|code))?"
 _IS = r"\s*(?:[:=>~-]+|\bist\b|\bis\b|\bit'?s\b|\blautet\b|\bheißt\b|\bheisst\b|\b(?:heiße|heisse|heiß|bin) ich\b|\bi'?m\b|\bi am\b|\bunter\b|\bals\b|\bas\b|\bunder\b)\s*"
 _ACCOUNT = r"[\"'@]{0,2}([\w](?:[\w.#-]*\w)?)"
-_HANDLE_AT = re.compile(r"(?<![\w.@/])@\s?(?!zeichen\b|symbol\b|sign\b)[^\W\d][\w.]+|(?<![\w.@/])@[\w.]{2,}")
+_HANDLE_AT = re.compile(r"(?<![\w.@/])@\s?[^\W\d][\w.]+(?:@[\w.-]+\w)?|(?<![\w.@/])@[\w.]{2,}(?:@[\w.-]+\w)?")
 _HANDLE_TAG = re.compile(r"(?<![\w#])[\w.]{2,32}#\d{4}\b|(?<![\w/])/?u/[\w-]{3,}")
 _HANDLE_OWN = re.compile(
     rf"\b(?:mein(?:e[nmrs]?)?|my|unser(?:e[nmrs]?)?|our|sein|ihr|his|her|dein)\s(?:\w+\s)?(?:{_PLATFORMS}){_LABEL}(?:{_IS}|\s){_ACCOUNT}"
@@ -94,6 +94,7 @@ _HANDLE_AS = re.compile(
     r"\b(?:zock\w*|stream\w*|kenn\w*|know\w*|find\w*|findet|heiß\w*|heiss\w*|nenn\w*|called|bin(?: ich)?|bekannt|unterwegs|registriert|angemeldet|erreich\w*|reach|such\w*|look)"
     rf"(?: (?:mich|uns|ihn|sie|me|us|him|her|dort|da|there|ich))?(?: (?:als|unter|as|under|by|for|nach)) {_ACCOUNT}"
 )
+_TAILED = re.compile(r"(?<![\w@/.#-])([^\W\d_]{6,})\d{2,5}(?![\w@/.-])")
 _TOKEN = re.compile(r"(?<![\w@/.#-])[\w][\w.-]*\w(?![\w@/])")
 _ACCOUNT_HINTS = hints(
     "account acc konto profil profile kanal channel follow folgt folge adde add addet zocke zockt gamer gaming user nick handle tag".split()
@@ -154,7 +155,9 @@ _DATE = re.compile(r"\d{1,2}[./ -]\d{1,2}[./ -]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{
 def emails(text: Text) -> Iterator[Span]:
     bracketed = any(char in text.plain for char in "([{<*_") and _BRACKETED_AT.search(text.lower)
     if "@" in text.plain or bracketed:
-        yield from (match.span() for match in _EMAIL_SIGN.finditer(text.lower))
+        for match in _EMAIL_SIGN.finditer(text.lower):
+            if text.lower[match.start() - 1 : match.start()] != "@":  # @account@server
+                yield match.span()
         yield from (match.span() for match in _EMAIL_COMMA.finditer(text.lower))
     if not _AT_HINTS.isdisjoint(text.cues) and not _HOST_HINTS.isdisjoint(text.cues):
         for match in _EMAIL_WORD.finditer(text.lower):
@@ -175,13 +178,19 @@ def urls(text: Text) -> Iterator[Span]:
 
 def handles(text: Text) -> Iterator[Span]:
     if "@" in text.plain:
-        yield from (match.span() for match in _HANDLE_AT.finditer(text.plain))
+        for match in _HANDLE_AT.finditer(text.plain):
+            if not (match[0][1] == " " and is_word(match[0][2:])):
+                yield match.span()
     if "#" in text.plain or "u/" in text.plain:
         yield from (match.span() for match in _HANDLE_TAG.finditer(text.plain))
     if "_" in text.plain:
         for match in _TOKEN.finditer(text.plain):
             parts = match[0].split("_")
             if len(parts) > 1 and _is_account(match[0]) and not all(is_word(part) for part in parts if len(part) > 2):
+                yield match.span()
+    if text.has_digit:
+        for match in _TAILED.finditer(text.plain):
+            if not is_word(match[1]) and not _BRANDS.fullmatch(match[0].lower()):
                 yield match.span()
     named = not _PLATFORM_WORDS.isdisjoint(text.cues)
     if named or not _ACCOUNT_HINTS.isdisjoint(text.cues):

@@ -43,6 +43,7 @@ from goldsmith.privacy.people import (
     STOP,
     SURNAME_END,
     TOKEN,
+    company,
     given,
     lists,
     public_names,
@@ -54,7 +55,7 @@ Span = tuple[int, int]
 _GODS = frozenset("god goddess gott goettin gottin saint sankt heilige heiliger heiligen".split())
 _STOP_CAPITAL = frozenset("kann mag sal an so da do die der das hat ist".split())
 _NOT_TITLE = frozenset(
-    "holle holla mond sonne tod frühling fruehling natur maus igel hase bär baer katze schnecke biene ente frosch spinne schmetterling malzahn nilsson bean claus right wrong universe president world".split()
+    "holle holla mond luna sol sonne tod frühling fruehling natur maus igel hase bär baer katze schnecke biene ente frosch spinne schmetterling malzahn nilsson bean claus right wrong universe president world".split()
 )
 
 
@@ -214,6 +215,9 @@ def _public_places(text: Text, tokens: list[_Token]) -> set[int]:
             while match is not None and place < len(tokens) and tokens[place].start < match.end():
                 places.add(place)
                 place += 1
+        beside = company().get(token.key)
+        if beside is not None and any(other.key in beside for other in tokens if other is not token):
+            places.add(place)
         if place < len(tokens) - 1 and token.key in _GODS:
             places.add(place + 1)
     return places

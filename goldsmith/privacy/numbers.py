@@ -28,6 +28,7 @@ _ACCOUNT = re.compile(
 _ACCOUNT_WORDS = hints(
     "iban konto kontonummer kontonr kontoverbindung bankkonto bankverbindung account blz bankleitzahl sort".split()
 )
+_GOODS = re.compile(r"\b(?:ean|isbn|issn|gtin|upc|bar ?code|strichcode|seriennummer|serial)\W*(?:nr\.? ?|number )?$")
 _CARD = re.compile(r"(?<![\d.,+])\d(?:[ .-]{0,2}\d){12,18}(?!\d)")
 
 
@@ -49,6 +50,8 @@ def cards(text: Text) -> Iterator[Span]:
     """Numbers of 13 to 19 digits that pass Luhn and begin as cards do (2 to 6)."""
     for match in _CARD.finditer(text.plain) if text.has_digit else ():
         digits = re.sub(r"\D", "", match[0])
+        if _GOODS.search(text.lower, max(0, match.start() - 12), match.start()):
+            continue
         if digits[0] in "23456" and len(set(digits)) > 1 and _luhn(digits):
             yield match.span()
 

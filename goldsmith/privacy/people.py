@@ -67,6 +67,13 @@ def public_names() -> tuple[frozenset[str], re.Pattern[str]]:
     )
 
 
+@cache
+def company() -> dict[str, frozenset[str]]:
+    """Of names of places, brands and figures the words beside which they are these."""
+    pairs = (line.split(":") for line in lines("company"))
+    return {fold(name.strip()): frozenset(map(fold, beside.split())) for name, beside in pairs}
+
+
 @lru_cache(maxsize=50_000)
 def token_key(raw: str) -> str:
     key = fold(raw)

@@ -63,6 +63,10 @@ _STREET_OF = re.compile(
 )
 _HYPHENED = re.compile(rf"-(?:{_WEAK})\s")
 _DOOR = re.compile(r"(?<![\w-])[^\W\d_]{3,}\s\d{1,4}[a-z]?\s?/\s?(?:top|stiege|tür|haus|whg\.?)\s?\d{1,4}\b")  # as in Austria
+_LIVES_THERE = re.compile(r"\b(?:wohn\w*|adresse|anschrift|zuhause|daheim|umgezogen|haus|hause)\b")
+_STREET_SPACED = re.compile(
+    rf"(?<![\w-])((?:[^\W\d_]{{3,}} ){{1,2}}(?:straße|strasse|str\.?|weg|allee|platz|gasse|ring|ufer|damm) {_NUMBER})(?=\s*(?:$|[,.!?)]))"
+)
 _FLAT = re.compile(
     r"\b(?:flat|apartment|apt\.?|wohnung|whg\.?|unit|suite|block|aufgang|siedlung(?: \w+)?|plattenbau|hochhaus|rural route|rr|lot|quadrat) (?:nr\.? |no\.? |number |nummer )?[a-u]?\d{1,4}[a-h]?\b"
     r"|\b[a-u]\d{1,2},? \d{1,2}\b(?=[^.!?]*mannheim)|(?<=mannheim )[a-u]\d{1,2},? \d{1,2}\b|(?<=mannheim, )[a-u]\d{1,2},? \d{1,2}\b"
@@ -72,7 +76,7 @@ _OWN_HOME = re.compile(
     r"(?:i|we) live)\b"
 )
 _BOX = re.compile(r"\b(?:postfach|p\.?\s?o\.?\s?box)\s(?:nr\.?\s?)?\d[\d ]{1,8}\b")
-_LIVES = r"\b(?:wohn(?:e|st|t|en|ort|haft)?|adresse|anschrift|zu ?hause|zuhause|daheim|hausnummer|leb(?:e|t|en)|umgezogen|gezogen|ziehen|ziehe|live[sd]?|living|address|home|house|moved?|stays?|staying|besuch\w*|visit\w*|komm(?:t|en)?|treff\w*|vorbei|einladung|party|klingel|briefkasten|liefer\w*|wohnung|haus|hausboot|zustell\w*|abholen|schick\w*|send|mail|deliver\w*|paket|päckchen|brief|post|letter|package|located|steht|bei|at)\b"
+_LIVES = r"\b(?:wohn(?:e|st|t|en|ort|haft)?|adresse|anschrift|zu ?hause|zuhause|daheim|hausnummer|leb(?:e|t|en)|umgezogen|gezogen|ziehen|ziehe|live[sd]?|living|address|home|house|moved?|stays?|staying|besuch\w*|visit\w*|komm(?:t|en)?|treff\w*|turnhalle|sporthalle|vorbei|einladung|party|klingel|briefkasten|liefer\w*|wohnung|haus|hausboot|zustell\w*|abholen|schick\w*|send|mail|deliver\w*|paket|päckchen|brief|post|letter|package|located|steht|bei|at)\b"
 _CUE = re.compile(_LIVES)
 _ADDRESS = re.compile(r"\b(?:adresse|anschrift|address|wohnt|lives|wohn(?:e|en)|oma|opa|wohnung \d|farm|klingel)\b")
 _HOME = re.compile(
@@ -151,6 +155,8 @@ def addresses(text: Text) -> Iterator[Span]:
         for match in _STREET_EN.finditer(lower):
             if lives or _ORD.search(match[0]):
                 yield match.span()
+        if _LIVES_THERE.search(lower):
+            yield from (match.span(1) for match in _STREET_SPACED.finditer(lower))
         if _OWN_HOME.search(lower) or _ADDRESS.search(lower):
             yield from (match.span() for match in _FLAT.finditer(lower))
         for pattern in (_STREET_FOREIGN, _STREET_OF, _DOOR, _BOX):
