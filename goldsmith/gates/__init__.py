@@ -12,7 +12,7 @@ import re
 from goldsmith.gates import bans, form, likeness, meta, respect, style
 from goldsmith.gates.likeness import near_duplicates
 from goldsmith.gates.phrases import plain
-from goldsmith.gates.words import among, content_words, has_alike, named, sentences, shown_unnamed, words
+from goldsmith.gates.words import among, content_words, named, sentences, shown_unnamed, words
 from goldsmith.language import is_other, language_of
 
 __all__ = ["NEAR_DUPLICATE", "RULES", "check", "content_words", "near_duplicates", "passes", "prompt_parts", "words"]
@@ -135,9 +135,8 @@ def _content(text: str, input: str) -> str | None:
     gone = [things for things in listed if all(word in lost for word in things)]
     only_its_adjective = len(wanted) == 2 and lost == wanted[1:] and words(input)[-2:] == wanted
     nothing_left = bool(lost) and len(lost) == len(wanted)
-    # Of one or two words only a thing that has no other name can be missed: a party or the sea is shown without being named, and so
-    # is what music is about.
-    missed = len(wanted) > 2 or (all(map(has_alike, lost)) and not any(map(shown_unnamed, lost)) and not _MUSIC.search(input))
+    # A party or the winter is shown without being named, and so is what music is about; three words of one scene are not.
+    missed = len(wanted) > 2 or not (any(map(shown_unnamed, lost)) or _MUSIC.search(input))
     other_scene = (only_its_adjective or nothing_left) and missed
     most = len(lost) >= 3 and 1 - len(lost) / len(wanted) <= KEPT
     some = len(listed) > 1 and len(gone) >= LISTED * len(listed)

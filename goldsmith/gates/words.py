@@ -101,16 +101,11 @@ def _alike() -> dict[str, set[str]]:
     return dict(found)
 
 
-def has_alike(word: str) -> bool:
-    """`alike.toml` has it: a text that has none of its line does not have the thing by another name."""
-    return folded(word) in _alike()
-
-
 _UNNAMED = """
 party celebration birthday fest feier geburtstag morning dawn sunrise morgen sonnenaufgang evening dusk sunset abend dämmerung sonnenuntergang
 night moon dark midnight nacht mond mitternacht sun sunny sunlight sonne sonnig rain rainy regen storm thunder sturm gewitter winter
-sky heaven himmel sea ocean meer ozean garden yard garten hof city town stadt village dorf street straße forest wood woods wald beach strand
-mountain berg river fluss lake see house home haus room zimmer school schule market markt space weltraum weltall island insel desert wüste
+sky heaven himmel sea ocean meer ozean city town stadt village dorf street straße forest wood woods wald beach strand
+room zimmer nightclub club disco picnic picknick feast festmahl landing landung weaving circus zirkus zoo farm bauernhof kitchen küche home factory fabrik workshop werkstatt office büro festival detective detektiv school schule market markt space weltraum weltall island insel desert wüste
 people persons crowd menschen leute man woman men women mann frau child kind boy girl junge mädchen animal animals tier tiere
 happy sad angry scary big small fast old glücklich traurig wütend gruselig groß klein schnell alt travel trip reise picture photo bild foto
 game play spiel duel battle duell kampf race rennen wedding hochzeit concert konzert market fair jahrmarkt eat food essen fight kampf dance tanz run walk fly swim fliegen laufen schwimmen
@@ -120,7 +115,7 @@ _SHOWN_UNNAMED = frozenset(map(folded, _UNNAMED.split()))
 
 def shown_unnamed(word: str) -> bool:
     """An occasion, a time, a place, a mood: shown by what is there, without being called so."""
-    return folded(word) in _SHOWN_UNNAMED
+    return folded(word) in _SHOWN_UNNAMED or any(folded(word).endswith(each) for each in _SHOWN_UNNAMED if len(each) > 4)
 
 
 def sentences(text: str) -> list[str]:
