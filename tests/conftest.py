@@ -28,6 +28,21 @@ from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.migrate import upgrade
 from tests.databases import Databases
 
+LONGEST = (  # files that take a minute or so: begun last, they would leave the other process without work
+    "tests/cli/test_cli_e2e.py",
+    "tests/api/test_openapi_fuzz.py",
+    "tests/kinds/export/test_export.py",
+    "tests/kinds/deploy/test_deploy.py",
+    "tests/chaos/test_chaos.py",
+    "tests/kinds/train/test_survival.py",
+    "tests/kinds/train/test_smollm2.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
+
 
 def free_port() -> int:
     with socket.socket() as probe:
