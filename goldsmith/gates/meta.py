@@ -199,16 +199,6 @@ _LISTED = re.compile(
     r"(?:^|\n)\s*(?:[-*•–▪►‣·+]|\d{1,2}[.)])\s[^\n]*$|\n\s*[A-ZÄÖÜ][\w -]{1,30}:\s[^\n]*$|^\s*[\[{].*[\]}]\s*$|\|\s*$",
     re.DOTALL,
 )
-_PICTURE = re.compile(rf"{form.EMOJI}+$")
-_DANGLING_WORD = re.compile(
-    r"(?:\b(?:the|a|an|and|or|of|with|und|oder|mit|der|die|das|ein|eine|einen|im|in)|[,(-])$", re.IGNORECASE
-)
-_DANGLING = re.compile(
-    r"\b(?:the|a|and|or|but|of the|with an?|und|oder|sowie|eine[nmrs]?|des|dem|(?<!the )(?<!its )(?<!\ba )(?<!his )(?<!her )(?<!their )(?<!my )den|weil|dass|because|into the|whose|dessen|deren)\s*(?:\.{1,3}|…)[\"'”“»«’)]*$"
-    r"|\b(?:in|on|at|with|to|from|mit|von|zu|bei|für|im|am|zum|zur|vom|his|her|its|their|ihre?[nmrs]?|seine?[nmrs]?)\s*(?:\.{2,3}|…)[\"'”“»«’)]*$"
-    r"|(?:\[|\()\s*(?:\.\.\.|…|continued|to be continued|truncated|cut off|fortsetzung(?: folgt)?|abgeschnitten|gekürzt)\s*(?:\]|\))?\W*$",
-    re.IGNORECASE,
-)
 
 
 def truncated(text: str) -> bool:
