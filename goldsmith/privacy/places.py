@@ -111,7 +111,6 @@ _TOWN_ENDS = re.compile(
     r"(?:stadt|dorf|burg|berg|hausen|heim|feld|bach|furt|hafen|ingen|ungen|kirchen|rode|roda|leben|itz|ow|au|büttel|brück|brücken|münde|werder|"
     r"walde|wald|hof|tal|thal|born|bronn|beck|bek|holz|horst|husen|loh|lohe|moos|mühlen|ried|reuth|roth|see|stein|stetten|weiler|wil|winkel|zell|lar|um|by|lage|mar|nitz|en|ern|el|in|us|ach)$"
 )
-_HINTS = re.compile(r"\d")
 _BEFORE_TOWN = re.compile(r"(?:\b(?:in|nach|aus|von|,|wohne|wohnt|at)|,|\d[a-z]?,?|^)\s*$")
 
 
