@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from goldsmith.footprint import Footprint
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
+    from goldsmith.sessions import Session
     from goldsmith.student import ChatClient, Encoder, Student
     from goldsmith.student.ollama import Ollama
     from goldsmith.teacher import Teacher
@@ -98,9 +99,15 @@ class JobContext(Protocol):
         """Freeze rows into the next version of `name`: JSONL files and rows, content-hashed. `checkout`: what the prompts were
         rendered with, if that may be new; it is kept, and the rows without their rendered prompts."""
 
-    # -- rules
+    # -- sessions and rules
+    def save_sessions(self, sessions: Sequence[Session]) -> None: ...
+    def sessions(self, job_ref: str) -> Iterator[Session]:
+        """The sessions that `job:<id>` saved, without those in quarantine."""
+
     def save_rules(self, rules: Sequence[Rule]) -> None: ...
-    def rules(self, job_ref: str) -> Iterator[Rule]: ...
+    def rules(self, job_ref: str) -> Iterator[Rule]:
+        """The rules that `job:<id>` saved, without those that are in quarantine or retired."""
+
     def save_clusters(self, clusters: Sequence[Cluster]) -> None: ...
 
     # -- adapters

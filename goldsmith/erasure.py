@@ -44,6 +44,7 @@ class Erased(BaseModel):
     feedback: int = 0
     experiment_events: int = 0
     rows: int = Field(0, description="Of dataset versions.")
+    sessions: int = 0
     rules: int = 0
     cluster_members: int = 0
     teacher_answers: int = 0
@@ -273,6 +274,7 @@ class _Erasing:
     def _recordings(self) -> None:
         one = {"device": self.device_id, "runs": self.run_ids, "jobs": self.jobs}
         self.found.rules = self._count("DELETE FROM rules WHERE session_id = ANY(%(runs)s)", one)
+        self.found.sessions = self._count("DELETE FROM sessions WHERE device_id = %(device)s OR run_id = ANY(%(runs)s)", one)
         self.found.cluster_members = self._members(one)
         self.found.experiment_events = self._count(
             "DELETE FROM ab_events WHERE unit = %(device)s OR interception_run_id = ANY(%(runs)s)", one

@@ -89,6 +89,7 @@ FROM artifacts WHERE job_id = ANY(%(ids)s)
 REMOVE = (
     "UPDATE teacher_calls SET job_id = NULL WHERE job_id = ANY(%(ids)s)",
     "DELETE FROM rules WHERE job_id = ANY(%(ids)s)",
+    "DELETE FROM sessions WHERE job_id = ANY(%(ids)s)",
     "DELETE FROM clusters WHERE job_id = ANY(%(ids)s)",
     # a run that a later import found unchanged passes to the newest of those that stay
     """

@@ -1,6 +1,6 @@
 """Rules, the requirements that a session teaches, and the clusters that sessions fall into.
 
-A session is one imported run: the child's text, the model's first interception and what the user did with it.
+Sessions are in `goldsmith.sessions`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ class Rule:
     rule: str
     """One sentence that says what to do."""
     evidence: dict[str, Any] = field(default_factory=dict)
-    """`{"run_id": …, "signal": "user_edit" | "favorite" | "none"}`; never the child's text."""
+    """`{"session", "signal", "quote", "weight", "rehearsal"}`, with `run_id` for an imported run; `quote` is a short piece of
+    what the user wrote, and goes with the session."""
+    status: Literal["active", "quarantined", "retired"] = "active"
+    """Only active rules reach clusters, pairs and datasets."""
+    reason: str | None = None
+    """Why it is not active, or was not."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +58,29 @@ class Cluster:
             )
 
 
+_COLUMNS = "ordinal, session_id, config_id, language, origin, rule, evidence, status, reason"
+
+
 def save_rules(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: int, rules: Sequence[Rule]) -> None:
     """Replace all rules of the job, so that a second attempt leaves no doubles."""
     with conn.transaction():
         conn.execute("DELETE FROM rules WHERE job_id = %s", (job_id,))
         with conn.cursor() as cursor:
             cursor.executemany(
-                "INSERT INTO rules (job_id, ordinal, session_id, config_id, language, origin, rule, evidence)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                f"INSERT INTO rules (job_id, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 [
-                    (job_id, r.ordinal, r.session_id, r.config_id, r.language, r.origin, r.rule, Jsonb(r.evidence))
+                    (
+                        job_id,
+                        r.ordinal,
+                        r.session_id,
+                        r.config_id,
+                        r.language,
+                        r.origin,
+                        r.rule,
+                        Jsonb(r.evidence),
+                        r.status,
+                        r.reason,
+                    )
                     for r in rules
                 ],
             )
@@ -70,10 +88,9 @@ def save_rules(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attempt: 
 
 
 def rules_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Iterator[Rule]:
-    """The rules that the job saved, in their order; nothing when it saved none."""
+    """The active rules that the job saved, in their order; nothing when it saved none."""
     for row in conn.execute(
-        "SELECT ordinal, session_id, config_id, language, origin, rule, evidence FROM rules WHERE job_id = %s ORDER BY ordinal",
-        (job_id,),
+        f"SELECT {_COLUMNS} FROM rules WHERE job_id = %s AND status = 'active' ORDER BY ordinal", (job_id,)
     ):
         yield Rule(**row)
 

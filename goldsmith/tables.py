@@ -389,7 +389,7 @@ uploads = Table(
     Column("created_by", Text),
     _created_at(),
     UniqueConstraint("kind", "origin", "sha256"),
-    CheckConstraint(_in("kind", ("prompts", "contexts")), name="kind"),
+    CheckConstraint(_in("kind", ("prompts", "contexts", "sessions")), name="kind"),
     CheckConstraint(_in("origin", ("recorded", "upload", "synthetic")), name="origin"),
 )
 
@@ -483,6 +483,35 @@ teacher_calls = Table(
     Index("ix_teacher_calls_open", "job_id", postgresql_where=text("status = 'reserved'")),
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    _id(),
+    Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("run_id", Text),
+    Column("device_id", Text),
+    Column("config_id", Text),
+    Column("language", Text),
+    Column("system", Text),
+    Column("query", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("feedback", Text),
+    Column("signal", Text, nullable=False),
+    Column("weight", Double, nullable=False, server_default="1"),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("reason", Text),
+    _created_at(),
+    UniqueConstraint("job_id", "ordinal"),
+    UniqueConstraint("job_id", "session_id"),
+    CheckConstraint(_in("source", ("run", "chat", "feedback")), name="source"),
+    CheckConstraint(_in("status", ("active", "quarantined")), name="status"),
+    Index("ix_sessions_device", "device_id", postgresql_where=text("device_id IS NOT NULL")),
+    Index("ix_sessions_quarantined", "job_id", postgresql_where=text("status = 'quarantined'")),
+)
+
 rules = Table(
     "rules",
     metadata,
@@ -496,8 +525,12 @@ rules = Table(
     Column("rule", Text, nullable=False),
     _json("evidence", "{}"),
     _created_at(),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("reason", Text),
     UniqueConstraint("job_id", "ordinal"),
     CheckConstraint(_in("origin", ("feedback", "model")), name="origin"),
+    CheckConstraint(_in("status", ("active", "quarantined", "retired")), name="status"),
+    Index("ix_rules_quarantined", "job_id", postgresql_where=text("status = 'quarantined'")),
 )
 
 clusters = Table(

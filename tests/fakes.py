@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from goldsmith.footprint import Footprint
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
+    from goldsmith.sessions import Session
     from goldsmith.student import ChatClient, Encoder, Student
     from goldsmith.student.ollama import Ollama
     from goldsmith.teacher import Teacher
@@ -54,6 +55,7 @@ class FakeContext:
         self.import_indexes: dict[str, dict[str, Any]] = {}
         self.reports: dict[str, list[Feedback]] = {}
         self.datasets: dict[str, list[tuple[DatasetVersion, list[Example]]]] = {}
+        self.saved_sessions: dict[str, list[Session]] = {}
         self.saved_rules: dict[str, list[Rule]] = {}
         self.saved_clusters: dict[str, list[Cluster]] = {}
         self.adapters: dict[str, list[AdapterVersion]] = {}
@@ -202,11 +204,17 @@ class FakeContext:
         versions.append((version, rows))
         return version
 
+    def save_sessions(self, sessions: Sequence[Session]) -> None:
+        self.saved_sessions[self.ref] = list(sessions)
+
+    def sessions(self, job_ref: str) -> Iterator[Session]:
+        yield from (one for one in _of(self.saved_sessions, job_ref, "sessions") if one.status == "active")
+
     def save_rules(self, rules: Sequence[Rule]) -> None:
         self.saved_rules[self.ref] = list(rules)
 
     def rules(self, job_ref: str) -> Iterator[Rule]:
-        yield from _of(self.saved_rules, job_ref, "rules")
+        yield from (rule for rule in _of(self.saved_rules, job_ref, "rules") if rule.status == "active")
 
     def save_clusters(self, clusters: Sequence[Cluster]) -> None:
         self.saved_clusters[self.ref] = list(clusters)

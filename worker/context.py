@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from goldsmith import adapters, artifacts, datasets, experiments, jobs, passports, recordings, room, rules, uploads
+from goldsmith import adapters, artifacts, datasets, experiments, jobs, passports, recordings, room, rules, sessions, uploads
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
@@ -25,6 +25,7 @@ from goldsmith.experiments import Decision, ExperimentData
 from goldsmith.footprint import Footprint
 from goldsmith.recordings import Feedback, RecordedRun
 from goldsmith.rules import Cluster, Rule
+from goldsmith.sessions import Session
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
 from goldsmith.student import ChatClient, Encoder, Student, is_local, load_encoder, load_student, open_chat
@@ -196,7 +197,15 @@ class RunContext:
                 checkout=checkout,
             )
 
-    # -- rules
+    # -- sessions and rules
+
+    def save_sessions(self, sessions_: Sequence[Session]) -> None:
+        with self._database.connection() as conn:
+            sessions.save_sessions(conn, self.job_id, self.attempt, sessions_)
+
+    def sessions(self, job_ref: str) -> Iterator[Session]:
+        with self._database.connection() as conn:
+            yield from sessions.sessions_of(conn, UUID(job_ref.removeprefix("job:")))
 
     def save_rules(self, rules_: Sequence[Rule]) -> None:
         with self._database.connection() as conn:
