@@ -20,7 +20,7 @@ from api.download import DOWNLOAD, Download
 from api.errors import PROBLEM
 from api.state import CallerDep, State, StateDep
 from api.stream import Event, etag, matches
-from goldsmith import artifacts, jobs, limits, live, submit
+from goldsmith import artifacts, children, jobs, limits, live, submit
 from goldsmith.db import Connection
 from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.job import FINAL, Job, Status
@@ -202,13 +202,22 @@ def list_jobs(
     kind: Annotated[str | None, Query(max_length=64, json_schema_extra={"enum": list(kinds())})] = None,
     status: Status | None = None,
     created_after: Moment | None = None,
+    submitted_by: Annotated[UUID | None, Query(description="Only those that this job submitted.")] = None,
     cursor: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> JobPage:
     """Newest first."""
     check_kind(kind)
     with state.database.connection() as conn:
-        page = jobs.list_jobs(conn, kind=kind, status=status, created_after=created_after, before=cursor, limit=limit + 1)
+        page = jobs.list_jobs(
+            conn,
+            kind=kind,
+            status=status,
+            created_after=created_after,
+            submitted_by=submitted_by,
+            before=cursor,
+            limit=limit + 1,
+        )
     return JobPage(jobs=page[:limit], next_cursor=str(page[limit - 1].id) if len(page) > limit else None)
 
 
@@ -326,6 +335,15 @@ def cancel_job(job_id: UUID, state: StateDep) -> Job:
     """What has not started is cancelled at once; what runs is asked to stop. Cancelling twice is a no-op."""
     with state.database.connection() as conn:
         job = jobs.cancel(conn, job_id)
+    state.database.changed(job_id)
+    return job
+
+
+@router.post("/{job_id}/approve", responses=MISSING | {409: PROBLEM}, status_code=202)
+def approve_job(job_id: UUID, state: StateDep, caller: CallerDep) -> Job:
+    """Let a job go on that showed its plan (the artifact `plan.json`) and waits for this. Approving twice is a no-op."""
+    with state.database.connection() as conn:
+        job = children.approve(conn, job_id, caller.name)
     state.database.changed(job_id)
     return job
 

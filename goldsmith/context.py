@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
     from goldsmith.footprint import Footprint
+    from goldsmith.job import Job
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.sessions import Session
@@ -38,6 +39,26 @@ class JobContext(Protocol):
 
         By reference, `job:<id>`. None for one that failed or was cancelled, where `on_parent_failure` is `run`.
         """
+
+    def config(self, job_ref: str) -> dict[str, Any]:
+        """What another job, `job:<id>`, was asked to do."""
+
+    # -- jobs of its own
+    def submit(self, config: Mapping[str, Any], key: str) -> UUID:
+        """Put a job into the queue, as `POST /v1/jobs` takes it (`options` and all): once for each `key` of this job, on every attempt.
+
+        It belongs to this job's caller and is cancelled with this job. A retry of this job puts it back when it had failed or
+        was cancelled before. Raises `JobCancelled` when a cancel of this job was asked for.
+        """
+
+    def child(self, job_id: UUID) -> Job:
+        """A submitted job as it is now. The end of one wakes this job from a `Requeue` early."""
+
+    def cancel_child(self, job_id: UUID) -> None:
+        """Ask a submitted job to stop; one that has ended stays as it is."""
+
+    def approved(self) -> bool:
+        """Whether a person let this job go on, after it had saved its `plan.json`; approval wakes it from a `Requeue`."""
 
     # -- saying how it goes
     def progress(self, percent: float, message: str = "", **metrics: float) -> None:

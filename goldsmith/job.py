@@ -46,6 +46,8 @@ class Job(BaseModel):
     """How many jobs with this key may run at once."""
     on_parent_failure: Literal["fail", "run", "cancel"] = "fail"
     pipeline_id: UUID | None = None
+    submitted_by: UUID | None = None
+    """The job that submitted it; its cancel is this one's too."""
     outside_workshops: bool = False
     """It does not start while a workshop runs."""
     created_by: str

@@ -84,6 +84,7 @@ class NewJob:
     concurrency_limit: int | None = None
     pipeline_id: UUID | None = None
     pipeline_name: str | None = None
+    submitted_by: UUID | None = None
     outside_workshops: bool = False
     forced: bool = False
     """It would wait for the end of a workshop and was told not to: `submit` and `submit_many` write that into the audit log."""
@@ -128,6 +129,7 @@ def _items(news: Sequence[NewJob]) -> dict[str, Any]:
             "concurrency_limit": new.concurrency_limit,
             "pipeline_id": new.pipeline_id and str(new.pipeline_id),
             "pipeline_name": new.pipeline_name,
+            "submitted_by": new.submitted_by and str(new.submitted_by),
             "outside_workshops": new.outside_workshops,
         }
         for new in news
@@ -255,11 +257,13 @@ def list_jobs(
     kind: str | None = None,
     status: str | None = None,
     created_after: datetime | None = None,
+    submitted_by: UUID | None = None,
     before: UUID | None = None,
     limit: int = 50,
 ) -> list[Job]:
     """Newest first; `before` is the last id of the page before (ids sort by age)."""
     values = {"kind": kind, "status": status, "created_after": created_after, "before": before, "limit": limit}
+    values["submitted_by"] = submitted_by
     return [Job.model_validate(row) for row in conn.execute(sql.LIST, values).fetchall()]
 
 
@@ -366,6 +370,8 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
                 woke = _wake_children(conn, [job_id])
         if freed:
             woke = conn.execute(sql.UNBLOCK, {"names": freed}).rowcount > 0 or woke
+        if row["submitted_by"] and row["status"] in FINAL:
+            woke = bool(wake_due(conn, now=row["submitted_by"])) or woke
     return Ended(row["status"], woke)
 
 
@@ -390,15 +396,27 @@ def _wake_children(conn: Connection, parents: Sequence[UUID] | None) -> bool:
 
 
 def cancel(conn: Connection, job_id: UUID) -> Job:
-    """Ask for a cancel: what has not started is cancelled at once; what runs is asked. Twice is a no-op."""
+    """Ask for a cancel: what has not started is cancelled at once; what runs is asked. Twice is a no-op.
+
+    What the job submitted, and these submitted, is cancelled with it.
+    """
     with conn.transaction():
-        row = conn.execute(sql.CANCEL, {"ids": [job_id]}).fetchone()
-        if row is not None and row["status"] == "cancelled":
-            _wake_children(conn, [job_id])
+        row = next(iter(_cancel(conn, [job_id])), None)
         job = get(conn, job_id)
     if row is None and job.status in ("completed", "failed"):
         raise Conflict(f"job {job_id} is already {job.status}; there is nothing to cancel", job_status=job.status)
     return job
+
+
+def _cancel(conn: Connection, ids: Sequence[UUID]) -> list[dict[str, Any]]:
+    """The rows that this asked to end, and then those that they submitted: a job that submits one holds its own row."""
+    asked = conn.execute(sql.CANCEL, {"ids": list(ids)}).fetchall()
+    if asked:
+        _wake_children(conn, [row["id"] for row in asked if row["status"] in FINAL])
+        theirs = conn.execute(sql.UNENDED_OF, {"ids": [row["id"] for row in asked]}).fetchall()
+        if theirs:
+            asked += _cancel(conn, [row["id"] for row in theirs])
+    return asked
 
 
 def retry(conn: Connection, job_id: UUID) -> Job:
@@ -410,11 +428,9 @@ def retry(conn: Connection, job_id: UUID) -> Job:
 
 
 def cancel_many(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
-    """`cancel` for all of these that have not ended and were not asked yet; returns which."""
+    """`cancel` for all of these that have not ended and were not asked yet, and what they submitted; returns which."""
     with conn.transaction():
-        asked = conn.execute(sql.CANCEL, {"ids": list(ids)}).fetchall()
-        _wake_children(conn, [row["id"] for row in asked if row["status"] in FINAL])
-    return [row["id"] for row in asked]
+        return [row["id"] for row in _cancel(conn, ids)]
 
 
 def retry_many(conn: Connection, ids: Sequence[UUID]) -> list[Job]:
@@ -467,9 +483,9 @@ def running_attempts(conn: Connection) -> set[str]:
     return {f"{row['id']}-{row['attempt']}" for row in rows}
 
 
-def wake_due(conn: Connection) -> list[UUID]:
-    """Queue the scheduled jobs whose time has come; returns which."""
-    return [row["id"] for row in conn.execute(sql.WAKE_DUE).fetchall()]
+def wake_due(conn: Connection, now: UUID | None = None) -> list[UUID]:
+    """Queue the scheduled jobs whose time has come, and `now` whatever its time; returns which."""
+    return [row["id"] for row in conn.execute(sql.WAKE_DUE, {"now": now}).fetchall()]
 
 
 def tell(conn: Connection, queue: str, limit: int, *, retell_after_s: float = RETELL_AFTER_S) -> list[Told]:

@@ -15,14 +15,15 @@ WITH item AS MATERIALIZED (
     SELECT uuidv7() AS id, item.* FROM ROWS FROM (jsonb_to_recordset(%(items)s) AS (
         kind text, config jsonb, queue text, timeout int, max_attempts int, priority int, run_at timestamptz,
         idempotency_key text, idempotency_sha256 text, created_by text, parents uuid[], on_parent_failure text, unique_key text,
-        concurrency_key text, concurrency_limit int, pipeline_id uuid, pipeline_name text, outside_workshops bool)) WITH ORDINALITY AS item
+        concurrency_key text, concurrency_limit int, pipeline_id uuid, pipeline_name text, submitted_by uuid,
+        outside_workshops bool)) WITH ORDINALITY AS item
 ), new AS (
     INSERT INTO jobs (id, kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
                       created_by, on_parent_failure, unique_key, concurrency_key, concurrency_limit, pipeline_id, pipeline_name,
-                      outside_workshops, seq, status, blocked_by, published_at)
+                      submitted_by, outside_workshops, seq, status, blocked_by, published_at)
     SELECT item.id, kind, config, queue, timeout, max_attempts, priority, run_at, idempotency_key, idempotency_sha256,
            created_by, on_parent_failure, unique_key, concurrency_key, concurrency_limit, pipeline_id, pipeline_name,
-           outside_workshops, 1, first.status, CASE WHEN first.status = 'queued' THEN first.blocked_by END,
+           submitted_by, outside_workshops, 1, first.status, CASE WHEN first.status = 'queued' THEN first.blocked_by END,
            CASE WHEN first.status = 'queued' AND first.blocked_by IS NULL THEN now() END
     FROM item CROSS JOIN LATERAL (SELECT CASE
         WHEN cardinality(item.parents) > 0 AND EXISTS (
@@ -151,10 +152,12 @@ WITH before AS (
     SELECT id, seq, attempt, status, jsonb_build_object('message', message, 'failures', failures, 'run_at', run_at,
         'seconds', extract(epoch FROM now() - started_at)) FROM job
 )
-SELECT id, queue, kind, status, gpu_id, concurrency_key, CASE WHEN caller_slot IS NOT NULL THEN created_by END AS limited,
+SELECT id, queue, kind, status, gpu_id, concurrency_key, submitted_by, CASE WHEN caller_slot IS NOT NULL THEN created_by END AS limited,
     EXISTS (SELECT 1 FROM job_dependencies d WHERE d.parent_id = job.id) AS has_children
 FROM job
 """
+
+UNENDED_OF = "SELECT id FROM jobs WHERE submitted_by = ANY(%(ids)s) AND completed_at IS NULL ORDER BY id"
 
 # The numbers of /metrics; last in a transaction, as others wait for these rows.
 COUNT_FAILED_ATTEMPTS = """
@@ -244,11 +247,12 @@ WITH lost AS (
 SELECT id, queue, kind, title AS cause FROM job
 """
 
+# Those whose time has come, and `now` whatever its time.
 # Here and below, `completed_at IS NULL` lets the planner use the index of live jobs: 0.3 ms instead of 429 beside 300,000 ended ones.
 WAKE_DUE = f"""
 WITH job AS (
     UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = {PAUSED}, seq = seq + 1
-    WHERE status = 'scheduled' AND completed_at IS NULL AND run_at <= now()
+    WHERE status = 'scheduled' AND completed_at IS NULL AND (run_at <= now() OR id = %(now)s::uuid)
     RETURNING *
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)
@@ -345,6 +349,7 @@ SELECT {COLUMNS} FROM jobs
 WHERE (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
   AND (%(before)s::uuid IS NULL OR id < %(before)s)
+  AND (%(submitted_by)s::uuid IS NULL OR submitted_by = %(submitted_by)s)
 ORDER BY id DESC LIMIT %(limit)s
 """
 

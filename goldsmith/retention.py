@@ -2,7 +2,7 @@
 
 Kept, however old: what a dataset or adapter version, a decision, a schedule, an experiment or the live contexts come from,
 and what a job that has not ended depends on; of each of these also its own parents, by dependency and by the references
-in its config, and theirs. The ledger of what teachers cost stays too, without the job.
+in its config, and theirs, and what it submitted. The ledger of what teachers cost stays too, without the job.
 
 Rows go first, files after: a crash in between leaves files that no row knows, which the next sweep removes.
 """
@@ -68,6 +68,8 @@ kept (id) AS (
         SELECT parent_id FROM job_dependencies WHERE job_id = kept.id
         UNION ALL
         SELECT found[1]::uuid FROM jobs j, regexp_matches(j.config::text, {_REFERENCE}, 'g') AS found WHERE j.id = kept.id
+        UNION ALL
+        SELECT id FROM jobs WHERE submitted_by = kept.id
     ) AS up (id)
 )
 """

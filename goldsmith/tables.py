@@ -98,6 +98,7 @@ jobs = Table(
     Column("on_parent_failure", Text, nullable=False, server_default="fail"),
     Column("pipeline_id", UUID, ForeignKey("pipelines.id", ondelete="SET NULL")),
     Column("pipeline_name", Text),
+    Column("submitted_by", UUID, ForeignKey("jobs.id", ondelete="SET NULL")),  # the job that submitted it, if one did
     Column("outside_workshops", Boolean, nullable=False, server_default=text("false")),
     Column("created_by", Text, nullable=False, server_default="local"),
     Column("cost_usd", Numeric(14, 6), nullable=False, server_default="0"),
@@ -148,6 +149,7 @@ jobs = Table(
         postgresql_where=text("status = 'queued' AND blocked_by IS NOT NULL"),
     ),
     Index("ix_jobs_pipeline", "pipeline_id", postgresql_where=text("pipeline_id IS NOT NULL")),
+    Index("ix_jobs_submitted_by", "submitted_by", postgresql_where=text("submitted_by IS NOT NULL")),
     Index("ix_jobs_live", "status", "queue", "published_at", postgresql_where=text("completed_at IS NULL")),
     Index("ix_jobs_newest", "created_at", "id"),
     Index("ix_jobs_dead", "completed_at", "id", postgresql_where=text("status = 'failed'")),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from goldsmith import datasets
 from goldsmith.errors import InvalidInput, JobCancelled, NotFound
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
     from goldsmith.footprint import Footprint
+    from goldsmith.job import Job
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.sessions import Session
@@ -47,6 +48,12 @@ class FakeContext:
         self.scratch = tmp_path / "scratch" / f"{self.job_id}-{attempt}"
         self.scratch.mkdir(parents=True, exist_ok=True)
 
+        self.configs: dict[str, dict[str, Any]] = {}
+        self.submitted: dict[str, dict[str, Any]] = {}
+        """What the run submitted, by key."""
+        self.children: dict[UUID, Job] = {}
+        """To be changed by the test; queued at first."""
+        self.is_approved = False
         self.parent_results: dict[str, dict[str, Any] | None] = {}
         self.events: list[tuple[float, str, dict[str, float]]] = []
         self.logs: list[tuple[str, dict[str, Any]]] = []
@@ -83,6 +90,33 @@ class FakeContext:
 
     def parents(self) -> dict[str, dict[str, Any] | None]:
         return self.parent_results
+
+    def config(self, job_ref: str) -> dict[str, Any]:
+        if job_ref not in self.configs:
+            raise NotFound(f"there is no {job_ref}; there are {sorted(self.configs)}")
+        return self.configs[job_ref]
+
+    def submit(self, config: Mapping[str, Any], key: str) -> UUID:
+        from goldsmith.kinds.registry import parse_config
+
+        child_id = uuid5(self.job_id, key)
+        if key not in self.submitted:
+            self.submitted[key] = json.loads(json.dumps(dict(config), allow_nan=False))
+            parsed = parse_config({name: value for name, value in config.items() if name != "options"})
+            self.configs[f"job:{child_id}"] = parsed.model_dump(mode="json")
+            self.children[child_id] = made_job(child_id, parsed.kind, self.configs[f"job:{child_id}"], self.job_id)
+        return child_id
+
+    def child(self, job_id: UUID) -> Job:
+        return self.children[job_id]
+
+    def cancel_child(self, job_id: UUID) -> None:
+        child = self.children[job_id]
+        if child.completed_at is None:
+            self.children[job_id] = child.model_copy(update={"status": "cancelled", "completed_at": datetime.now(UTC)})
+
+    def approved(self) -> bool:
+        return self.is_approved
 
     def progress(self, percent: float, message: str = "", **metrics: float) -> None:
         assert 0 <= percent <= 100, f"progress is 0 to 100, not {percent}"
@@ -298,6 +332,38 @@ class FakeContext:
 
     def encoder(self, name: str) -> Encoder:
         return self.encoder_factory(name)
+
+
+def made_job(job_id: UUID, kind: str, config: dict[str, Any], submitted_by: UUID | None = None) -> Job:
+    """A queued job's row."""
+    from goldsmith.job import Job
+
+    unset = dict.fromkeys(
+        (
+            "result",
+            "error",
+            "heartbeat_at",
+            "worker",
+            "gpu_id",
+            "run_at",
+            "blocked_by",
+            "cancel_requested_at",
+            "started_at",
+            "completed_at",
+        )
+    )
+    row = {
+        "id": job_id,
+        "kind": kind,
+        "config": config,
+        "status": "queued",
+        "queue": "io",
+        "priority": 4,
+        "progress": 0.0,
+        "message": "",
+    }
+    row |= {"seq": 1, "attempt": 0, "failures": 0, "max_attempts": 3, "timeout": 3600, "created_by": "local", "cost_usd": 0.0}
+    return Job.model_validate(row | unset | {"created_at": datetime.now(UTC), "submitted_by": submitted_by})
 
 
 def _of(saved: dict[str, list[T]], job_ref: str, what: str) -> list[T]:

@@ -15,7 +15,20 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from goldsmith import adapters, artifacts, datasets, experiments, jobs, passports, recordings, room, rules, sessions, uploads
+from goldsmith import (
+    adapters,
+    artifacts,
+    children,
+    datasets,
+    experiments,
+    jobs,
+    passports,
+    recordings,
+    room,
+    rules,
+    sessions,
+    uploads,
+)
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
@@ -23,7 +36,10 @@ from goldsmith.devserver.checkout import Checkout
 from goldsmith.errors import InvalidInput, JobCancelled, NotFound, Requeue, storable
 from goldsmith.experiments import Decision, ExperimentData
 from goldsmith.footprint import Footprint
+from goldsmith.job import Job
+from goldsmith.queue import Queue
 from goldsmith.recordings import Feedback, RecordedRun
+from goldsmith.rescue import publish
 from goldsmith.rules import Cluster, Rule
 from goldsmith.sessions import Session
 from goldsmith.settings import Settings
@@ -52,13 +68,14 @@ class RunContext:
         attempt: int,
         scratch: Path,
         gpu_id: str | None = None,
+        queue: Queue | None = None,
     ) -> None:
         self.job_id, self.kind, self.attempt, self.scratch, self._gpu_id = job_id, kind, attempt, scratch, gpu_id
         self.stopping = False
         """Set when the worker must go: the next `progress` puts the job back, uncounted."""
         self.given_up = False
         """Set when nobody waits for the result any more: the next `progress` ends the run."""
-        self._database, self._settings = database, settings
+        self._database, self._settings, self._queue = database, settings, queue
         self._storage = Storage(settings.state_dir)
         self._last_event = 0.0
         self._pending: tuple[float, str] | None = None
@@ -68,6 +85,35 @@ class RunContext:
     def parents(self) -> dict[str, dict[str, Any] | None]:
         with self._database.connection() as conn:
             return jobs.results_of_parents(conn, self.job_id)
+
+    def config(self, job_ref: str) -> dict[str, Any]:
+        with self._database.connection() as conn:
+            return jobs.get(conn, UUID(job_ref.removeprefix("job:"))).config
+
+    # -- jobs of its own
+
+    def submit(self, config: Mapping[str, Any], key: str) -> UUID:
+        with self._database.connection() as conn:
+            job, new = children.submit_child(conn, self._settings, self.job_id, self.attempt, config, key)
+            if new and self._queue is not None:
+                publish(conn, self._queue, jobs.told(job))
+            elif new:
+                jobs.untell(conn, [job.id])
+        self._database.changed(job.id)
+        return job.id
+
+    def child(self, job_id: UUID) -> Job:
+        with self._database.connection() as conn:
+            return jobs.get(conn, job_id)
+
+    def cancel_child(self, job_id: UUID) -> None:
+        with self._database.connection() as conn:
+            children.cancel_child(conn, self.job_id, job_id)
+        self._database.changed(job_id)
+
+    def approved(self) -> bool:
+        with self._database.connection() as conn:
+            return children.is_approved(conn, self.job_id)
 
     # -- saying how it goes
 

@@ -107,7 +107,13 @@ class Supervisor:
 
     def _run_inline(self, job: Claimed, scratch: Path, watch: Watch) -> Outcome | None:
         context = RunContext(
-            self._database, self._settings, job_id=job.id, kind=job.kind, attempt=job.attempt, scratch=scratch / "work"
+            self._database,
+            self._settings,
+            job_id=job.id,
+            kind=job.kind,
+            attempt=job.attempt,
+            scratch=scratch / "work",
+            queue=self._queue,
         )
         context.scratch.mkdir()
         loop = asyncio.new_event_loop()

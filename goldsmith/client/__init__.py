@@ -330,7 +330,7 @@ class Client:
         return JobHandle(self, self.get(job_id))
 
     def list(self, **filters: Any) -> Iterator[Job]:
-        """Newest first, page by page; filters: kind, status, created_after, limit (of a page)."""
+        """Newest first, page by page; filters: kind, status, created_after, submitted_by, limit (of a page)."""
         cursor = None
         while True:
             page = self.request(
@@ -346,6 +346,10 @@ class Client:
 
     def retry(self, job_id: UUID | str) -> JobHandle:
         return JobHandle(self, Job.model_validate(self.request("POST", f"/v1/jobs/{_part(job_id)}/retry")))
+
+    def approve(self, job_id: UUID | str) -> Job:
+        """Let a job go on that showed its plan and waits for this (a `uno` job with `approve="plan"`). Twice is a no-op."""
+        return Job.model_validate(self.request("POST", f"/v1/jobs/{_part(job_id)}/approve"))
 
     def cancel_many(self, *, dry_run: bool = False, **filters: Any) -> Sequence[UUID]:
         """Cancel every job that fits; filters: kind, status, created_before, created_after, ids. Returns which."""

@@ -385,3 +385,16 @@ def test_a_job_without_a_log_says_so(client: TestClient) -> None:
     job_id = client.post("/v1/jobs", json=NOOP).json()["id"]
     problem(client.get(f"/v1/jobs/{job_id}/log"), 404, says="attempts with one: none")
     problem(client.get(f"/v1/jobs/{uuid4()}/log"), 404, says="there is no job")
+
+
+def test_what_a_job_submitted_is_listed_and_its_plan_approved(
+    client: TestClient, conn: Connection, storage: Storage, job_factory: Callable[..., UUID]
+) -> None:
+    parent = job_factory()
+    child = job_factory(submitted_by=parent)
+    assert [job["id"] for job in client.get("/v1/jobs", params={"submitted_by": str(parent)}).json()["jobs"]] == [str(child)]
+    problem(client.post(f"/v1/jobs/{parent}/approve"), 409, says="no plan")
+    artifacts.save(conn, storage, parent, 1, "plan.json", b"{}", "application/json")
+    assert client.post(f"/v1/jobs/{parent}/approve").status_code == 202
+    assert "approved" in [one["event"] for one in client.get(f"/v1/jobs/{parent}/events").json()["events"]]
+    problem(client.post(f"/v1/jobs/{uuid4()}/approve"), 404)
