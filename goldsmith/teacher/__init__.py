@@ -69,6 +69,10 @@ class Teacher(Protocol):
         """Whether `ask(batch=True)` asks in a batch; else it asks at once."""
 
     @property
+    def takes_temperature(self) -> bool:
+        """Whether `ask` may be given `temperature` and `top_p`; newer models sample as they like and answer 400 to either."""
+
+    @property
     def spent_usd(self) -> float:
         """What the job has spent so far, earlier attempts and lost calls included."""
 
@@ -98,6 +102,7 @@ class Teacher(Protocol):
         prompt: str,
         max_tokens: int,
         temperature: float | None = None,
+        top_p: float | None = None,
         json_schema: dict[str, Any] | None = None,
         ordinal: int = 0,
         recorded: bool | None = None,

@@ -18,7 +18,8 @@ from goldsmith.teacher.provider import Batches, Failed, Reply, Request, too_long
 from goldsmith.teacher.refusals import refusal
 
 OLDER_API = "2023-06-01"
-"""The newest version of the API that takes a temperature: the SDK's own, 2026-10-21, answers 400 to any."""
+"""The newest version of the API that takes a temperature or top_p: the SDK's own, 2026-10-21, answers 400 to any."""
+SAMPLING = ("temperature", "top_p")
 
 
 class _CacheCreation(BaseModel):
@@ -65,13 +66,7 @@ def request_body(price: Price, model: str, request: Request, *, marked: bool = T
     if request.system is not None:
         only_system = mark and not cut
         body["system"] = [{"type": "text", "text": request.system, "cache_control": mark}] if only_system else request.system
-    if request.temperature is not None:
-        if not price.temperature:
-            raise InvalidInput(
-                f"temperature {request.temperature}: {model} takes none and would answer 400; leave it out",
-                errors=[{"field": "temperature", "value": request.temperature, "allowed": None}],
-            )
-        body["temperature"] = request.temperature
+    body.update(_sampling(price, model, request))
     if price.thinking:
         body["thinking"] = {"type": price.thinking}
     output: dict[str, Any] = {"effort": "low"} if price.thinking == "adaptive" else {}
@@ -80,6 +75,25 @@ def request_body(price: Price, model: str, request: Request, *, marked: bool = T
     if output:
         body["output_config"] = output
     return body
+
+
+def _sampling(price: Price, model: str, request: Request) -> dict[str, float]:
+    """Models since 4.5 answer 400 to both at once; 1 is their default, so top_p alone says the same as with it."""
+    asked = {name: value for name in SAMPLING if (value := getattr(request, name)) is not None}
+    for name, value in asked.items():
+        if not price.temperature:
+            raise InvalidInput(
+                f"{name} {value}: {model} takes none and would answer 400; leave it out",
+                errors=[{"field": name, "value": value, "allowed": None}],
+            )
+    if len(asked) < len(SAMPLING):
+        return asked
+    if asked.pop("temperature") != 1:
+        raise InvalidInput(
+            f"temperature {request.temperature} with top_p {request.top_p}: {model} takes one of them, or a temperature of 1",
+            errors=[{"field": "temperature", "value": request.temperature, "allowed": [1, None]}],
+        )
+    return asked
 
 
 class Messages:
@@ -119,7 +133,7 @@ class Messages:
 
     def headers(self, body: Mapping[str, Any]) -> dict[str, str]:
         """Beside the SDK's own."""
-        return {"anthropic-version": OLDER_API} if "temperature" in body else {}
+        return {"anthropic-version": OLDER_API} if any(name in body for name in SAMPLING) else {}
 
     async def ask(self, request: Request, *, heard: Callable[[Mapping[str, str]], None] | None = None) -> Reply:
         body = self.body(request)

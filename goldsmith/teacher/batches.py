@@ -75,7 +75,7 @@ class MessageBatches:
             yield portion
 
     async def create(self, requests: Sequence[tuple[str, Request]]) -> Batch:
-        older = any(request.temperature is not None for _, request in requests)
+        older = any((request.temperature, request.top_p) != (None, None) for _, request in requests)
         items: list[Any] = [self._item(custom_id, request) for custom_id, request in requests]
         try:
             raw = await self._client.messages.batches.with_raw_response.create(

@@ -54,6 +54,7 @@ class DryRun:
         self.rehearsal = provider.name == "rehearsal"
         self.prices: dict[str, Any] = {}
         self.takes_batches = provider.batches is not None
+        self.takes_temperature = provider.price.temperature
         self.questions: dict[str, Question] = {}
         self.paid: dict[str, str] = {}
         """Requests that are paid, with their item."""
@@ -71,6 +72,7 @@ class DryRun:
         prompt: str,
         max_tokens: int,
         temperature: float | None = None,
+        top_p: float | None = None,
         json_schema: Mapping[str, Any] | None = None,
         ordinal: int = 0,
         recorded: bool | None = None,
@@ -83,6 +85,7 @@ class DryRun:
             max_tokens,
             system=system,
             temperature=temperature,
+            top_p=top_p,
             json_schema=json_schema,
             recorded=bool(recorded),
             shared=shared,

@@ -87,6 +87,10 @@ class MeteredTeacher:
         return self._teacher.batches is not None
 
     @property
+    def takes_temperature(self) -> bool:
+        return self._teacher.price.temperature
+
+    @property
     def spent_usd(self) -> float:
         return float(self._spent)
 
@@ -117,6 +121,7 @@ class MeteredTeacher:
         prompt: str,
         max_tokens: int,
         temperature: float | None = None,
+        top_p: float | None = None,
         json_schema: dict[str, Any] | None = None,
         ordinal: int = 0,
         recorded: bool | None = None,
@@ -130,6 +135,7 @@ class MeteredTeacher:
             max_tokens,
             system=system,
             temperature=temperature,
+            top_p=top_p,
             json_schema=json_schema,
             recorded=recorded,
             shared=shared,
@@ -399,7 +405,7 @@ class MeteredTeacher:
         """Write each marked prefix into the provider's cache once: requests of a batch run side by side, and would all write."""
         for question in {one.prefix: one for one in questions if one.request.cache is not None}.values():
             prefix = question.request.prompt[: question.request.shared]
-            request = replace(question.request, prompt=prefix, max_tokens=0, temperature=None, json_schema=None)
+            request = replace(question.request, prompt=prefix, max_tokens=0, temperature=None, top_p=None, json_schema=None)
             identity = self._teacher.identity(request) | {"warms": int(time.time() // WARM_S)}
             warm = _Question("cache", budgets.request_sha256(identity), request, "", question.sharing)
             if isinstance(await self._known(warm.sha256), Paid | InFlight):

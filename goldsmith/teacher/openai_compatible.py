@@ -79,6 +79,8 @@ class OpenAICompatible:
         }
         if request.temperature is not None:
             body["temperature"] = request.temperature
+        if request.top_p is not None:
+            body["top_p"] = request.top_p
         if request.json_schema is not None:
             schema = {"name": "answer", "strict": True, "schema": dict(request.json_schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

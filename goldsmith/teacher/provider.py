@@ -53,6 +53,8 @@ class Request:
     """0 writes the marked prefix into the provider's cache and answers nothing."""
     system: str | None = None
     temperature: float | None = None
+    top_p: float | None = None
+    """Only the likeliest tokens that together have this probability."""
     json_schema: Mapping[str, Any] | None = None
     recorded: bool = True
     """The prompt comes from a recorded run, that is from a child."""

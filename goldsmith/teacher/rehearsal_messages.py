@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
-from goldsmith.teacher import rehearsal_judge, rehearsal_prompts, transform
+from goldsmith.teacher import rehearsal_judge, rehearsal_prompts, rehearsal_uno, transform
 from goldsmith.teacher.prices import price_of
 
 MODELS = ("rehearsal-1",)
 NO_TEMPERATURE_SINCE = "2026-10-21"
-"""The version of the API from which on `temperature` answers 400."""
+"""The version of the API from which on `temperature` and `top_p` answer 400."""
 TTL_S = {"5m": 300.0, "1h": 3600.0}
 HUGE_TOKENS = 40_000
 
@@ -41,12 +41,14 @@ def check(body: Mapping[str, Any], version: str, models: Collection[str] = MODEL
     max_tokens = body.get("max_tokens")
     if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 0:
         raise Refused(400, f"max_tokens: {max_tokens!r} is no integer of at least 0")
-    if "temperature" in body:
+    sampling = {name: body[name] for name in ("temperature", "top_p") if name in body}
+    for name, value in sampling.items():
         if version >= NO_TEMPERATURE_SINCE:
-            raise Refused(400, "temperature: Extra inputs are not permitted")
-        temperature = body["temperature"]
-        if not isinstance(temperature, int | float) or not 0 <= temperature <= 1:
-            raise Refused(400, f"temperature: {temperature!r} is not from 0 to 1")
+            raise Refused(400, f"{name}: Extra inputs are not permitted")
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise Refused(400, f"{name}: {value!r} is not from 0 to 1")
+    if len(sampling) == 2:
+        raise Refused(400, "`temperature` and `top_p` cannot both be specified for this model")
     _writer(body)
 
 
@@ -204,13 +206,15 @@ WRITERS: Mapping[frozenset[str], Callable[[str], str]] = {
     frozenset({"translation"}): rehearsal_prompts.translation,
     rehearsal_judge.SCORES: rehearsal_judge.scores,
     rehearsal_judge.BETTER: rehearsal_judge.better,
+    rehearsal_uno.SCORE: rehearsal_uno.score,
+    rehearsal_uno.COVERED: rehearsal_uno.covered,
 }
 
 
 def _writer(body: Mapping[str, Any]) -> Callable[[str], str]:
     wanted = (body.get("output_config") or {}).get("format")
     if wanted is None:
-        return transform.answer
+        return rehearsal_uno.revised if rehearsal_uno.is_revision(prompt_of(body)) else transform.answer
     properties = frozenset((wanted.get("schema") or {}).get("properties") or {})
     if wanted.get("type") != "json_schema" or properties not in WRITERS:
         known = " or ".join(", ".join(sorted(each)) for each in WRITERS)

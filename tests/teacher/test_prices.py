@@ -77,6 +77,17 @@ def test_a_temperature_is_sent_only_to_models_that_take_one() -> None:
         request_body(price_of("claude-sonnet-5-5"), "claude-sonnet-5-5", warm)
 
 
+def test_top_p_says_alone_what_it_says_with_a_temperature_of_one() -> None:
+    price, model = price_of("claude-sonnet-4-6"), "claude-sonnet-4-6"
+    both = request_body(price, model, replace(ASKED, temperature=1.0, top_p=0.9))
+    assert (both["top_p"], "temperature" in both) == (0.9, False)
+    assert request_body(price, model, replace(ASKED, top_p=0.9)) == both
+    with pytest.raises(InvalidInput, match=r"temperature 0\.5 with top_p 0\.9"):
+        request_body(price, model, replace(ASKED, temperature=0.5, top_p=0.9))
+    with pytest.raises(InvalidInput, match=r"top_p 0\.9: claude-sonnet-5-5 takes none"):
+        request_body(price_of("claude-sonnet-5-5"), "claude-sonnet-5-5", replace(ASKED, top_p=0.9))
+
+
 def test_a_schema_and_an_effort_share_the_output_config() -> None:
     schema = {"type": "object"}
     body = request_body(price_of("claude-opus-5-5"), "claude-opus-5-5", replace(ASKED, json_schema=schema))

@@ -65,6 +65,8 @@ def test_it_counts_tokens(server: RehearsalServer) -> None:
         ({"max_tokens": -1}, 400, "invalid_request_error", "max_tokens: -1"),
         ({"max_tokens": None}, 400, "invalid_request_error", "max_tokens: None"),
         ({"temperature": 2}, 400, "invalid_request_error", "temperature: 2"),
+        ({"top_p": 2}, 400, "invalid_request_error", "top_p: 2"),
+        ({"temperature": 1, "top_p": 0.9}, 400, "invalid_request_error", "cannot both be specified"),
         ({"output_config": {"format": {"type": "xml"}}}, 400, "invalid_request_error", "output_config.format"),
     ],
 )

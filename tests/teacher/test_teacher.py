@@ -100,6 +100,13 @@ def test_an_answer_is_metered_and_labelled(conn: Connection, opened: Open, serve
     assert "output_config" not in body
 
 
+def test_top_p_goes_out_under_the_version_that_takes_one(opened: Open, server: RehearsalServer) -> None:
+    assert opened().takes_temperature
+    with_teacher(opened(), lambda teacher: ask(teacher, temperature=1.0, top_p=0.9))
+    [body] = server.requests
+    assert (body["top_p"], "temperature" in body) == (0.9, False)
+
+
 def test_the_wire_carries_temperature_and_schema(opened: Open, server: RehearsalServer) -> None:
     def both(teacher: Teacher) -> Awaitable[Answer]:
         return ask(teacher, prompt="Input:\nEin Dackel im Weltraum", temperature=0.5, json_schema=RULES)
