@@ -1,11 +1,12 @@
-"""OpenAI's chat format: what is asked, how an answer and its events look, and errors that its clients can show."""
+"""OpenAI's chat and embeddings formats: what is asked, how an answer and its events look, and errors that its clients can show."""
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -13,16 +14,21 @@ import psycopg_pool
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from goldsmith.errors import GoldsmithError, InvalidInput, NotFound
 from goldsmith.kinds.registry import field_errors
 
 if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
     from goldsmith.student.serving import Completion
 
 log = structlog.get_logger()
+M = TypeVar("M", bound=BaseModel)
+MAX_INPUTS = 2048  # OpenAI's own limit
 
 UNSUPPORTED = ("tools", "functions", "stop", "logit_bias", "logprobs", "audio")
 """Keys that change the answer: leaving them aside would answer something else than was asked."""
@@ -57,17 +63,68 @@ class ChatRequest(BaseModel):
         if refused:
             errors = [{"field": key, "message": "is not supported here"} for key in refused]
             raise InvalidInput(f"{', '.join(refused)}: not supported here", errors=errors)
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            found = field_errors(error)
-            raise InvalidInput("; ".join(f"{one['field']}: {one['message']}" for one in found), errors=found) from None
+        return _validated(cls, given)
 
     @staticmethod
     def openapi() -> dict[str, Any]:
         schema = ChatRequest.model_json_schema()
         schema["properties"]["messages"]["items"] = schema.pop("$defs")["Message"]
         return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+EmbeddedText = Annotated[str, Field(max_length=1_000_000), AfterValidator(_not_blank)]
+
+
+class EmbeddingRequest(BaseModel):
+    """Keys that are not listed are left aside; `dimensions` would change the answer and is refused. Texts, not token ids."""
+
+    model: str = Field(min_length=1, max_length=500, description="The encoder, such as minilm.")
+    input: EmbeddedText | list[EmbeddedText] = Field(min_length=1, max_length=1_000_000)
+    encoding_format: Literal["float", "base64"] = Field("float", description="base64: float32, little-endian.")
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> EmbeddingRequest:
+        """Raises `InvalidInput` that names each wrong field. A key with null counts as not given."""
+        if body.get("dimensions") is not None:
+            error = {"field": "dimensions", "message": "is not supported here: an encoder's vectors have the length they have"}
+            raise InvalidInput(f"dimensions {error['message']}", errors=[error])
+        if isinstance(body.get("input"), list) and len(body["input"]) > MAX_INPUTS:
+            error = {"field": "input", "value": f"{len(body['input'])} texts", "message": f"at most {MAX_INPUTS} texts"}
+            raise InvalidInput(f"input: at most {MAX_INPUTS} texts, not {len(body['input'])}", errors=[error])
+        return _validated(cls, {key: value for key, value in body.items() if value is not None})
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.input] if isinstance(self.input, str) else self.input
+
+    @staticmethod
+    def openapi() -> dict[str, Any]:
+        schema = EmbeddingRequest.model_json_schema()
+        return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def embeddings(asked: EmbeddingRequest, rows: NDArray[numpy.float32], tokens: int) -> dict[str, Any]:
+    """The answer to an embedding request; `tokens` that the encoder read."""
+    written = [row.tolist() for row in rows]
+    if asked.encoding_format == "base64":
+        written = [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in rows]
+    data = [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(written)]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "model": asked.model, "data": data, "usage": usage}
+
+
+def _validated(model: type[M], given: dict[str, Any]) -> M:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        found = field_errors(error)
+        raise InvalidInput("; ".join(f"{one['field']}: {one['message']}" for one in found), errors=found) from None
 
 
 class Reply:

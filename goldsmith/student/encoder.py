@@ -43,6 +43,9 @@ class MiniLM:
             rows[batch] = self._encode([texts[index] for index in batch])
         return rows
 
+    def count(self, texts: Sequence[str]) -> int:
+        return sum(map(len, self._tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]))
+
     def _encode(self, texts: list[str]) -> NDArray[numpy.float32]:
         tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         with torch.inference_mode():

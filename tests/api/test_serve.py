@@ -399,6 +399,7 @@ class TestLine:
                 "model": base,
                 "loaded": False,
                 "adapters": [],
+                "encoders": [],
                 "waiting": 0,
             }
             assert serving.text(base)
