@@ -13,6 +13,7 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from goldsmith.adapters import AdapterVersion, NewAdapter
+    from goldsmith.cluster_rules import ClusterRule
     from goldsmith.datasets import DatasetVersion, Example
     from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
@@ -130,6 +131,12 @@ class JobContext(Protocol):
         """The rules that `job:<id>` saved, without those that are in quarantine or retired."""
 
     def save_clusters(self, clusters: Sequence[Cluster]) -> None: ...
+    def clusters(self, job_ref: str) -> Iterator[Cluster]:
+        """The clusters that the cluster job `job:<id>` saved, by label."""
+
+    def save_cluster_rules(self, rules: Sequence[ClusterRule]) -> None: ...
+    def cluster_rules(self, job_ref: str) -> Iterator[ClusterRule]:
+        """What the clusters of `job:<id>` teach, retired rules too; by label, the most supported first."""
 
     # -- adapters
     def adapter(self, ref: str) -> AdapterVersion: ...

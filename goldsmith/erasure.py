@@ -19,7 +19,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
 
-from goldsmith import audit, datasets
+from goldsmith import audit, cluster_rules, datasets
 from goldsmith.errors import Conflict, InvalidInput
 from goldsmith.kinds.base import NAME_PATTERN, UUID_PATTERN
 from goldsmith.storage import Storage
@@ -276,6 +276,7 @@ class _Erasing:
         self.found.rules = self._count("DELETE FROM rules WHERE session_id = ANY(%(runs)s)", one)
         self.found.sessions = self._count("DELETE FROM sessions WHERE device_id = %(device)s OR run_id = ANY(%(runs)s)", one)
         self.found.cluster_members = self._members(one)
+        self._cluster_rules(one)
         self.found.experiment_events = self._count(
             "DELETE FROM ab_events WHERE unit = %(device)s OR interception_run_id = ANY(%(runs)s)", one
         )
@@ -301,6 +302,11 @@ class _Erasing:
             else:
                 self.conn.execute("DELETE FROM clusters WHERE id = %s", (row["id"],))
         return sum(len(row["members"]) - len(row["others"]) for row in clusters)
+
+    def _cluster_rules(self, one: dict[str, Any]) -> None:
+        """Without it among those who taught a rule; what it alone taught goes."""
+        self.conn.execute("DELETE FROM cluster_rules WHERE session_ids <@ %(runs)s", one)
+        self.conn.execute(cluster_rules.FORGET, one)
 
     def _count(self, statement: str, values: dict[str, Any]) -> int:
         return self.conn.execute(statement, values).rowcount

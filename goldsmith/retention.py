@@ -93,6 +93,7 @@ REMOVE = (
     "DELETE FROM rules WHERE job_id = ANY(%(ids)s)",
     "DELETE FROM sessions WHERE job_id = ANY(%(ids)s)",
     "DELETE FROM clusters WHERE job_id = ANY(%(ids)s)",
+    "DELETE FROM cluster_rules WHERE job_id = ANY(%(ids)s)",
     # a run that a later import found unchanged passes to the newest of those that stay
     """
     UPDATE runs SET job_id = heir.job_id FROM (

@@ -50,6 +50,8 @@ class Cluster:
     members: list[str]
     """Session ids."""
     summary: dict[str, Any] = field(default_factory=dict)
+    cluster_id: str | None = None
+    """What it is called in every clustering that finds it again; its label may change. None: from before there were such ids."""
 
     def __post_init__(self) -> None:
         if self.size != len(self.members) or not self.members:
@@ -101,8 +103,9 @@ def save_clusters(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attemp
         conn.execute("DELETE FROM clusters WHERE job_id = %s", (job_id,))
         with conn.cursor() as cursor:
             cursor.executemany(
-                "INSERT INTO clusters (job_id, label, size, status, members, summary) VALUES (%s, %s, %s, %s, %s, %s)",
-                [(job_id, c.label, c.size, c.status, c.members, Jsonb(c.summary)) for c in clusters],
+                "INSERT INTO clusters (job_id, label, size, status, members, summary, cluster_id)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                [(job_id, c.label, c.size, c.status, c.members, Jsonb(c.summary), c.cluster_id) for c in clusters],
             )
         jobs.fence(conn, job_id, attempt)
 
@@ -110,6 +113,6 @@ def save_clusters(conn: psycopg.Connection[dict[str, Any]], job_id: UUID, attemp
 def clusters_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Iterator[Cluster]:
     """The clusters that the job saved, by label."""
     for row in conn.execute(
-        "SELECT label, size, status, members, summary FROM clusters WHERE job_id = %s ORDER BY label", (job_id,)
+        "SELECT label, size, status, members, summary, cluster_id FROM clusters WHERE job_id = %s ORDER BY label", (job_id,)
     ):
         yield Cluster(**row)

@@ -546,9 +546,35 @@ clusters = Table(
     Column("members", ARRAY(Text), nullable=False),
     _json("summary", "{}"),
     _created_at(),
+    Column("cluster_id", Text),
     UniqueConstraint("job_id", "label"),
     CheckConstraint(_in("status", ("active", "fallback")), name="status"),
     CheckConstraint("size >= 1", name="size"),
+)
+
+cluster_rules = Table(
+    "cluster_rules",
+    metadata,
+    _id(),
+    Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("label", Integer, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("support", Integer, nullable=False),
+    Column("coverage", Double, nullable=False),
+    # one entry a session, in one order
+    Column("session_ids", ARRAY(Text), nullable=False),
+    Column("signals", ARRAY(Text), nullable=False),
+    Column("configs", ARRAY(Text), nullable=False),
+    Column("rule_ordinals", ARRAY(Integer), nullable=False),
+    Column("status", Text, nullable=False, server_default="active"),
+    _created_at(),
+    UniqueConstraint("job_id", "ordinal"),
+    CheckConstraint(_in("status", ("active", "retired")), name="status"),
+    CheckConstraint(
+        "support >= 1 AND cardinality(session_ids) = support AND cardinality(signals) = support AND cardinality(configs) = support",
+        name="support",
+    ),
 )
 
 adapters = Table("adapters", metadata, _id(), Column("name", Text, nullable=False, unique=True), _created_at())

@@ -17,6 +17,7 @@ from goldsmith.errors import InvalidInput, JobCancelled, NotFound
 
 if TYPE_CHECKING:
     from goldsmith.adapters import AdapterVersion, NewAdapter
+    from goldsmith.cluster_rules import ClusterRule
     from goldsmith.datasets import DatasetVersion, Example
     from goldsmith.devserver.checkout import Checkout
     from goldsmith.experiments import Decision, ExperimentData
@@ -65,6 +66,7 @@ class FakeContext:
         self.saved_sessions: dict[str, list[Session]] = {}
         self.saved_rules: dict[str, list[Rule]] = {}
         self.saved_clusters: dict[str, list[Cluster]] = {}
+        self.saved_cluster_rules: dict[str, list[ClusterRule]] = {}
         self.adapters: dict[str, list[AdapterVersion]] = {}
         self.aliases: dict[tuple[str, str], int] = {}
         self.experiments: dict[str, ExperimentData] = {}
@@ -252,6 +254,15 @@ class FakeContext:
 
     def save_clusters(self, clusters: Sequence[Cluster]) -> None:
         self.saved_clusters[self.ref] = list(clusters)
+
+    def clusters(self, job_ref: str) -> Iterator[Cluster]:
+        yield from _of(self.saved_clusters, job_ref, "clusters")
+
+    def save_cluster_rules(self, rules: Sequence[ClusterRule]) -> None:
+        self.saved_cluster_rules[self.ref] = list(rules)
+
+    def cluster_rules(self, job_ref: str) -> Iterator[ClusterRule]:
+        yield from _of(self.saved_cluster_rules, job_ref, "cluster rules")
 
     def adapter(self, ref: str) -> AdapterVersion:
         name, _, which = ref.removeprefix("adapter:").partition("@")

@@ -13,7 +13,20 @@ import numpy
 import pytest
 from psycopg.types.json import Jsonb
 
-from goldsmith import adapters, artifacts, audit, datasets, erasure, lineage, passports, recordings, retention, rules
+from goldsmith import (
+    adapters,
+    artifacts,
+    audit,
+    cluster_rules,
+    datasets,
+    erasure,
+    lineage,
+    passports,
+    recordings,
+    retention,
+    rules,
+)
+from goldsmith.cluster_rules import ClusterRule
 from goldsmith.db import Connection
 from goldsmith.errors import Conflict, InvalidInput
 from goldsmith.rules import Cluster, Rule
@@ -225,6 +238,9 @@ def test_results_events_rules_clusters_and_live_events_lose_it_too(workshop: Wor
         1,
         [Cluster(0, 2, "active", ["run-1", "run-3"], {"top_rules": []}), Cluster(1, 1, "fallback", ["run-2"])],
     )
+    both = ClusterRule(0, 0, "Name it.", 2, 1.0, ["run-1", "run-3"], ["none", "none"], ["oil", "oil"], [0, 1])
+    alone = ClusterRule(1, 1, "Name the dog.", 1, 1.0, ["run-2"], ["none"], ["oil"], [])
+    cluster_rules.save(conn, of_rules, 1, [both, alone])
     packed = io.BytesIO()
     numpy.savez_compressed(packed, sessions=numpy.array([DEVICE, "run-3"]))
     artifacts.save(conn, workshop.storage, of_rules, 1, "clusters.npz", packed.getvalue(), "application/octet-stream")
@@ -236,6 +252,8 @@ def test_results_events_rules_clusters_and_live_events_lose_it_too(workshop: Wor
 
     erased = erase(workshop)
 
+    [left] = cluster_rules.of_job(conn, of_rules)
+    assert (left.rule, left.support, left.coverage, left.session_ids) == ("Name it.", 1, 1.0, ["run-3"])
     assert (erased.rules, erased.cluster_members, erased.jobs_cleared) == (1, 2, 2)
     assert [rule.session_id for rule in rules.rules_of(conn, of_rules)] == ["run-3"]
     assert [(one.label, one.members) for one in rules.clusters_of(conn, of_rules)] == [(0, ["run-3"])]

@@ -19,6 +19,7 @@ from goldsmith import (
     adapters,
     artifacts,
     children,
+    cluster_rules,
     datasets,
     experiments,
     jobs,
@@ -30,6 +31,7 @@ from goldsmith import (
     uploads,
 )
 from goldsmith.adapters import AdapterVersion, NewAdapter
+from goldsmith.cluster_rules import ClusterRule
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
 from goldsmith.devserver.checkout import Checkout
@@ -264,6 +266,18 @@ class RunContext:
     def save_clusters(self, clusters: Sequence[Cluster]) -> None:
         with self._database.connection() as conn:
             rules.save_clusters(conn, self.job_id, self.attempt, clusters)
+
+    def clusters(self, job_ref: str) -> Iterator[Cluster]:
+        with self._database.connection() as conn:
+            yield from rules.clusters_of(conn, UUID(job_ref.removeprefix("job:")))
+
+    def save_cluster_rules(self, rules_: Sequence[ClusterRule]) -> None:
+        with self._database.connection() as conn:
+            cluster_rules.save(conn, self.job_id, self.attempt, rules_)
+
+    def cluster_rules(self, job_ref: str) -> Iterator[ClusterRule]:
+        with self._database.connection() as conn:
+            yield from cluster_rules.of_job(conn, UUID(job_ref.removeprefix("job:")))
 
     # -- adapters
 
