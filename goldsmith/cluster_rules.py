@@ -125,7 +125,8 @@ def find(
     limit: int | None = 100,
 ) -> list[FoundRule]:
     """The newest clustering's first, in it by label and falling support. `search`: every word of it stands in the rule."""
-    conditions, values = [], {"limit": limit, "after": after}
+    conditions: list[str] = []
+    values: dict[str, Any] = {"limit": limit}
     for condition, name, value in (
         ("r.rule ILIKE ALL(%(search)s)", "search", [_like(word) for word in search.split()] if search else None),
         ("r.job_id = %(job)s", "job", job_id),
