@@ -44,6 +44,9 @@ class JobContext(Protocol):
     def config(self, job_ref: str) -> dict[str, Any]:
         """What another job, `job:<id>`, was asked to do."""
 
+    def last_result(self, kind: str, **config: Any) -> dict[str, Any] | None:
+        """What the newest completed job of this kind left whose config says this: what such jobs take here. None: there is none."""
+
     # -- jobs of its own
     def submit(self, config: Mapping[str, Any], key: str) -> UUID:
         """Put a job into the queue, as `POST /v1/jobs` takes it (`options` and all): once for each `key` of this job, on every attempt.

@@ -243,6 +243,15 @@ def results_of_parents(conn: Connection, job_id: UUID) -> dict[str, dict[str, An
     return {f"job:{row['id']}": row["result"] for row in rows}
 
 
+def last_result(conn: Connection, kind: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of the newest completed job of this kind whose config says this; None: there is none."""
+    row = conn.execute(
+        "SELECT result FROM jobs WHERE kind = %s AND status = 'completed' AND config @> %s ORDER BY created_at DESC LIMIT 1",
+        (kind, Jsonb(dict(config))),
+    ).fetchone()
+    return row["result"] if row else None
+
+
 def waits(conn: Connection, job_id: UUID, waiting: str, begun: str) -> tuple[int, float]:
     """How often it was put back with the log message `waiting`, and the seconds since the first time; counted from the last
     `begun`, or from the last retry."""

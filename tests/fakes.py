@@ -55,6 +55,7 @@ class FakeContext:
         self.children: dict[UUID, Job] = {}
         """To be changed by the test; queued at first."""
         self.is_approved = False
+        self.last_results: dict[str, dict[str, Any]] = {}
         self.parent_results: dict[str, dict[str, Any] | None] = {}
         self.events: list[tuple[float, str, dict[str, float]]] = []
         self.logs: list[tuple[str, dict[str, Any]]] = []
@@ -99,14 +100,10 @@ class FakeContext:
         return self.configs[job_ref]
 
     def submit(self, config: Mapping[str, Any], key: str) -> UUID:
-        from goldsmith.kinds.registry import parse_config
-
         child_id = uuid5(self.job_id, key)
         if key not in self.submitted:
-            self.submitted[key] = json.loads(json.dumps(dict(config), allow_nan=False))
-            parsed = parse_config({name: value for name, value in config.items() if name != "options"})
-            self.configs[f"job:{child_id}"] = parsed.model_dump(mode="json")
-            self.children[child_id] = made_job(child_id, parsed.kind, self.configs[f"job:{child_id}"], self.job_id)
+            body = self.submitted[key] = json.loads(json.dumps(dict(config), allow_nan=False))
+            self.children[child_id] = made_job(child_id, body["kind"], body, self.job_id)
         return child_id
 
     def child(self, job_id: UUID) -> Job:
@@ -119,6 +116,9 @@ class FakeContext:
 
     def approved(self) -> bool:
         return self.is_approved
+
+    def last_result(self, kind: str, **config: Any) -> dict[str, Any] | None:
+        return self.last_results.get(kind)
 
     def progress(self, percent: float, message: str = "", **metrics: float) -> None:
         assert 0 <= percent <= 100, f"progress is 0 to 100, not {percent}"

@@ -92,6 +92,10 @@ class RunContext:
         with self._database.connection() as conn:
             return jobs.get(conn, UUID(job_ref.removeprefix("job:"))).config
 
+    def last_result(self, kind: str, **config: Any) -> dict[str, Any] | None:
+        with self._database.connection() as conn:
+            return jobs.last_result(conn, kind, config)
+
     # -- jobs of its own
 
     def submit(self, config: Mapping[str, Any], key: str) -> UUID:

@@ -105,6 +105,10 @@ class JobConfig(BaseModel):
 
     kind: Any
 
+    def drafts(self) -> list[tuple[str, dict[str, Any]]]:
+        """Bodies of jobs that it will submit, by the field that has their options: a submit refuses what is wrong in them."""
+        return []
+
 
 class JobResult(BaseModel):
     """What came out."""

@@ -28,6 +28,7 @@ from goldsmith.kinds.render.schema import RenderConfig, RenderResult
 from goldsmith.kinds.rollback.schema import RollbackConfig, RollbackResult
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
+from goldsmith.kinds.uno.schema import UnoConfig, UnoResult
 
 SHOWN_ERRORS = 50
 SHOWN_STEP = 64  # characters of each part of a field's name
@@ -48,6 +49,7 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(RulesConfig, RulesResult),
     Kind(ClusterConfig, ClusterResult),
     Kind(TrainConfig, TrainResult),
+    Kind(UnoConfig, UnoResult),
     Kind(MergeConfig, MergeResult),
     Kind(EvaluateConfig, EvaluateResult),
     Kind(ExportConfig, ExportResult),
@@ -73,10 +75,18 @@ def parse_config(data: Mapping[str, Any]) -> JobConfig:
         message = f"kind must be one of: {', '.join(kinds())}"
         raise InvalidInput(message, errors=[{"field": "kind", "value": shown(kind), "message": message}])
     try:
-        return kinds()[kind].config.model_validate(dict(data))
+        config = kinds()[kind].config.model_validate(dict(data))
     except ValidationError as error:
         errors = field_errors(error, keys=kinds()[kind].config.model_fields)
         raise InvalidInput(f"the config of this {kind} job is not valid: {summary(errors)}", errors=errors) from None
+    for field, draft in config.drafts():
+        try:
+            parse_config(draft)
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"{field}: {error.detail}", errors=[one | {"field": f"{field}.{one['field']}"} for one in error.errors]
+            ) from None
+    return config
 
 
 def field_errors(error: ValidationError, keys: Iterable[str] = ()) -> list[dict[str, Any]]:
