@@ -298,9 +298,10 @@ def _write_files(storage: Storage, folder: str, rows: Sequence[Example], about: 
     return files
 
 
-def rewrite_files(conn: psycopg.Connection[dict[str, Any]], storage: Storage, ref: str) -> list[str]:
-    """Write a version's files anew from the rows that are left, under new names; returns the former ones, to be removed once
-    the caller's transaction is committed. `content_sha256` and `counts` still tell of what was frozen."""
+def rewrite_files(conn: psycopg.Connection[dict[str, Any]], storage: Storage, ref: str) -> tuple[list[str], str]:
+    """Write a version's files anew from the rows that are left, in a new folder; returns the former files, to be removed once the
+    caller's transaction is committed, and the folder, to be removed if it is not. `content_sha256` and `counts` still tell of what
+    was frozen."""
     version = get(conn, *parse_ref(ref))
     former = files(conn, ref)
     about = json.loads(storage.existing(former["manifest.json"].uri).read_text(encoding="utf-8"))
@@ -312,7 +313,7 @@ def rewrite_files(conn: psycopg.Connection[dict[str, Any]], storage: Storage, re
         "UPDATE dataset_versions v SET manifest = %s FROM datasets d WHERE d.id = v.dataset_id AND d.name = %s AND v.version = %s",
         (Jsonb(manifest), version.name, version.version),
     )
-    return [stored.uri for stored in former.values()]
+    return [stored.uri for stored in former.values()], folder
 
 
 def _card(files: Sequence[str], about: Mapping[str, Any]) -> str:

@@ -1,9 +1,12 @@
 """Erasing what a device typed: its runs, the rows and answers made of them, and the files that hold them.
 
 Rows go in one transaction, which also writes down the files to remove; those go after it, and what a crash leaves of them goes
-with the next sweep. Dataset versions that held rows, and everything that was made from those, are marked: what a model has
-learned is not taken out of it, it must be trained anew. Of the device only the hash of its id stays, so that a later import of
-the same recordings leaves it out.
+with the next sweep. Searching takes half a minute where there are 100,000 jobs, and other jobs go on meanwhile: the table of jobs
+is locked only at the end, to see that none of them began with what goes.
+
+Dataset versions that held rows, and everything that was made from those, are marked: what a model has learned is not taken out of
+it, it must be trained anew. Of the device only the hash of its id stays, so that a later import of the same recordings leaves it
+out.
 
 Not touched: uploads, which name no device; the devserver's own files; the texts of another device that typed the same.
 """
@@ -12,8 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from goldsmith.db import Connection
 
 LONGEST_ID = 500
+ATTEMPTS = 3
 
 
 class Marked(BaseModel):
@@ -56,14 +59,17 @@ class Erased(BaseModel):
     adapters: list[Marked] = Field([], description="Marked from now on: train them anew, then retire them.")
 
 
-# Jobs that may have read what these jobs left: by dependency, and by the references in their configs.
+# Jobs that may have read what these jobs left: by dependency, and by the references in their configs. `lately`: only among jobs that
+# have not ended, or only just; no transaction that ends a job takes a minute.
 DESCENDANTS = f"""
 WITH RECURSIVE made (ref, job_id) AS (
     SELECT format('dataset:%%s@%%s', d.name, v.version), v.job_id FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id
     UNION ALL
     SELECT format('adapter:%%s@%%s', a.name, v.version), v.job_id FROM adapter_versions v JOIN adapters a ON a.id = v.adapter_id
+), job AS NOT MATERIALIZED (
+    SELECT * FROM jobs WHERE NOT %(lately)s OR completed_at IS NULL OR completed_at > now() - interval '1 minute'
 ), mention (job_id, ref) AS (
-    SELECT j.id, found[1] FROM jobs j, regexp_matches(
+    SELECT j.id, found[1] FROM job j, regexp_matches(
         j.config::text, '"((?:job:{UUID_PATTERN})|(?:(?:dataset|adapter):{NAME_PATTERN}@[0-9]+))["/]', 'g'
     ) AS found
 ), edge (child, parent) AS (
@@ -73,7 +79,11 @@ WITH RECURSIVE made (ref, job_id) AS (
 ), reach (id) AS (
     SELECT unnest(%(jobs)s::uuid[]) UNION SELECT edge.child FROM reach JOIN edge ON edge.parent = reach.id
 )
-SELECT id FROM reach UNION SELECT id FROM jobs WHERE kind = 'intercept' AND config->>'user_input' = ANY(%(texts)s)
+SELECT * FROM (
+    SELECT id, kind, completed_at,
+        id IN (SELECT id FROM reach) OR (kind = 'intercept' AND config->>'user_input' = ANY(%(texts)s)) AS reached
+    FROM job
+) AS found WHERE reached OR kind = 'import'
 """
 
 # Everything that was made from these, themselves first, with the rows that each lost.
@@ -101,6 +111,30 @@ def device_sha256(device_id: str) -> str:
     return hashlib.sha256(device_id.encode()).hexdigest()
 
 
+class Texts(NamedTuple):
+    """Where rows of jobs hold texts."""
+
+    table: str
+    job: str
+    key: str
+    columns: tuple[str, ...]
+
+    @property
+    def select(self) -> str:
+        return f"SELECT {self.job} AS job, {self.key} AS key, {', '.join(self.columns)} FROM {self.table} WHERE {self.job} = ANY(%s)"
+
+
+TEXTS = (
+    Texts("jobs", "id", "id", ("config", "result", "error")),
+    Texts("job_events", "job_id", "seq", ("data",)),
+    Texts("webhook_deliveries", "job_id", "id", ("payload", "log")),
+)
+
+
+class _Overtaken(Exception):
+    """A job ended with what was to be erased while it was searched for."""
+
+
 def erase(conn: Connection, storage: Storage, device_id: str, *, actor: str, dry_run: bool) -> Erased:
     """Erase, or count what would be. Twice is a no-op. Raises `Conflict`, naming them, while jobs work with the device's texts."""
     if not device_id.strip() or len(device_id) > LONGEST_ID or "\0" in device_id:
@@ -108,18 +142,39 @@ def erase(conn: Connection, storage: Storage, device_id: str, *, actor: str, dry
         raise InvalidInput(
             f"device_id: {message}", errors=[{"field": "device_id", "value": device_id[:64], "message": message}]
         )
-    with conn.transaction(force_rollback=dry_run):
-        conn.execute("SET LOCAL lock_timeout = '5s'")
-        conn.execute("SET LOCAL goldsmith.erasing = 'on'")
-        if not dry_run:
-            conn.execute("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE")  # no job begins to read what goes
-        erased = _Erasing(conn, storage, device_id, dry_run=dry_run).all()
-        if not dry_run:
-            audit.record(
-                conn, actor, "erase", f"device:{device_sha256(device_id)[:16]}", erased.model_dump(exclude={"dry_run"})
-            )
+    for _ in range(ATTEMPTS):
+        try:
+            erased = _erase(conn, storage, device_id, actor=actor, dry_run=dry_run)
+            break
+        except _Overtaken:
+            continue
+    else:
+        raise Conflict(
+            f"jobs ended with the device's texts {ATTEMPTS} times while they were searched for; nothing is erased, try again"
+        )
     if not dry_run:
         remove_files(conn, storage)
+    return erased
+
+
+def _erase(conn: Connection, storage: Storage, device_id: str, *, actor: str, dry_run: bool) -> Erased:
+    written: list[str] = []
+    try:
+        with conn.transaction(force_rollback=dry_run):
+            conn.execute("SET LOCAL lock_timeout = '5s'")
+            conn.execute("SET LOCAL goldsmith.erasing = 'on'")
+            if not dry_run:
+                held = conn.execute("SELECT pg_try_advisory_xact_lock(hashtext('goldsmith.erasure')) AS held").fetchone()
+                if not (held and held["held"]):
+                    raise Conflict("another erasure is under way; try again when it has ended")
+            erased = _Erasing(conn, storage, device_id, written, dry_run=dry_run).all()
+            if not dry_run:
+                counts = erased.model_dump(exclude={"dry_run"})
+                audit.record(conn, actor, "erase", f"device:{device_sha256(device_id)[:16]}", counts)
+    except BaseException:
+        for folder in written:
+            shutil.rmtree(storage.path(folder), ignore_errors=True)
+        raise
     return erased
 
 
@@ -135,10 +190,13 @@ def remove_files(conn: Connection, storage: Storage) -> None:
 class _Erasing:
     """One erasure within its transaction."""
 
-    def __init__(self, conn: Connection, storage: Storage, device_id: str, *, dry_run: bool) -> None:
+    def __init__(self, conn: Connection, storage: Storage, device_id: str, written: list[str], *, dry_run: bool) -> None:
         self.conn, self.storage, self.device_id = conn, storage, device_id
         self.found = Erased(dry_run=dry_run)
         self.files: list[str] = []
+        """To remove."""
+        self.written = written
+        """Folders that are new."""
         rows = conn.execute("SELECT run_id, job_id, data FROM runs WHERE device_id = %s", (device_id,)).fetchall()
         self.run_ids = sorted({row["run_id"] for row in rows})
         self.traces = Traces([device_id, *self.run_ids])
@@ -149,20 +207,40 @@ class _Erasing:
             (device_id, device_id),
         ).fetchall()
         typed = [row["data"]["input"] for row in rows if row["data"].get("input")]
-        values = {"jobs": [row["job_id"] for row in imports], "texts": typed}
-        self.jobs: list[UUID] = [row["id"] for row in conn.execute(DESCENDANTS, values).fetchall()]
+        self.origin: dict[str, Any] = {"jobs": [row["job_id"] for row in imports], "texts": typed}
+        found = conn.execute(DESCENDANTS, {**self.origin, "lately": False}).fetchall()
+        self.ended = {row["id"]: row["completed_at"] for row in found}
+        self.jobs: list[UUID] = [row["id"] for row in found if row["reached"]]
+        self.new: list[UUID] = []
+        """Jobs that came while it was searched."""
 
     def all(self) -> Erased:
         if not self.found.dry_run:
-            self._refuse_while_working()
+            self._refuse_while_working()  # rather than after the search
         refs = self._rows_of_datasets()
-        self._mark(refs)
         self._answers()
-        self._what_jobs_left()
+        self._files_of_jobs()
+        jobs = {where: self._said_in(where) for where in TEXTS}
+        if not self.found.dry_run:
+            self._hold_jobs()
+        self._mark(refs)
+        self._clear(jobs)
         self._recordings()
         self.found.files = len(self.files)
         self._write_down()
         return self.found
+
+    def _hold_jobs(self) -> None:
+        """From here on no job begins or ends. Raises `Conflict` while one works with what goes, `_Overtaken` when one that was not
+        looked at has ended."""
+        self.conn.execute("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE")
+        values = {"jobs": [*self.origin["jobs"], *self.jobs], "texts": self.origin["texts"], "lately": True}
+        late = {row["id"]: row["completed_at"] for row in self.conn.execute(DESCENDANTS, values)}
+        self.new = [job_id for job_id, at in late.items() if job_id not in self.ended or self.ended[job_id] != at]
+        self.jobs += self.new
+        self._refuse_while_working()
+        if any(late[job_id] is not None for job_id in self.new):
+            raise _Overtaken
 
     def _refuse_while_working(self) -> None:
         busy = self.conn.execute(
@@ -203,7 +281,9 @@ class _Erasing:
         self.found.rows = len(gone)
         if not self.found.dry_run:
             for ref in refs:
-                self.files += datasets.rewrite_files(self.conn, self.storage, ref)
+                former, folder = datasets.rewrite_files(self.conn, self.storage, ref)
+                self.files += former
+                self.written.append(folder)
         return refs
 
     def _mark(self, refs: dict[str, int]) -> None:
@@ -237,39 +317,43 @@ class _Erasing:
         )
         self.found.teacher_answers = sum(row["answer"] is not None for row in rows)
 
-    def _what_jobs_left(self) -> None:
-        """Artifacts, logs and checkpoints with a trace of it go; in results and events the texts go."""
+    def _files_of_jobs(self) -> None:
+        """Artifacts, logs and checkpoints with a trace of it go."""
         for row in self.conn.execute("SELECT job_id, name, uri FROM artifacts WHERE job_id = ANY(%s)", (self.jobs,)).fetchall():
             if self.traces.in_file(self.storage.path(row["uri"])):
                 self.files.append(row["uri"])
                 self.conn.execute("DELETE FROM artifacts WHERE job_id = %s AND name = %s", (row["job_id"], row["name"]))
-        for job_id in self.jobs:
-            logs = [path for path in self.storage.path("logs/jobs").glob(f"{job_id}.*.log") if self.traces.in_file(path)]
-            kept = self.storage.path(f"checkpoints/{job_id}")  # of weights that learned from it
-            there = [*logs, *([kept] if self.found.rows and kept.is_dir() else [])]
-            self.files += [str(path.relative_to(self.storage.root.resolve())) for path in there]
-        cleared = self._clear("jobs", "id", ("config", "result", "error"))
-        cleared |= self._clear("job_events", "job_id", ("data",), "seq")
-        cleared |= self._clear("webhook_deliveries", "job_id", ("payload", "log"), "id")
+        jobs, root, logs = {str(job_id) for job_id in self.jobs}, self.storage.root.resolve(), self.storage.path("logs/jobs")
+        if logs.is_dir():
+            of_jobs = (path for path in logs.iterdir() if path.suffix == ".log" and path.name.partition(".")[0] in jobs)
+            self.files += [str(path.relative_to(root)) for path in of_jobs if self.traces.in_file(path)]
+        if self.found.rows:  # of weights that learned from it
+            kept = (self.storage.path(f"checkpoints/{job_id}") for job_id in self.jobs)
+            self.files += [str(path.relative_to(root)) for path in kept if path.is_dir()]
+
+    def _said_in(self, where: Texts) -> list[UUID]:
+        """The jobs in whose rows there it stands."""
+        rows = self.conn.execute(where.select, (self.jobs,)).fetchall()
+        return list({row["job"] for row in rows if self._without(row, where)})
+
+    def _clear(self, jobs: dict[Texts, list[UUID]]) -> None:
+        """In configs, results and events the texts go."""
+        cleared = set()
+        for where in jobs:
+            for row in self.conn.execute(where.select, (jobs[where] + self.new,)).fetchall():
+                for column, without in self._without(row, where).items():
+                    cleared.add(row["job"])
+                    self.conn.execute(
+                        f"UPDATE {where.table} SET {column} = %s WHERE {where.job} = %s AND {where.key} = %s",
+                        (Jsonb(without), row["job"], row["key"]),
+                    )
         self.conn.execute("UPDATE jobs SET message = '' WHERE id = ANY(%s)", (list(cleared),))
         self.found.jobs_cleared = len(cleared)
 
-    def _clear(self, table: str, job: str, columns: Sequence[str], key: str = "id") -> set[UUID]:
-        """The jobs in whose rows something stood."""
-        cleared = set()
-        names = ", ".join(columns)
-        for row in self.conn.execute(
-            f"SELECT {job} AS job, {key} AS key, {names} FROM {table} WHERE {job} = ANY(%s)", (self.jobs,)
-        ).fetchall():
-            for column in columns:
-                without = self.traces.taken_from(row[column])
-                if without != row[column]:
-                    cleared.add(row["job"])
-                    self.conn.execute(
-                        f"UPDATE {table} SET {column} = %s WHERE {job} = %s AND {key} = %s",
-                        (Jsonb(without), row["job"], row["key"]),
-                    )
-        return cleared
+    def _without(self, row: dict[str, Any], where: Texts) -> dict[str, Any]:
+        """The columns in which it stands, without it."""
+        taken = {column: self.traces.taken_from(row[column]) for column in where.columns}
+        return {column: without for column, without in taken.items() if without != row[column]}
 
     def _recordings(self) -> None:
         one = {"device": self.device_id, "runs": self.run_ids, "jobs": self.jobs}

@@ -27,7 +27,7 @@ from goldsmith import (
     rules,
 )
 from goldsmith.cluster_rules import ClusterRule
-from goldsmith.db import Connection
+from goldsmith.db import Connection, connect
 from goldsmith.errors import Conflict, InvalidInput
 from goldsmith.rules import Cluster, Rule
 from goldsmith.settings import Settings
@@ -213,6 +213,83 @@ def test_an_import_that_runs_may_be_reading_it(workshop: Workshop) -> None:
     importing = workshop.job("import")
     with pytest.raises(Conflict, match=f"import job:{importing}"):
         erase(workshop)
+
+
+def test_other_jobs_go_on_while_it_is_searched(workshop: Workshop, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = erasure._Erasing._files_of_jobs
+
+    def meanwhile(erasing: erasure._Erasing) -> None:
+        searched(erasing)
+        with connect(database_url) as other:  # as a worker's heartbeat and a caller do
+            other.execute("SET lock_timeout = '1s'")
+            other.execute("UPDATE jobs SET heartbeat_at = now()")
+            other.execute("INSERT INTO jobs (kind, config, queue, timeout) VALUES ('gold', '{}', 'io', 60)")
+
+    monkeypatch.setattr(erasure._Erasing, "_files_of_jobs", meanwhile)
+    with connect(database_url) as own:
+        assert erasure.erase(own, workshop.storage, DEVICE, actor="ada", dry_run=False).runs == 2
+    assert SECRET not in everything(workshop)
+
+
+@pytest.mark.parametrize("times", [1, erasure.ATTEMPTS])
+def test_a_job_that_ended_while_it_was_searched_is_searched_too(
+    workshop: Workshop, database_url: str, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    searched, left = erasure._Erasing._files_of_jobs, list(range(times))
+
+    def meanwhile(erasing: erasure._Erasing) -> None:
+        searched(erasing)
+        if left:
+            left.pop()
+            with connect(database_url) as other:
+                job_id = evaluating(other)
+                artifacts.save(other, workshop.storage, job_id, 1, "said.txt", SECRET.encode(), "text/plain")
+                other.execute("UPDATE jobs SET status = 'completed', completed_at = now() WHERE id = %s", (job_id,))
+
+    monkeypatch.setattr(erasure._Erasing, "_files_of_jobs", meanwhile)
+    files = len(list(workshop.storage.root.rglob("train.jsonl")))
+    if times == 1:
+        erase(workshop)
+        assert SECRET not in everything(workshop)
+        return
+    with pytest.raises(Conflict, match="nothing is erased, try again"):
+        erase(workshop)
+    assert workshop.conn.execute("SELECT count(*) AS n FROM runs").fetchone() == {"n": 3}
+    assert len(list(workshop.storage.root.rglob("train.jsonl"))) == files  # what was written anew is gone again
+
+
+def test_a_job_that_began_while_it_was_searched_is_named(
+    workshop: Workshop, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched, began = erasure._Erasing._files_of_jobs, []
+
+    def meanwhile(erasing: erasure._Erasing) -> None:
+        searched(erasing)
+        with connect(database_url) as other:
+            began.append(evaluating(other))
+
+    monkeypatch.setattr(erasure._Erasing, "_files_of_jobs", meanwhile)
+    with pytest.raises(Conflict, match="may be working with what is to be erased") as refusal:
+        erase(workshop)
+    assert refusal.value.extra["jobs"] == [f"evaluate job:{began[0]}"]
+
+
+def evaluating(conn: Connection) -> UUID:
+    row = conn.execute(
+        "INSERT INTO jobs (kind, config, queue, timeout, status, attempt, heartbeat_at, worker)"
+        """ VALUES ('evaluate', '{"dataset": "dataset:gold@1"}', 'cpu', 60, 'running', 1, now(), 'other') RETURNING id"""
+    ).fetchone()
+    assert row is not None
+    job_id: UUID = row["id"]
+    return job_id
+
+
+def test_two_erasures_at_once(workshop: Workshop, database_url: str) -> None:
+    with connect(database_url) as other, other.transaction():
+        other.execute("SELECT pg_advisory_xact_lock(hashtext('goldsmith.erasure'))")
+        with pytest.raises(Conflict, match="another erasure is under way"):
+            erase(workshop)
+        assert erase(workshop, dry_run=True).runs == 2
 
 
 def test_results_events_rules_clusters_and_live_events_lose_it_too(workshop: Workshop) -> None:
