@@ -22,13 +22,14 @@ from huggingface_hub.errors import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from goldsmith.errors import InvalidInput, Unavailable
+from goldsmith.errors import InvalidInput, ReferenceNotUsable, Unavailable
 from goldsmith.storage import sha256_file
 from goldsmith.student import HUB_ID
 
 # GGUF files of the ChatML family name no usable end of turn: their tokenizers end with <|im_start|> and pad with nothing.
 END_OF_TURN = "<|im_end|>"
 PAD = "<|endoftext|>"
+COPY = "copy.sha256"  # beside the weights that were made of a GGUF file
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def prepare(base_model: str, cache: Path) -> Base:
     """The model's folder and what it is known by; raises `InvalidInput` when it is not there. Nothing takes its place.
 
     `package:<distribution>` is the one GGUF file in that installed package; it and a path that ends with .gguf are de-quantised to
-    float32 into `cache/<sha256 of the file>` by whoever comes first, and known by that sha256. A folder is used as it is,
+    float32 into `cache/<sha256 of the file>` by whoever comes first, and known by that sha256; a copy that changed since is refused
+    with `ReferenceNotUsable`. A folder is used as it is,
     `owner/name` or `owner/name@revision` is fetched from the hub; both are known by the sha256 over their config and weights.
     """
     if base_model.startswith("package:"):
@@ -116,17 +118,30 @@ def _dequantised(gguf: Path, target: Path) -> Path:
     # Two processes that start together would both convert (19 s of two cores); the lock ends with its process.
     with (target.parent / f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.is_dir():
+        if (target / COPY).is_file():
+            _check_copy(target, gguf)
             return target
+        shutil.rmtree(target, ignore_errors=True)  # from before copies were checked
         temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
         try:
             _convert(gguf, temporary)
+            (temporary / COPY).write_text(_weights_sha256(temporary))
             temporary.chmod(0o755)
             temporary.rename(target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     return target
+
+
+def _check_copy(folder: Path, gguf: Path) -> None:
+    """An adapter names the GGUF file by its sha256, but what is loaded are the weights that were made of it."""
+    expected, actual = (folder / COPY).read_text(), _weights_sha256(folder)
+    if actual != expected:
+        raise ReferenceNotUsable(
+            f"base_model: the float32 copy of {gguf.name} in {folder} changed: expected sha256 {expected}, as it was made; found"
+            f" {actual}. Remove that folder: it is made anew"
+        )
 
 
 def _convert(gguf: Path, folder: Path) -> None:

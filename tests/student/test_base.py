@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from goldsmith.errors import InvalidInput, Unavailable
+from goldsmith.errors import InvalidInput, ReferenceNotUsable, Unavailable
 from goldsmith.settings import Settings
 from goldsmith.storage import sha256_file
 from goldsmith.student import base, is_local
@@ -112,15 +113,40 @@ class TestHub:
             base.prepare("owner/open", tmp_path)
 
 
+def converted(source: Path, folder: Path) -> None:
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"plain weights")
+
+
 def test_a_gguf_file_is_converted_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gguf = tmp_path / "model.gguf"
     gguf.write_bytes(b"weights")
-    monkeypatch.setattr(base, "_convert", lambda source, folder: (folder / "config.json").write_text("{}"))
+    monkeypatch.setattr(base, "_convert", converted)
     found = base.prepare(str(gguf), tmp_path / "cache")
     assert (found.name, found.sha256, found.revision) == (str(gguf), sha256_file(gguf), None)
     assert (found.folder / "config.json").is_file()
     with pytest.raises(InvalidInput, match=r"is no folder with a config.json; .* or \.gguf file"):
         base.prepare(str(tmp_path / "other.gguf"), tmp_path / "cache")
+
+
+def test_a_changed_copy_of_a_gguf_file_is_refused_until_it_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "_convert", converted)
+    gguf, cache = tmp_path / "model.gguf", tmp_path / "cache"
+    gguf.write_bytes(b"weights")
+    folder = base.prepare(str(gguf), cache).folder
+    made = (folder / base.COPY).read_text()
+    for name, changed in (("model.safetensors", b"plain Weights"), ("config.json", b"[]")):
+        (folder / name).write_bytes(changed)
+        with pytest.raises(ReferenceNotUsable, match=rf"expected sha256 {made}, as it was made; found \w{{64}}\. Remove"):
+            base.prepare(str(gguf), cache)
+        shutil.rmtree(folder)
+        assert base.prepare(str(gguf), cache).folder == folder
+    (folder / base.COPY).unlink()  # as folders were left by earlier versions
+    (folder / "model.safetensors").write_bytes(b"unknown")
+    base.prepare(str(gguf), cache)
+    assert (folder / "model.safetensors").read_bytes() == b"plain weights"
 
 
 class TestRoots:

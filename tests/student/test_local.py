@@ -234,6 +234,7 @@ class TestBase:
         def convert(source: Path, folder: Path) -> None:
             converted.append(source)
             (folder / "config.json").write_text(json.dumps({"from": source.name}))
+            (folder / "model.safetensors").write_bytes(b"float32")
 
         monkeypatch.setattr(base, "_packaged", lambda name: gguf)
         monkeypatch.setattr(base, "_convert", convert)
@@ -250,7 +251,7 @@ class TestBase:
         assert len(set(found)) == 1
         folder, sha256 = found[0].folder, found[0].sha256
         assert (folder.name, sha256) == (sha256_file(gguf), sha256_file(gguf))
-        assert sorted(path.name for path in folder.iterdir()) == ["config.json"]
+        assert sorted(path.name for path in folder.iterdir()) == ["config.json", base.COPY, "model.safetensors"]
 
     def test_a_conversion_that_fails_leaves_nothing_and_is_tried_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -268,7 +269,11 @@ class TestBase:
             base.prepare("package:model", tmp_path / "cache")
         assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
-        monkeypatch.setattr(base, "_convert", lambda source, folder: (folder / "config.json").write_text("{}"))
+        def convert(source: Path, folder: Path) -> None:
+            (folder / "config.json").write_text("{}")
+            (folder / "model.safetensors").write_bytes(b"float32")
+
+        monkeypatch.setattr(base, "_convert", convert)
         folder = base.prepare("package:model", tmp_path / "cache").folder
         assert (folder / "config.json").exists()
 

@@ -150,6 +150,7 @@ def _register(
             name=config.name,
             folder=folder,
             base_model=student.base_model,
+            base_revision=student.revision,
             **hashes,
             dataset=dataset.ref,
             method=method,
