@@ -42,6 +42,8 @@ BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
     "/v1/datasets",
     "/v1/uploads",
     "/v1/adapters",
+    "/v1/route",
+    "/v1/routes",
     "/v1/experiments",
     "/api",
 )

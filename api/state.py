@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from api.access import KeyRing, Rates
 from api.metrics import QueueNumbers
+from api.routers import Routers
 from api.stream import Readers
 from goldsmith import jobs, signing
 from goldsmith.db import AsyncDatabase, Database, connect_async
@@ -25,6 +26,7 @@ from goldsmith.queue import Queue
 from goldsmith.rescue import RescueThread
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
+from goldsmith.student.embedding import Embedder, open_embedder
 from goldsmith.wake import Wakeups
 
 log = structlog.get_logger()
@@ -44,6 +46,8 @@ class State:
         self.rescue = RescueThread(self.database, self.queue, settings)
         self.keys = KeyRing(settings, self.async_database)
         self.rates = Rates(settings)
+        self.routers = Routers(self.database, self.storage)
+        self._embedder: Embedder | None = None
         self.numbers = CollectorRegistry()
         self.numbers.register(QueueNumbers(self.database))
         self._waiting = (-math.inf, 0)
@@ -64,8 +68,16 @@ class State:
                 await self._telling
         finally:
             await self.rates.close()
+            if self._embedder is not None:
+                await self._embedder.aclose()
             await self.async_database.close()
             self.database.close()
+
+    @property
+    def embedder(self) -> Embedder:
+        """Made by its first use, as only that may be refused for an address that is none."""
+        self._embedder = self._embedder or open_embedder(self.settings)
+        return self._embedder
 
     async def waiting(self) -> int:
         """How many jobs are queued, counted at most once a second."""

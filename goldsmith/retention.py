@@ -1,8 +1,8 @@
 """Retention: jobs that ended long ago go, with their events, artifacts and what else they left. Nothing goes that is built on.
 
 Kept, however old: what a dataset or adapter version, a decision, a schedule, an experiment or the live contexts come from,
-and what a job that has not ended depends on; of each of these also its own parents, by dependency and by the references
-in its config, and theirs, and what it submitted. The ledger of what teachers cost stays too, without the job.
+a router that was asked within the time, and what a job that has not ended depends on; of each of these also its own parents,
+by dependency and by the references in its config, and theirs. The ledger of what teachers cost stays too, without the job.
 
 Rows go first, files after: a crash in between leaves files that no row knows, which the next sweep removes.
 """
@@ -54,6 +54,7 @@ kept (id) AS (
     UNION SELECT job_id FROM dataset_versions
     UNION SELECT job_id FROM adapter_versions
     UNION SELECT job_id FROM ab_decisions
+    UNION SELECT router_job_id FROM routes WHERE created_at >= now() - %(days)s * interval '1 day'
     UNION SELECT found[1]::uuid FROM (
         SELECT manifest::text || parents::text FROM dataset_versions
         UNION ALL SELECT config::text FROM schedules
@@ -131,6 +132,7 @@ def sweep(conn: Connection, settings: Settings, *, days: int | None = None, dry_
         " AND NOT EXISTS (SELECT 1 FROM jobs WHERE pipeline_id = p.id)",
         (days,),
     )
+    conn.execute("DELETE FROM routes WHERE created_at < now() - %s * interval '1 day'", (days,))
     conn.execute(
         "DELETE FROM batches b WHERE created_at < now() - %s * interval '1 day'"
         " AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = ANY(b.job_ids))",

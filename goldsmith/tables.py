@@ -577,6 +577,24 @@ cluster_rules = Table(
     ),
 )
 
+routes = Table(  # what a router decided, without what was asked
+    "routes",
+    metadata,
+    _id(),
+    Column("router_job_id", UUID, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    _created_at(),
+    Column("cluster_id", Text),
+    Column("label", Integer),
+    Column("path", Text, nullable=False),
+    Column("distance", Double, nullable=False),
+    Column("second_distance", Double),
+    Column("outlier", Boolean, nullable=False),
+    Column("adapter", Text),
+    Column("critic", Text),
+    CheckConstraint(_in("path", ("primary", "reflective", "base")), name="path"),
+    Index("ix_routes_router_job_id", "router_job_id", "id"),
+)
+
 adapters = Table("adapters", metadata, _id(), Column("name", Text, nullable=False, unique=True), _created_at())
 
 # A trigger refuses every change but the status, one step forward, and the mark of an erasure.

@@ -256,3 +256,15 @@ def test_runs_that_a_later_import_found_unchanged_pass_to_it(
     assert retention.sweep(conn, settings).jobs == 1
     assert [each.run_id for each in recordings.runs_of(conn, second)] == ["run_1"]
     assert conn.execute("SELECT count(*) AS n FROM runs").fetchone() == {"n": 1}
+
+
+def test_a_router_that_is_asked_stays_and_its_old_decisions_go(conn: Connection, old: JobFactory, settings: Settings) -> None:
+    asked, forgotten = old(kind="router"), old(kind="router")
+    for router, days in ((asked, 1), (asked, DAYS + 1), (forgotten, DAYS + 1)):
+        conn.execute(
+            "INSERT INTO routes (router_job_id, path, distance, outlier, created_at)"
+            " VALUES (%s, 'base', 1, false, now() - %s * interval '1 day')",
+            (router, days),
+        )
+    assert retention.sweep(conn, settings).jobs == 1
+    assert conn.execute("SELECT router_job_id FROM routes").fetchall() == [{"router_job_id": asked}]

@@ -532,6 +532,38 @@ class Client:
         found: Sequence[dict[str, Any]] = self.request("GET", "/v1/datasets")
         return found
 
+    # -- routes
+
+    def route(
+        self,
+        router: str,
+        query: str | None = None,
+        *,
+        messages: Sequence[Mapping[str, str]] | None = None,
+        vector: Sequence[float] | None = None,
+        answer: bool = False,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Which cluster of the router `job:<id>` this belongs to and what answers it; `answer`: the answer as well.
+
+        `more`: `max_tokens` and `temperature` of the answer. `goldsmith.router.Router` decides the same without the server.
+        """
+        texts = None if messages is None else [dict(message) for message in messages]
+        given = {"query": query, "messages": texts, "vector": None if vector is None else [float(one) for one in vector]}
+        body = {"router": router, "answer": answer, **more} | {name: one for name, one in given.items() if one is not None}
+        routed: dict[str, Any] = self.request("POST", "/v1/route", json=body, timeout=900 if answer else 90)
+        return routed
+
+    def routes(self, router: str, limit: int = 100) -> Iterator[dict[str, Any]]:
+        """What the router decided, newest first, page by page of `limit`."""
+        params: dict[str, Any] = {"router": router, "limit": limit}
+        while True:
+            page = self.request("GET", "/v1/routes", params=params)
+            yield from page["routes"]
+            if page["next_cursor"] is None:
+                return
+            params["cursor"] = page["next_cursor"]
+
     # -- adapters
 
     def adapters(self, name: str | None = None) -> Sequence[dict[str, Any]]:

@@ -108,7 +108,7 @@ def open_chat(settings: Settings) -> ChatClient:
                 "GOLDSMITH_SERVE_URL and GOLDSMITH_OLLAMA_MODEL are both set; unset the one that should not answer"
             )
         return OllamaChat(ollama_url(settings.ollama_host), settings.ollama_model)
-    url = _checked("GOLDSMITH_SERVE_URL", settings.inference_url.rstrip("/").removesuffix("/v1"))
+    url = checked_url("GOLDSMITH_SERVE_URL", settings.inference_url.rstrip("/").removesuffix("/v1"))
     to_do = "check GOLDSMITH_SERVE_URL" if settings.serve_url else "start it with `goldsmith serve`"
     key = settings.inference_key.get_secret_value() if settings.inference_key else None
     return OpenAIChat(url, settings.serve_model, key, to_do)
@@ -117,13 +117,13 @@ def open_chat(settings: Settings) -> ChatClient:
 def ollama_url(host: str | None) -> str:
     """As Ollama reads its own variable: without a scheme the port is 11434; 0.0.0.0 is where it listens, not where it is."""
     text = host or "127.0.0.1"
-    parts = urlsplit(_checked("OLLAMA_HOST", text if "://" in text else f"http://{text}"))
+    parts = urlsplit(checked_url("OLLAMA_HOST", text if "://" in text else f"http://{text}"))
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname or "")  # noqa: S104
     port = parts.port or (None if "://" in text else 11434)
     return f"{parts.scheme}://{f'[{name}]' if ':' in name else name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 
 
-def _checked(setting: str, url: str) -> str:
+def checked_url(setting: str, url: str) -> str:
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -135,15 +135,19 @@ def _checked(setting: str, url: str) -> str:
 
 
 async def _post(url: str, body: dict[str, Any], *, key: str | None, to_do: str, timeout_s: float) -> dict[str, Any]:
-    """One request over a connection of its own. Translates all that can go wrong on the way."""
+    """One request over a connection of its own."""
     local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+    async with httpx.AsyncClient(headers=headers, timeout=timeout, trust_env=not local) as client:
+        return await post(client, url, body, to_do=to_do, timeout_s=timeout_s)
+
+
+async def post(client: httpx.AsyncClient, url: str, body: dict[str, Any], *, to_do: str, timeout_s: float) -> dict[str, Any]:
+    """One request and its JSON object. Translates all that can go wrong on the way."""
     try:
-        async with (
-            asyncio.timeout(timeout_s),
-            httpx.AsyncClient(timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S), trust_env=not local) as client,
-        ):
-            response = await client.post(url, json=body, headers=headers)
+        async with asyncio.timeout(timeout_s):
+            response = await client.post(url, json=body)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise RetryableError(f"nothing answers at {url} ({str(error) or type(error).__name__}); {to_do}") from error
     except (httpx.TimeoutException, TimeoutError) as error:

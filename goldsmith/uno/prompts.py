@@ -111,3 +111,23 @@ def covered_prompt(demands: Sequence[str], own: Sequence[str]) -> str:
 def critic_prompt(question: str, answer: str) -> str:
     """The critic's user turn. Plain text, also for a question that came as several messages: `Session.query_text`."""
     return f"{CRITIC}\n\nQuestion:\n{question}\n\nAnswer:\n{answer}"
+
+
+def rewrite_prompt(question: str, critique: str, answer: str, language: str | None) -> str:
+    """What the base model is asked after a critique of its draft. One user turn: not every chat template has a system turn; and
+    shorter than `REVISE`, as small models lose the thread of a long one."""
+    asked = {
+        "de": "Schreibe eine bessere Antwort auf die Frage: nach den Regeln, ganz, ohne die Frage zu wiederholen, und sonst nichts.",
+        "en": "Write a better answer to the question: by the rules, in full, without repeating the question, and nothing else.",
+    }[language_of_prompts(language)]
+    blocks = [block("question", question), block("previous_answer", answer), block("rules", critique)]
+    return "\n\n".join([asked, *blocks])
+
+
+def with_rules_prompt(question: str, rules: Sequence[str], language: str | None) -> str:
+    """A question with rules that were looked up for it, as one user turn: training's cheap stand-in, for comparison."""
+    asked = {
+        "de": "Beantworte die Frage. Beachte dabei diese Regeln, soweit sie zur Frage passen, und erwähne sie nicht.",
+        "en": "Answer the question. Keep to these rules as far as they fit the question, and do not mention them.",
+    }[language_of_prompts(language)]
+    return "\n\n".join([asked, block("rules", numbered(rules)), block("question", question)])
