@@ -105,27 +105,39 @@ class Show:
 
 
 def play(*, start: Callable[..., None], keep_up: bool, as_json: bool) -> None:
-    """Run it all; raises `StepFailed` or `StackError`. Ctrl-C stops the jobs and the stack."""
+    """Run the main job; raises `StackError`."""
+    teacher = "rehearsal" if Settings().anthropic_api_key is None else "anthropic"
+    if teacher == "anthropic":
+        os.environ.setdefault("GOLDSMITH_ALLOW_PROVIDERS", "anthropic")  # the recorded workshop is fictional
+    perform(_story, _conclude, teacher, start=start, keep_up=keep_up, as_json=as_json)
+
+
+def perform(
+    story: Callable[[Show, str, Settings], dict[str, Any]],
+    conclude: Callable[..., None],
+    teacher: str,
+    *,
+    start: Callable[..., None],
+    keep_up: bool,
+    as_json: bool,
+) -> None:
+    """Start the stack where it is not up, let the story run on it, and conclude with what it returned. Raises `StackError`.
+
+    Ctrl-C stops the jobs and the stack; a step that fails leaves the stack up for a look.
+    """
     began = time.monotonic()
     os.environ.setdefault("GOLDSMITH_IMPORT_ROOTS", str(ROOT / "examples"))
-    if Settings().anthropic_api_key is not None:
-        os.environ.setdefault("GOLDSMITH_ALLOW_PROVIDERS", "anthropic")  # the recorded workshop is fictional
     get_settings.cache_clear()
     settings = get_settings()
-    teacher = "rehearsal" if settings.anthropic_api_key is None else "anthropic"
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         up = running(settings)
         if up is None:
             start(rehearsal=teacher == "rehearsal", quiet=as_json)
         elif teacher == "rehearsal" and not up["rehearsal"]:
-            raise StackError(
-                "the stack that is up has no rehearsal teacher and there is no ANTHROPIC_API_KEY; run `goldsmith down` first"
-            )
+            raise StackError("the stack that is up has no rehearsal teacher; run `goldsmith down` first")
         if teacher == "rehearsal" and not as_json:
-            errors.print(
-                "[bold yellow]REHEARSAL[/]: no ANTHROPIC_API_KEY; the teacher is a server on this machine that applies written rules"
-            )
+            errors.print("[bold yellow]REHEARSAL[/]: the teacher is a server on this machine that applies written rules")
         columns = (
             TextColumn("{task.description:<18}"),
             BarColumn(24),
@@ -139,7 +151,7 @@ def play(*, start: Callable[..., None], keep_up: bool, as_json: bool) -> None:
         ):
             show = Show(client, bars)
             try:
-                answer = _story(show, teacher, settings)
+                answer = story(show, teacher, settings)
             except KeyboardInterrupt:
                 for handle in show.handles:
                     if handle.job.status not in FINAL:
@@ -154,7 +166,7 @@ def play(*, start: Callable[..., None], keep_up: bool, as_json: bool) -> None:
         errors.print(str(error), style="red", markup=False)
         errors.print(f"the stack is still up; its log: {settings.logs / 'goldsmith.log'}; `make down` stops it")
         raise SystemExit(1) from None
-    _conclude(show.steps, answer, settings, rehearsal=teacher == "rehearsal", seconds=time.monotonic() - began, as_json=as_json)
+    conclude(show.steps, answer, settings, rehearsal=teacher == "rehearsal", seconds=time.monotonic() - began, as_json=as_json)
     if not keep_up:
         bring_down(settings, settings.grace_s + 45)
 

@@ -51,7 +51,8 @@ def make(
 ) -> dict[str, Any]:
     """`clusters`: as the gap job left them. `measured`: tokens a second of a training of this base model, None where there was none."""
     speed = measured or ASSUMED_TOKENS_PER_S
-    rows = [_row(config, cluster, texts, speed) for cluster in clusters]
+    gets = wanted(config, clusters)
+    rows = [_row(config, cluster, gets[cluster["cluster_id"]], texts, speed) for cluster in clusters]
     revised, graded = sum(row.pop("_revised") for row in rows), sum(row.pop("_graded") for row in rows)
     graded += ABLATED * VARIANTS if config.ablation is not None else 0
     usd = {"revised_answers": _revisions(revised, texts, prices), "grades": _grades(graded, texts, judge_prices)}
@@ -82,17 +83,37 @@ def make(
     }
 
 
-def wants(config: UnoConfig, decision: str) -> tuple[bool, bool]:
-    """Whether a cluster of this decision gets an expert, and a critic before that expert has failed."""
+@dataclass(frozen=True)
+class Wanted:
+    expert: bool
+    critic: bool
+    """Whatever becomes of the expert."""
+    no_expert: str | None
+    """Why not."""
+
+
+def wanted(config: UnoConfig, clusters: Sequence[Mapping[str, Any]]) -> dict[str, Wanted]:
+    """What each cluster gets, by its id."""
+    found = {cluster["cluster_id"]: _wanted(config, cluster["decision"]) for cluster in clusters}
+    largest = sorted(clusters, key=lambda cluster: (-cluster["size"], cluster["label"]))
+    experts = [cluster["cluster_id"] for cluster in largest if found[cluster["cluster_id"]].expert]
+    for cluster_id in experts[config.experts_at_most :] if config.experts_at_most is not None else []:
+        found[cluster_id] = Wanted(False, found[cluster_id].critic, f"experts_at_most is {config.experts_at_most}")
+    return found
+
+
+def _wanted(config: UnoConfig, decision: str) -> Wanted:
     if decision in ("fallback", "unknown"):
-        return False, False
+        return Wanted(False, False, f"the gap's decision is {decision}")
     if config.adapters == "all":
-        return True, True
-    return decision == "primary", decision != "primary"
+        return Wanted(True, True, None)
+    if decision == "primary":
+        return Wanted(True, False, None)
+    return Wanted(False, True, f"the gap's decision is {decision}")
 
 
-def _row(config: UnoConfig, cluster: Mapping[str, Any], texts: Texts, speed: float) -> dict[str, Any]:
-    expert, critic = wants(config, cluster["decision"])
+def _row(config: UnoConfig, cluster: Mapping[str, Any], gets: Wanted, texts: Texts, speed: float) -> dict[str, Any]:
+    expert, critic = gets.expert, gets.critic
     size = cluster["size"] if expert or critic else 0
     heldout = size - int(0.8 * size)
     train, pairs = cast("dict[str, Any]", config.train), cast("dict[str, Any]", config.pairs)  # a submit has checked them

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from goldsmith.kinds.uno import plan
 from goldsmith.kinds.uno.schema import UnoCluster, UnoConfig, UnoResult
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def result(config: UnoConfig, steps: Steps, router: Path) -> UnoResult:
         verifications=[ref[key] for key in ref if key.startswith("verify-")],
         plan=f"job:{own}/{PLAN}",
         table=f"job:{own}/{TABLE}",
-        clusters=_clusters(steps, json.loads(router.read_bytes())),
+        clusters=_clusters(config, steps, json.loads(router.read_bytes())),
         variant=_variant(steps),
         spent_usd=round(sum(job.cost_usd for job in steps.jobs.values()), 6),
         rehearsal=rehearsal,
@@ -37,7 +38,8 @@ def result(config: UnoConfig, steps: Steps, router: Path) -> UnoResult:
     )
 
 
-def _clusters(steps: Steps, router: Mapping[str, Any]) -> list[UnoCluster]:
+def _clusters(config: UnoConfig, steps: Steps, router: Mapping[str, Any]) -> list[UnoCluster]:
+    wanted = plan.wanted(config, steps.result("gap")["clusters"])
     paths = {cluster["cluster_id"]: cluster["path"] for cluster in router["clusters"]}
     pairs = {cluster["cluster_id"]: cluster for cluster in steps.result("pairs")["clusters"]}
     found = []
@@ -56,8 +58,8 @@ def _clusters(steps: Steps, router: Mapping[str, Any]) -> list[UnoCluster]:
                 pairs=learned.get("pairs"),
                 pairs_train=learned.get("pairs_train", 0),
                 pairs_heldout=learned.get("pairs_heldout", 0),
-                refused=learned.get("refused"),
                 expert=gate.get("adapter"),
+                no_expert=wanted[cluster_id].no_expert or learned.get("refused"),
                 win_rate=gate.get("win_rate"),
                 win_rate_interval=gate.get("interval"),
                 passed=gate.get("passed"),
@@ -90,7 +92,7 @@ def markdown(config: UnoConfig, result: UnoResult) -> str:
                 f"{cluster.size:,}",
                 "–" if cluster.gap is None else f"{cluster.gap:.2f}",
                 cluster.decision,
-                cluster.refused or f"{cluster.pairs_train:,} ({cluster.pairs_heldout:,})",
+                f"{cluster.pairs_train:,} ({cluster.pairs_heldout:,})",
                 won(cluster),
                 cluster.path,
             )
@@ -106,6 +108,6 @@ def markdown(config: UnoConfig, result: UnoResult) -> str:
 
 def won(cluster: UnoCluster) -> str:
     if cluster.win_rate is None:
-        return "no expert"
+        return f"no expert: {cluster.no_expert}"
     low, high = cluster.win_rate_interval or (float("nan"), float("nan"))
     return f"{cluster.win_rate:.2f} [{low:.2f}, {high:.2f}]: {'passed' if cluster.passed else 'did not pass'}"

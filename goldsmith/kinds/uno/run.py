@@ -96,14 +96,14 @@ def _make_pairs(config: UnoConfig, steps: Steps) -> None:
 
 def _make_adapters(config: UnoConfig, steps: Steps) -> None:
     """Experts with their gates, and critics; what one cluster needs does not wait for another."""
-    decisions = {cluster["cluster_id"]: cluster["decision"] for cluster in steps.result("gap")["clusters"]}
-    learning = [cluster for cluster in steps.result("pairs")["clusters"] if decisions[cluster["cluster_id"]] != "fallback"]
-    gated = sum(cluster["pairs"] is not None for cluster in learning)
+    wanted = plan.wanted(config, steps.result("gap")["clusters"])
+    learning = steps.result("pairs")["clusters"]
+    gated = sum(wanted[cluster["cluster_id"]].expert and cluster["pairs"] is not None for cluster in learning)
     share = _left(config, steps) * (1 if config.ablation is None else 1 - FOR_ABLATION) / gated if gated else 0
     for cluster in learning:
-        expert, critic = plan.wants(config, decisions[cluster["cluster_id"]])
-        failed = _expert(config, steps, cluster, share) if expert else False
-        if (critic or failed) and cluster["critic"] is not None:
+        gets = wanted[cluster["cluster_id"]]
+        failed = _expert(config, steps, cluster, share) if gets.expert else False
+        if (gets.critic or failed) and cluster["critic"] is not None:
             body = bodies.critic(config, cluster["cluster_id"], cluster["critic"])
             steps.start(f"critic-{cluster['cluster_id']}", body, stage="adapters")
     steps.settle()

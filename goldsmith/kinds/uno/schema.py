@@ -72,6 +72,12 @@ class UnoConfig(JobConfig):
         description="as_needed: an expert where the gap is low, a critic where it is high or the expert did not pass (the"
         " paper's order). all: both for every cluster that is large enough, as UNO's code trains them; the ablation shows more.",
     )
+    experts_at_most: int | None = Field(
+        None,
+        ge=0,
+        le=10_000,
+        description="Train experts for so many clusters only, the largest first; empty: for all that want one.",
+    )
     approve: Literal["plan", "now"] = Field(
         "plan",
         description="plan: once the clusters and their gap are known, say what the rest will cost and wait for an approval."
@@ -107,8 +113,8 @@ class UnoCluster(BaseModel):
     pairs: str | None = Field(description="The dataset of preference pairs.")
     pairs_train: int
     pairs_heldout: int
-    refused: str | None = Field(description="Why there are no pairs to learn from.")
     expert: str | None
+    no_expert: str | None = Field(description="Why there is none.")
     win_rate: float | None = Field(description="Of the expert over the base model on held-out questions, ties half.")
     win_rate_interval: tuple[float, float] | None
     passed: bool | None = Field(description="Whether the expert passed its gate; null: there is none.")

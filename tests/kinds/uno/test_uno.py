@@ -124,7 +124,7 @@ def test_a_low_gap_gets_an_expert_a_high_one_a_critic_and_a_failed_gate_too(tmp_
     expert = play.ctx.submitted["expert-c0"]
     assert expert | {"objective": "dpo_nll", "role": "expert", "keep_epochs": True, "num_train_epochs": 2} == expert
     gates = [play.ctx.submitted[key]["budget_usd"] for key in ("verify-c0", "verify-c2")]
-    assert gates == [pytest.approx(8 / 3)] * 2  # three clusters have pairs and may be gated
+    assert gates == [pytest.approx(4.0)] * 2
 
     for key in ("expert-c0", "expert-c2", "critic-c1"):
         play.end(key, {"adapter": f"adapter:museum-{key}@1"})
@@ -169,6 +169,24 @@ def test_all_adapters_are_trained_where_that_is_asked_for(tmp_path: Path) -> Non
     play.end("pairs", {"clusters": [learned(0), learned(1)]})
     play.look()
     assert {"expert-c0", "critic-c0", "expert-c1", "critic-c1"} < set(play.keys)
+
+
+def test_experts_go_to_the_largest_clusters_where_there_may_be_few(tmp_path: Path) -> None:
+    play = Play(tmp_path, config(experts_at_most=1))
+    play.to_the_plan(cluster(0, "primary", 50), cluster(1, "primary", 70), cluster(2, "reflective", 90))
+    play.look()
+    play.end("pairs", {"clusters": [learned(0), learned(1), learned(2)]})
+    play.look()
+    assert play.keys[5:] == ["expert-c1", "verify-c1", "critic-c2"]
+    for key in ("expert-c1", "critic-c2"):
+        play.end(key, {})
+    play.end("verify-c1", {"passed": True, "adapter": "adapter:a@1", "win_rate": 0.9, "interval": [0.6, 1.0]})
+    play.look()
+    play.route(c0="base", c1="primary", c2="reflective")
+    result = play.look()
+    assert isinstance(result, UnoResult)
+    why = [one.no_expert for one in result.clusters]
+    assert why == ["experts_at_most is 1", None, "the gap's decision is reflective"]
 
 
 def test_the_plan_waits_for_an_approval_and_says_what_the_rest_takes(tmp_path: Path) -> None:
