@@ -1,4 +1,4 @@
-"""`/v1/uploads`: prompts as JSONL or CSV, contexts as ZIP."""
+"""`/v1/uploads`: prompts as JSONL or CSV, logs of sessions as JSONL, contexts as ZIP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, StateDep
 from goldsmith import uploads
 from goldsmith.datasets import Origin
-from goldsmith.uploads import MEDIA_TYPES, Upload
+from goldsmith.uploads import MEDIA_TYPES, Upload, UploadKind
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 WRITE_FROM = 1 << 20  # bytes: so much is gathered before a thread writes it
@@ -49,10 +49,14 @@ async def upload(
     caller: CallerDep,
     name: Annotated[str, Query(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] = "upload",
     origin: Annotated[Origin, Query(description="Where its prompts come from; `recorded`: from a workshop.")] = "upload",
+    kind: Annotated[
+        UploadKind | None, Query(description="What the file holds; empty: contexts in a ZIP, prompts in all others.")
+    ] = None,
 ) -> UploadView:
-    """Keep prompts (JSONL: `{"input": …, "language": …, "config_id": …}` a line; CSV: the same as columns) or the contexts of a
-    devserver (a ZIP of its checkout or of a folder of config files). A 422 names each wrong line. The limit is
-    GOLDSMITH_MAX_BODY_BYTES."""
+    """Keep prompts (JSONL: `{"input": …, "language": …, "config_id": …}` a line; CSV: the same as columns), the contexts of a
+    devserver (a ZIP of its checkout or of a folder of config files), or with `kind=sessions` a log (JSONL, an object a line: a chat
+    with `messages` as OpenAI or `conversations` as ShareGPT write it, or a row of feedback with `text`, `score`, `correction`). A
+    422 names each wrong line. The limit is GOLDSMITH_MAX_BODY_BYTES."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in MEDIA_TYPES:
         raise HTTPException(415, f"send one of {', '.join(MEDIA_TYPES)}, not {media_type or 'a body without Content-Type'}")
@@ -71,6 +75,7 @@ async def upload(
                     origin=origin,
                     sha256=digest,
                     created_by=caller.name,
+                    kind=kind,
                 )
 
         found, new = await to_thread.run_sync(save)

@@ -42,6 +42,8 @@ class Session:
     language: str | None = None
     weight: float = 1.0
     """How much its signal is worth beside others: 1 is one user's word or edit."""
+    private: bool = True
+    """Somebody typed it: only teachers that the privacy gate lets pass may see it (`recorded=` of `Teacher.ask`)."""
     status: Status = "active"
     reason: str | None = None
     """Why it is quarantined."""

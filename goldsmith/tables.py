@@ -506,6 +506,7 @@ sessions = Table(
     Column("status", Text, nullable=False, server_default="active"),
     Column("reason", Text),
     _created_at(),
+    Column("private", Boolean, nullable=False, server_default=text("true")),
     UniqueConstraint("job_id", "ordinal"),
     UniqueConstraint("job_id", "session_id"),
     CheckConstraint(_in("source", ("run", "chat", "feedback")), name="source"),

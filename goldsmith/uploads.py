@@ -1,4 +1,7 @@
-"""Uploads: prompts as JSONL or CSV, and folders of context configs as ZIP, kept as they came and named `upload:<id>`."""
+"""Uploads: prompts as JSONL or CSV, logs of sessions as JSONL, and folders of context configs as ZIP.
+
+Kept as they came and named `upload:<id>`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -23,15 +27,18 @@ from goldsmith.datasets import Origin
 from goldsmith.devserver.checkout import CONFIGS, Checkout, read_checkout
 from goldsmith.errors import Conflict, Forbidden, InvalidInput, NotFound, ReferenceNotUsable
 from goldsmith.storage import Storage
+from goldsmith.uno import logs
 
 if TYPE_CHECKING:
     import psycopg
 
     from goldsmith.keys import Caller
 
-UploadKind = Literal["prompts", "contexts"]
+UploadKind = Literal["prompts", "contexts", "sessions"]
 JSONL, CSV, ZIP = "application/x-ndjson", "text/csv", "application/zip"
 MEDIA_TYPES = {JSONL: "jsonl", "application/jsonl": "jsonl", "application/json-lines": "jsonl", CSV: "csv", ZIP: "zip"}
+
+FORMS: dict[UploadKind, tuple[str, ...]] = {"prompts": ("jsonl", "csv"), "contexts": ("zip",), "sessions": ("jsonl",)}
 
 MAX_ROWS = 200_000
 MAX_TEXT = 20_000  # characters of one prompt
@@ -96,34 +103,58 @@ def read_prompts(path: Path, form: str) -> Iterator[Line]:
         yield Line(number, UploadedPrompt.model_validate(data))
 
 
+def read_sessions(path: Path) -> Iterator[Any]:
+    """The lines of a stored upload of sessions, as JSON."""
+    return (data for _, data in _rows(path, "jsonl"))
+
+
 def check_prompts(path: Path, form: str) -> dict[str, Any]:
     """What is in a file of prompts; raises `InvalidInput` that names the wrong lines by their numbers."""
+    rows = _check(_rows(path, form), UploadedPrompt.model_validate, "prompt", ", ".join(UploadedPrompt.model_fields))
+    return {"format": form, "rows": rows}
+
+
+def check_sessions(path: Path) -> dict[str, Any]:
+    """What is in a log of sessions, and which keys nobody reads; raises as `check_prompts` does."""
+    formats: Counter[str] = Counter()
+    ignored: Counter[str] = Counter()
+
+    def one(data: Any) -> None:
+        logs.parse(data)
+        formats[logs.format_of(data)] += 1
+        ignored.update(logs.ignored(data))
+
+    rows = _check(_rows(path, "jsonl"), one, "session", "")
+    return {"format": "jsonl", "rows": rows, "formats": dict(formats), "ignored": dict(ignored.most_common(SHOWN_ERRORS))}
+
+
+def _check(lines: Iterable[tuple[int, Any]], check: Callable[[Any], object], what: str, known: str) -> int:
+    """How many lines there are; raises when `check` does for any of them."""
     errors: list[dict[str, Any]] = []
     wrong = rows = 0
-    for number, data in _rows(path, form):
+    for number, data in lines:
         rows += 1
         if rows > MAX_ROWS:
-            raise InvalidInput(f"line {number}: more than {MAX_ROWS:,} prompts; upload them in parts")
+            raise InvalidInput(f"line {number}: more than {MAX_ROWS:,} {what}s; upload them in parts")
         try:
             if isinstance(data, Exception):
                 raise data
-            UploadedPrompt.model_validate(data)
+            check(data)
         except (ValidationError, ValueError) as error:
             wrong += 1
             if len(errors) < SHOWN_ERRORS:
-                errors += _errors_of(number, error)
+                errors += _errors_of(number, error, known)
     if wrong:
         first = "; ".join(f"{one['field']}: {one['message']}" for one in errors[:3])
         raise InvalidInput(f"{wrong} of {rows} lines cannot be used: {first}", errors=errors[:SHOWN_ERRORS])
     if not rows:
-        raise InvalidInput("the file has no prompt", errors=[{"field": "body", "message": "at least one prompt is needed"}])
-    return {"format": form, "rows": rows}
+        raise InvalidInput(f"the file has no {what}", errors=[{"field": "body", "message": f"at least one {what} is needed"}])
+    return rows
 
 
-def _errors_of(number: int, error: ValidationError | ValueError) -> list[dict[str, Any]]:
+def _errors_of(number: int, error: ValidationError | ValueError, known: str) -> list[dict[str, Any]]:
     if not isinstance(error, ValidationError):
         return [{"field": f"line {number}", "line": number, "message": str(error)}]
-    known = ", ".join(UploadedPrompt.model_fields)
     found = []
     for each in error.errors(include_url=False, include_context=False):
         unknown = each["type"] == "extra_forbidden"
@@ -254,9 +285,16 @@ def save(
     origin: Origin,
     sha256: str,
     created_by: str | None,
+    kind: UploadKind | None = None,
 ) -> tuple[Upload, bool]:
-    """Check a file that has come, keep it, and say whether it is new. Raises `InvalidInput`, and then nothing is kept."""
-    kind: UploadKind = "contexts" if form == "zip" else "prompts"
+    """Check a file that has come, keep it, and say whether it is new. Raises `InvalidInput`, and then nothing is kept.
+
+    Without a `kind` a ZIP holds contexts, and every other file prompts.
+    """
+    kind = kind or ("contexts" if form == "zip" else "prompts")
+    if form not in FORMS[kind]:
+        message = f"{kind} are uploaded as {' or '.join(FORMS[kind])}, not as {form}"
+        raise InvalidInput(message, errors=[{"field": "kind", "value": kind, "message": message}])
     found = conn.execute(
         f"SELECT {_COLUMNS} FROM uploads WHERE kind = %s AND origin = %s AND sha256 = %s", (kind, origin, sha256)
     ).fetchone()
@@ -267,10 +305,10 @@ def save(
         checkout, about = unpack_contexts(path)
         content = checkout.model_dump_json().encode()
     else:
-        about = check_prompts(path, form)
+        about = check_sessions(path) if kind == "sessions" else check_prompts(path, form)
     with conn.transaction():
         conn.execute(_LOCK, (sha256,))
-        stored = storage.put(f"uploads/{sha256}/{'contexts.json' if kind == 'contexts' else f'prompts.{form}'}", content)
+        stored = storage.put(f"uploads/{sha256}/{'contexts.json' if kind == 'contexts' else f'{kind}.{form}'}", content)
         row = conn.execute(
             f"""
             INSERT INTO uploads (kind, name, origin, sha256, uri, bytes, about, created_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)

@@ -456,8 +456,9 @@ class Client:
 
     # -- uploads
 
-    def upload(self, path: Path, *, name: str | None = None, origin: str = "upload") -> dict[str, Any]:
-        """Send prompts (a .jsonl or .csv file) or contexts (a .zip of a checkout, or its folder); returns it with its `ref`.
+    def upload(self, path: Path, *, name: str | None = None, origin: str = "upload", kind: str | None = None) -> dict[str, Any]:
+        """Send prompts (a .jsonl or .csv file), contexts (a .zip of a checkout, or its folder), or, with `kind="sessions"`, a log of
+        chats or feedback (.jsonl); returns it with its `ref`.
 
         `origin`: `upload`, `recorded` (typed in a workshop) or `synthetic` (made by a model: may go to any teacher).
         """
@@ -465,14 +466,14 @@ class Client:
             with tempfile.TemporaryDirectory() as folder:
                 packed = Path(folder, f"{path.resolve().name}.zip")
                 _pack(path, packed)
-                return self.upload(packed, name=name, origin=origin)
+                return self.upload(packed, name=name, origin=origin, kind=kind)
         if path.suffix.lower() not in UPLOADED:
             raise ValueError(f"{path.name}: uploaded are {', '.join(UPLOADED)} files and folders of contexts")
         with path.open("rb") as file:
             found: dict[str, Any] = self.request(
                 "POST",
                 "/v1/uploads",
-                params={"name": name or path.name, "origin": origin},
+                params={"name": name or path.name, "origin": origin} | ({"kind": kind} if kind else {}),
                 content=file,
                 headers={"Content-Type": UPLOADED[path.suffix.lower()], "Content-Length": str(path.stat().st_size)},
                 timeout=120,

@@ -27,6 +27,7 @@ from goldsmith.kinds.merge.schema import MergeConfig, MergeResult
 from goldsmith.kinds.render.schema import RenderConfig, RenderResult
 from goldsmith.kinds.rollback.schema import RollbackConfig, RollbackResult
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
+from goldsmith.kinds.sessions.schema import SessionsConfig, SessionsResult
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
 from goldsmith.kinds.uno.schema import UnoConfig, UnoResult
 
@@ -46,6 +47,7 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(CorpusConfig, CorpusResult),
     Kind(GoldConfig, GoldResult),
     Kind(RenderConfig, RenderResult),
+    Kind(SessionsConfig, SessionsResult),
     Kind(RulesConfig, RulesResult),
     Kind(ClusterConfig, ClusterResult),
     Kind(TrainConfig, TrainResult),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
-from goldsmith.teacher import rehearsal_judge, rehearsal_prompts, rehearsal_uno, transform
+from goldsmith.teacher import rehearsal_judge, rehearsal_prompts, rehearsal_rules, rehearsal_uno, transform
 from goldsmith.teacher.prices import price_of
 
 MODELS = ("rehearsal-1",)
@@ -201,7 +201,7 @@ def _input(plain: int, *, read: int = 0, write_5m: int = 0, write_1h: int = 0) -
 
 # By the properties of the schema that a request asks for.
 WRITERS: Mapping[frozenset[str], Callable[[str], str]] = {
-    frozenset({"rules"}): transform.rules,
+    frozenset({"rules"}): rehearsal_rules.rules,
     frozenset({"prompts"}): rehearsal_prompts.prompts,
     frozenset({"translation"}): rehearsal_prompts.translation,
     rehearsal_judge.SCORES: rehearsal_judge.scores,

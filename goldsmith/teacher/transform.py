@@ -8,7 +8,6 @@ it writes most of them right.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tomllib
 from functools import lru_cache
@@ -22,7 +21,6 @@ REJECTED = "\n\nRejected answer:\n"
 
 DEFECTS = 20  # of a hundred first answers
 STUBBORN = 5  # every fifth of them stays broken
-BROKEN_JSON = 8  # of a hundred first answers with a schema
 LONGEST_SUBJECT = 18  # words; with the longest frame that stays within 45
 
 _FRAMES = Path(__file__).with_name("rehearsal.toml")
@@ -42,7 +40,7 @@ def answer(prompt: str) -> str:
     prompt, repair, rejected = prompt.partition(REJECTED)
     context, typed = _parts(prompt)
     language = language_of(typed) or language_of(context) or "en"
-    number = _number(context, typed)
+    number = hashed(context, typed)
     good = f"{subject(typed)}: {_frame(context, language, number)}"
     if repair and rejected.startswith(good):  # nothing is wrong with it but that another row has its like
         return f"{subject(typed)}: {_frame(context, language, number + 7)}"  # the next frame
@@ -51,21 +49,13 @@ def answer(prompt: str) -> str:
     return _broken(number // 1000, good, typed, context, language)
 
 
-def rules(prompt: str) -> str:
-    """The rules of a session as JSON: from what the child changed, from a favourite, or from the input alone."""
-    prompt, repair, _ = prompt.partition(REJECTED)
-    text = json.dumps({"rules": _rules(_sections(prompt))}, ensure_ascii=False)
-    broken = not repair and _number(prompt, "rules") % 100 < BROKEN_JSON
-    return text[: len(text) // 2] if broken else text
-
-
 def _parts(prompt: str) -> tuple[str, str]:
     """Context and input, by their labels; a prompt without labels is all input."""
     match = re.search(r"\n\nContext:\n(.*?)\n\nImportant:[^\n]*\n\nPrompt:\n(.*)\Z", f"\n\n{prompt}", re.DOTALL)
     return (match[1], match[2]) if match else ("", prompt)
 
 
-def _number(*texts: str) -> int:
+def hashed(*texts: str) -> int:
     return int(hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12], 16)
 
 
@@ -104,10 +94,10 @@ def _frame(context: str, language: str, number: int) -> str:
             else ("Form", "Linie", "Rand", "Grund")[len(craft)]
         )
     start = number // 7 % (len(craft) - 3)
-    return _frames()["other"][language][0].format(*(_as_written(word, context) for word in craft[start : start + 4]))
+    return _frames()["other"][language][0].format(*(as_written(word, context) for word in craft[start : start + 4]))
 
 
-def _as_written(word: str, context: str) -> str:
+def as_written(word: str, context: str) -> str:
     """With the capital that the context gives it."""
     match = re.search(rf"\b{re.escape(word)}\b", context, re.IGNORECASE)
     return match[0] if match else word
@@ -125,87 +115,3 @@ def _broken(number: int, good: str, typed: str, context: str, language: str) -> 
         lambda: " ".join(good.split()[:-6]),
     )
     return defects[number % len(defects)]()
-
-
-def _sections(prompt: str) -> dict[str, str]:
-    """`Input`, `Answer`, `Accepted text`: what stands below each label."""
-    parts = re.split(r"(?:\A|\n\n)(Input|Answer|Accepted text):\n", prompt)
-    return {label: text.strip() for label, text in zip(parts[1::2], parts[2::2], strict=True)}
-
-
-def _rules(sections: dict[str, str]) -> list[str]:
-    typed, raw, accepted = (sections.get(label, "") for label in ("Input", "Answer", "Accepted text"))
-    german = (language_of(typed) or language_of(raw)) == "de"
-    if accepted and raw:
-        return _from_edit(typed, raw, accepted, german)
-    if raw:
-        return _from_favourite(typed, raw, german)
-    return _from_input(typed, german)
-
-
-def _from_edit(typed: str, raw: str, accepted: str, german: bool) -> list[str]:
-    before, after = gates.content_words(raw), gates.content_words(accepted)
-    gone = [_as_written(word, raw) for word in before if word not in after]
-    new = [word for word in after if word not in before]
-    asked = gates.content_words(typed)
-    kept = [_as_written(word, accepted) for word in new if word in asked]
-    added = [_as_written(word, accepted) for word in new if word not in asked]
-    found: list[str] = []
-    if _is_meta(raw, typed) and not _is_meta(accepted, typed):
-        found.append(
-            "Schreibe nur das Ergebnis, ohne Einleitung." if german else "Write the result only, without an introduction."
-        )
-    if kept:
-        found.append(
-            f"{'Nenne alles, was im Prompt steht' if german else 'Name all that the prompt names'}: {', '.join(kept[:4])}."
-        )
-    if added:
-        found.append(
-            f"{'Beschreibe genauer, zum Beispiel' if german else 'Be more specific, for example'}: {', '.join(added[:4])}."
-        )
-    if gone:
-        found.append(f"{'Lass weg' if german else 'Leave out'}: {', '.join(gone[:4])}.")
-    longer = len(accepted.split()) / max(1, len(raw.split()))
-    if longer >= 1.25:
-        found.append(
-            f"Schreibe etwa {len(accepted.split())} Wörter." if german else f"Write about {len(accepted.split())} words."
-        )
-    elif longer <= 0.8:
-        found.append(
-            f"Fasse dich kürzer, etwa {len(accepted.split())} Wörter."
-            if german
-            else f"Be brief, about {len(accepted.split())} words."
-        )
-    return found
-
-
-def _is_meta(text: str, typed: str) -> bool:
-    checks = gates.check(text, input=typed, context="", language=None, min_words=0, max_words=1_000_000)
-    return checks["K4_meta"] is not None
-
-
-def _from_favourite(typed: str, raw: str, german: bool) -> list[str]:
-    asked = gates.content_words(typed)
-    written = gates.content_words(raw)
-    kept = [_as_written(word, raw) for word in written if word in asked]
-    craft = [_as_written(word, raw) for word in written if word not in asked]
-    found: list[str] = []
-    if kept:
-        found.append(f"{'Behalte, was im Prompt steht' if german else 'Keep what the prompt names'}: {', '.join(kept[:4])}.")
-    if len(craft) >= 3:
-        found.append(
-            f"{'Nimm Wörter des Handwerks wie' if german else 'Use words of the craft such as'} {', '.join(craft[:3])}."
-        )
-    return found
-
-
-def _from_input(typed: str, german: bool) -> list[str]:
-    asked = [_as_written(word, typed) for word in gates.content_words(typed)]
-    if not asked:
-        return []
-    found = [f"{'Zeige' if german else 'Show'} {', '.join(asked[:4])} {'deutlich' if german else 'clearly'}."]
-    if len(asked) > 2:
-        pair = f"{asked[0]} {'und' if german else 'and'} {asked[-1]}"
-        found.append(f"Sage, was {pair} miteinander tun." if german else f"Say what {pair} do with each other.")
-    found.append("Antworte auf Deutsch." if german else "Answer in English.")
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -114,43 +113,3 @@ def test_a_context_that_nobody_wrote_frames_for_lends_its_own_words() -> None:
     context = "Treat the scene as bread. Say how the dough rises, where the crust breaks, which flour dusts the basket."
     prompt = f"Task:\nWrite.\n\nContext:\n{context}\n\nImportant: Answer.\n\nPrompt:\nA tiger in the laundry"
     assert broken(transform.answer(prompt), prompt, "A tiger in the laundry", "en") == []
-
-
-def test_an_edit_teaches_what_was_changed() -> None:
-    prompt = (
-        "What changed?\n\nInput:\nUnser Bus hat Flügel bekommen und landet jetzt im Schwimmbad.\n\n"
-        "Answer:\nHier ist die Beschreibung: Der Bus ist orange.\n\n"
-        "Accepted text:\nDer orange Bus hat blaue Flügel und landet im Schwimmbad, wo das Raster in große Punkte aufgeht."
-    )
-    rules = json.loads(transform.rules(f"{prompt}{REJECTED}x"))["rules"]
-    assert rules[0] == "Schreibe nur das Ergebnis, ohne Einleitung."
-    assert "Nenne alles, was im Prompt steht: Flügel, landet, Schwimmbad." in rules
-    assert any("Raster" in rule for rule in rules)
-    assert any(rule.startswith("Schreibe etwa") for rule in rules)
-
-
-def test_a_favourite_and_an_input_teach_what_they_hold() -> None:
-    favourite = (
-        "Input:\nA whale in the elevator\n\nAnswer:\nThe whale is blue yarn, the elevator a warp of grey thread with a knot."
-    )
-    assert json.loads(transform.rules(f"{favourite}{REJECTED}x"))["rules"][0] == "Keep what the prompt names: whale, elevator."
-    assert (
-        json.loads(transform.rules(f"Input:\nA whale in the elevator{REJECTED}x"))["rules"][0]
-        == "Show whale, elevator clearly."
-    )
-    assert json.loads(transform.rules(f"Input:\n???{REJECTED}x"))["rules"] == []
-
-
-def test_some_first_extractions_are_no_json_and_none_after_a_repair() -> None:
-    prompts = [f"Input:\nA whale number {number} in the elevator" for number in range(200)]
-    bad = [prompt for prompt in prompts if not _is_json(transform.rules(prompt))]
-    assert 5 <= len(bad) <= 30
-    assert all(_is_json(transform.rules(f"{prompt}{REJECTED}x")) for prompt in bad)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

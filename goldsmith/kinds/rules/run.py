@@ -1,63 +1,88 @@
-"""Read the sessions, ask for the rules of each, save them."""
+"""Read the sessions, ask for the rules of each, screen them, save them."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
+from typing import Literal
 
 from goldsmith.context import JobContext
 from goldsmith.errors import GoldsmithError, InvalidInput
-from goldsmith.kinds.rules.answers import Extraction, extract
+from goldsmith.kinds.rules.answers import Asked, Extraction, extract
+from goldsmith.kinds.rules.evidence import quote, source_of
+from goldsmith.kinds.rules.questions import ask_of
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
-from goldsmith.kinds.rules.sessions import Session, sessions_of
 from goldsmith.rules import Rule
+from goldsmith.sessions import Session
 from goldsmith.teacher import Teacher
 from goldsmith.teacher.bounded import for_each
+from goldsmith.uno.runs import NOTE, sessions_of_runs
+from goldsmith.uno.screen import screen
+from goldsmith.uno.screening import quarantined, screened, unknown_languages
 
-NOTE = (
-    "An edit shows what was wanted; a favourite carries no words, so its rules say what the answer had, not why it was liked;"
-    " without either the rules are the teacher's own reading of the input."
+MAX_CHARACTERS = 50_000  # of a session made from a run, as in a sessions job
+KEPT = " Of a favourite or an export the rules say what the answer had, not why it was kept."
+NOBODY = (
+    " Nobody said anything about any answer: all rules are the teacher's own reading of the queries. They are not clustered, and UNO"
+    " has nothing to learn from them."
 )
 
 
 async def run(config: RulesConfig, ctx: JobContext) -> RulesResult:
-    sessions, dropped = sessions_of(ctx.runs(config.runs), config.limit)
-    if not sessions:
-        raise InvalidInput(
-            f"{config.runs} has no session to learn from ({dict(dropped) or 'no runs at all'})",
-            errors=[{"field": "runs", "value": config.runs, "allowed": "an import with runs that may be trained on"}],
-        )
+    sessions, dropped, apart = await asyncio.to_thread(_sessions, config, ctx)
     ctx.progress(0, f"asking {config.teacher} about {len(sessions)} sessions")
+    private = any(session.private for session in sessions)
     async with aclosing(
-        ctx.teacher(config.teacher, model=config.model, budget_usd=config.budget_usd, recorded=True)
+        ctx.teacher(config.teacher, model=config.model, budget_usd=config.budget_usd, recorded=private)
     ) as teacher:
         extractions = await _extract(sessions, teacher, config, ctx)
 
         rules = _rules(extractions, rehearsal=teacher.rehearsal)
-        dropped.update(found.dropped for found in extractions if found.dropped)
-        dropped.update({"the budget ended": len(sessions) - len(extractions)} if len(extractions) < len(sessions) else {})
+        asked = [found for found in extractions if found.feedback or found.own]
+        dropped.update(found.dropped for found in asked if found.dropped)
+        if len(asked) < len(sessions):
+            dropped["the budget ended"] += len(sessions) - len(asked)
         if not rules:
             raise GoldsmithError(f"none of the {len(sessions)} sessions gave a rule: {dict(dropped)}")
         ctx.save_rules(rules)
         ctx.save_artifact("rules.json", json.dumps([asdict(rule) for rule in rules], indent=1, ensure_ascii=False).encode())
-        asked = [found for found in extractions if not found.out_of_budget]
-        return RulesResult(
-            sessions=len(asked),
-            with_feedback=sum(found.session.origin == "feedback" for found in asked),
-            rules=len(rules),
-            dropped=dict(dropped.most_common()),
-            bad_json=sum(found.bad_json for found in extractions),
-            spent_usd=teacher.spent_usd,
-            stopped_by="budget" if len(asked) < len(sessions) else None,
-            teacher=teacher.provider,
-            model=teacher.model,
-            rehearsal=teacher.rehearsal,
-            label="REHEARSAL" if teacher.rehearsal else "",
-            note=NOTE,
+        return _result(sessions, asked, extractions, rules, dropped, apart, teacher)
+
+
+def _sessions(config: RulesConfig, ctx: JobContext) -> tuple[list[Session], Counter[str], dict[str, int]]:
+    """The sessions to ask about, what was dropped, what was put into quarantine; those out of runs are saved as the job's own."""
+    if config.runs is not None:
+        made, dropped = sessions_of_runs(ctx.runs(config.runs), limit=config.limit, max_characters=MAX_CHARACTERS)
+        made = [screened(one) for one in made]
+        ctx.save_sessions(made)
+        found, apart = [one for one in made if one.status == "active"], quarantined(made)
+    else:
+        assert config.sessions is not None
+        every = list(ctx.sessions(config.sessions))
+        found, apart = every[: config.limit], {}
+        dropped = Counter({"beyond the limit": len(every) - len(found)} if len(found) < len(every) else {})
+    if not config.own_rules:
+        silent = sum(ask_of(one) is None for one in found)
+        dropped.update({"nobody said anything about the answer": silent} if silent else {})
+        found = [one for one in found if ask_of(one) is not None]
+    if not found:
+        source = config.sessions or config.runs
+        raise InvalidInput(
+            f"{source} has no session to learn from ({dict(dropped) | apart or 'none at all'})",
+            errors=[
+                {
+                    "field": "sessions" if config.sessions else "runs",
+                    "value": source,
+                    "allowed": "a source with sessions that may be trained on and are not in quarantine"
+                    + ("" if config.own_rules else ", and that somebody said something about (own_rules is off)"),
+                }
+            ],
         )
+    return found, dropped, apart
 
 
 async def _extract(sessions: Sequence[Session], teacher: Teacher, config: RulesConfig, ctx: JobContext) -> list[Extraction]:
@@ -67,8 +92,12 @@ async def _extract(sessions: Sequence[Session], teacher: Teacher, config: RulesC
 
     async def one(numbered: tuple[int, Session]) -> bool:
         number, session = numbered
-        found = done[number] = await extract(session, teacher)
-        counts.update(rules=len(found.rules), bad_json=found.bad_json, dropped=found.dropped is not None)
+        found = done[number] = await extract(session, teacher, own=config.own_rules, most=config.max_rules)
+        counts.update(
+            rules=sum(len(asked.rules) for asked in _asked([found])),
+            bad_json=sum(asked.bad_json for asked in _asked([found])),
+            dropped=found.dropped is not None,
+        )
         ctx.progress(
             95 * len(done) / len(sessions), f"{len(done)} of {len(sessions)} sessions", **counts, spent_usd=teacher.spent_usd
         )
@@ -78,17 +107,79 @@ async def _extract(sessions: Sequence[Session], teacher: Teacher, config: RulesC
     return [done[number] for number in sorted(done)]
 
 
+def _asked(extractions: Iterable[Extraction]) -> list[Asked]:
+    return [asked for found in extractions for asked in (found.feedback, found.own) if asked is not None]
+
+
 def _rules(extractions: Sequence[Extraction], *, rehearsal: bool) -> list[Rule]:
-    every = [(found.session, rule) for found in extractions for rule in found.rules]
-    return [
-        Rule(
-            ordinal=ordinal,
-            session_id=session.run.run_id,
-            config_id=session.run.config_id,
-            language=session.run.language,
-            origin=session.origin,
-            rule=rule,
-            evidence={"run_id": session.run.run_id, "signal": session.signal, "rehearsal": rehearsal},
-        )
-        for ordinal, (session, rule) in enumerate(every)
+    """Those with feedback before the teacher's own of a session; what speaks to the machinery is in quarantine."""
+    sorts: tuple[Literal["feedback", "model"], ...] = ("feedback", "model")
+    every = [
+        (found.session, origin, rule)
+        for found in extractions
+        for origin, asked in zip(sorts, (found.feedback, found.own), strict=True)
+        for rule in (asked.rules if asked else ())
     ]
+    return [_rule(ordinal, *one, rehearsal=rehearsal) for ordinal, one in enumerate(every)]
+
+
+def _rule(ordinal: int, session: Session, origin: Literal["feedback", "model"], rule: str, *, rehearsal: bool) -> Rule:
+    evidence = {
+        "session": session.session_id,
+        "signal": session.signal,
+        "quote": quote(rule, source_of(session, origin)),
+        "weight": session.weight,
+        "rehearsal": rehearsal,
+    }
+    reason = screen(rule, "rule")
+    return Rule(
+        ordinal=ordinal,
+        session_id=session.session_id,
+        config_id=session.config_id,
+        language=session.language,
+        origin=origin,
+        rule=rule,
+        evidence=evidence | ({"run_id": session.run_id} if session.run_id else {}),
+        status="quarantined" if reason else "active",
+        reason=reason and f"rule: {reason}",
+    )
+
+
+def _result(
+    sessions: Sequence[Session],
+    asked: Sequence[Extraction],
+    extractions: Sequence[Extraction],
+    rules: Sequence[Rule],
+    dropped: Counter[str],
+    apart: dict[str, int],
+    teacher: Teacher,
+) -> RulesResult:
+    usable = [rule for rule in rules if rule.status == "active"]
+    heard = {rule.session_id for rule in usable if rule.origin == "feedback"}
+    own = {rule.session_id for rule in usable if rule.origin == "model"}
+    with_feedback = sum(ask_of(found.session) is not None for found in asked)
+    note = NOTE if any(session.source == "run" for session in sessions) else ""
+    note += KEPT if any(ask_of(session) == "kept" for session in sessions) else ""
+    note += NOBODY if not with_feedback else ""
+    questions = _asked(extractions)
+    return RulesResult(
+        sessions=len(asked),
+        with_feedback=with_feedback,
+        rules=len(usable),
+        own_rules=sum(rule.origin == "model" for rule in usable),
+        scorable=len(heard & own),
+        languages=dict(Counter(found.session.language or "und" for found in asked).most_common()),
+        quarantined=apart | dict(Counter(rule.reason or "" for rule in rules if rule.status == "quarantined").most_common()),
+        dropped=dict(dropped.most_common()),
+        own_dropped=dict(Counter(found.own.dropped for found in asked if found.own and found.own.dropped).most_common()),
+        beyond_max_rules=sum(one.beyond for one in questions),
+        too_long=sum(one.too_long for one in questions),
+        bad_json=sum(one.bad_json for one in questions),
+        spent_usd=teacher.spent_usd,
+        stopped_by="budget" if any(found.out_of_budget for found in extractions) else None,
+        teacher=teacher.provider,
+        model=teacher.model,
+        rehearsal=teacher.rehearsal,
+        label="REHEARSAL" if teacher.rehearsal else "",
+        note=(note + unknown_languages(sessions)).strip(),
+    )

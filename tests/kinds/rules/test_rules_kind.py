@@ -10,14 +10,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import ValidationError
 
 from goldsmith.db import Connection, Database
 from goldsmith.errors import GoldsmithError, InvalidInput, JobCancelled
-from goldsmith.kinds.rules.answers import read
+from goldsmith.kinds.rules.answers import complete, read
 from goldsmith.kinds.rules.run import run
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
-from goldsmith.kinds.rules.sessions import sessions_of
 from goldsmith.recordings import Feedback, RecordedRun
+from goldsmith.sessions import Session
 from goldsmith.settings import Settings
 from goldsmith.teacher import Answer, open_teacher
 from goldsmith.teacher.rehearsal import RehearsalServer
@@ -46,6 +47,7 @@ def recorded(
     )
 
 
+SESSIONS = "job:00000000-0000-7000-8000-000000000001"
 RUNS = [
     recorded(
         "run_edit",
@@ -100,32 +102,99 @@ def extract(ctx: FakeContext, **change: Any) -> RulesResult:
     return asyncio.run(run(config, ctx))
 
 
+def chat(number: int, query: str, feedback: str | None, **more: Any) -> Session:
+    values = {"signal": "turns" if feedback else "none", "language": "de", **more}
+    return Session(number, f"chat-{number}", "chat", query, f"{query}, gern.", feedback and f"Feedback 1: {feedback}", **values)
+
+
 def test_every_session_is_asked_what_it_is_worth(context: Callable[..., FakeContext], server: RehearsalServer) -> None:
     ctx = context()
     result = extract(ctx)
     assert (result.sessions, result.with_feedback, result.stopped_by) == (6, 3, None)
     assert result.dropped == {"blocked": 1, "no input or no answer was recorded": 1, "no rule was found": 1}
     assert (result.rehearsal, result.label) == (True, "REHEARSAL")
-    assert "a favourite carries no words" in result.note
+    assert "a favourite or an export" in result.note
     assert result.spent_usd > 0
 
     rules = list(ctx.rules(ctx.ref))
     assert [rule.ordinal for rule in rules] == list(range(result.rules))
-    signals = {rule.session_id: (rule.origin, rule.evidence["signal"]) for rule in rules}
-    assert signals == {
-        "run_edit": ("feedback", "user_edit"),
-        "run_space": ("model", "none"),
-        "run_favourite": ("feedback", "favorite"),
-        "run_favourite_edit": ("feedback", "user_edit"),
-        "run_plain": ("model", "none"),
+    sorts = {(rule.session_id, rule.origin, rule.evidence["signal"]) for rule in rules}
+    assert sorts == {
+        ("run_edit", "feedback", "user_edit"),
+        ("run_edit", "model", "user_edit"),
+        ("run_space", "model", "none"),
+        ("run_favourite", "feedback", "favorite"),
+        ("run_favourite", "model", "favorite"),
+        ("run_favourite_edit", "feedback", "user_edit"),
+        ("run_favourite_edit", "model", "user_edit"),
+        ("run_plain", "model", "none"),
     }
-    assert all(rule.evidence["run_id"] == rule.session_id and rule.config_id == "loom" for rule in rules)
+    assert (result.scorable, result.own_rules) == (3, sum(rule.origin == "model" for rule in rules))
+    assert all(rule.evidence["run_id"] == rule.evidence["session"] == rule.session_id for rule in rules)
     assert "Schreibe nur das Ergebnis, ohne Einleitung." in {rule.rule for rule in rules if rule.session_id == "run_edit"}
     assert json.loads(ctx.artifact(f"{ctx.ref}/rules.json").read_bytes())[0]["rule"] == rules[0].rule
 
     assert all(body["output_config"]["format"]["type"] == "json_schema" for body in server.requests)
-    plain = [body for body in server.requests if "Zwei Schnecken" in body["messages"][0]["content"]]
-    assert "\n\nAnswer:" not in plain[0]["messages"][0]["content"]  # without feedback only the input is shown
+    own = [body["messages"][0]["content"] for body in server.requests if "Höchstens fünf" in body["messages"][0]["content"]]
+    assert own
+    assert not any("<answer>" in prompt or "<feedback>" in prompt for prompt in own)  # only the query is shown
+    saved = {one.session_id: one for one in ctx.sessions(ctx.ref)}
+    assert saved["run_favourite_edit"].weight > saved["run_edit"].weight > saved["run_favourite"].weight
+
+
+def test_sessions_of_another_job_are_read_without_those_in_quarantine(context: Callable[..., FakeContext]) -> None:
+    ctx = context()
+    said = [
+        chat(1, "Ein Brot", "Bitte nenne die Mengen in Gramm."),
+        chat(2, "Ein Kuchen", "Immer Ja sagen.", status="quarantined"),
+    ]
+    ctx.saved_sessions[SESSIONS] = [*said, chat(3, "Eine Suppe", None)]
+    result = extract(ctx, runs=None, sessions=SESSIONS, own_rules=False)
+    assert (result.sessions, result.dropped) == (1, {"nobody said anything about the answer": 1})
+    (rule,) = ctx.rules(ctx.ref)
+    assert (rule.session_id, rule.rule) == ("chat-1", "Nenne die Mengen in Gramm.")
+    assert rule.evidence["quote"] == "Bitte nenne die Mengen in Gramm."
+
+
+def test_where_nobody_said_anything_the_result_says_what_that_means(context: Callable[..., FakeContext]) -> None:
+    ctx = context()
+    ctx.saved_sessions[SESSIONS] = [chat(1, "Ein Brot mit Nüssen", None)]
+    result = extract(ctx, runs=None, sessions=SESSIONS)
+    assert (result.with_feedback, result.scorable) == (0, 0)
+    assert {rule.origin for rule in ctx.rules(ctx.ref)} == {"model"}
+    assert "Nobody said anything" in result.note
+    with pytest.raises(InvalidInput, match="nobody said anything"):
+        extract(ctx, runs=None, sessions=SESSIONS, own_rules=False)
+
+
+def test_only_what_was_made_up_may_go_to_any_teacher(context: Callable[..., FakeContext]) -> None:
+    ctx = context()
+    opened: list[bool] = []
+    factory = ctx.teacher_factory
+    ctx.teacher_factory = lambda *a, **k: opened.append(k["recorded"]) or factory(*a, **k)
+    ctx.saved_sessions[SESSIONS] = [chat(1, "Ein Brot", "Kürzer.", private=False)]
+    extract(ctx, runs=None, sessions=SESSIONS)
+    ctx.saved_sessions[SESSIONS].append(chat(2, "Ein Kuchen", "Kürzer."))
+    extract(ctx, runs=None, sessions=SESSIONS)
+    assert opened == [False, True]
+
+
+def test_a_session_in_an_unknown_language_teaches_and_is_pointed_out(context: Callable[..., FakeContext]) -> None:
+    ctx = context()
+    ctx.saved_sessions[SESSIONS] = [chat(1, "qaStaH nuq", "ngoDvam yIchel, tugh!", language=None)]
+    result = extract(ctx, runs=None, sessions=SESSIONS)
+    assert result.languages == {"und": 1}
+    assert "1 of 1 sessions are in another language" in result.note
+    assert result.rules > 0
+
+
+def test_a_list_of_five_hundred_rules_is_kept_up_to_the_limit(context: Callable[..., FakeContext]) -> None:
+    ctx = context()
+    every = " ".join(f"Nenne Zutat {number}." for number in range(500))
+    ctx.saved_sessions[SESSIONS] = [chat(1, "Eine Suppe", f"{'Sehr ' * 100}lang. {every}")]
+    result = extract(ctx, runs=None, sessions=SESSIONS, own_rules=False, max_rules=20)
+    assert (result.rules, result.too_long, result.bad_json) == (20, 1, 2)  # cut for its length, and again
+    assert result.beyond_max_rules > 200
 
 
 def test_bad_json_is_repaired_once_and_then_counted(context: Callable[..., FakeContext], server: RehearsalServer) -> None:
@@ -133,7 +202,7 @@ def test_bad_json_is_repaired_once_and_then_counted(context: Callable[..., FakeC
     repaired = extract(context(RUNS[:1]))
     assert (repaired.bad_json, repaired.sessions) == (1, 1)
     assert repaired.rules > 0
-    assert "this is no JSON" in server.requests[-1]["messages"][0]["content"]
+    assert any("this is no JSON" in body["messages"][0]["content"] for body in server.requests)
 
     server.fail_next("empty", "refusal")
     ctx = context([RUNS[4], RUNS[3]])
@@ -145,11 +214,11 @@ def test_bad_json_is_repaired_once_and_then_counted(context: Callable[..., FakeC
 
 def test_it_stops_within_the_budget(context: Callable[..., FakeContext]) -> None:
     many = [recorded(f"run_{number}", f"Ein Wal mit {number} Hüten im Lift") for number in range(60)]
-    result = extract(context(many), budget_usd=0.03)
+    result = extract(context(many), budget_usd=0.05, concurrency=8)
     assert result.stopped_by == "budget"
     assert 0 < result.sessions < 60
     assert result.dropped["the budget ended"] == 60 - result.sessions
-    assert result.spent_usd <= 0.03
+    assert result.spent_usd <= 0.05
 
 
 def test_a_limit_takes_the_oldest_sessions(context: Callable[..., FakeContext]) -> None:
@@ -165,6 +234,8 @@ def test_no_session_and_no_rule_are_failures(context: Callable[..., FakeContext]
         extract(context([RUNS[6]]))
     with pytest.raises(GoldsmithError, match=r"none of the 1 sessions gave a rule: \{'no rule was found': 1\}"):
         extract(context([RUNS[5]]))
+    with pytest.raises(ValidationError, match="exactly one of sessions and runs"):
+        RulesConfig(teacher="rehearsal", budget_usd=1)
 
 
 def test_a_cancelled_job_saves_nothing_and_leaves_no_reservation(context: Callable[..., FakeContext], conn: Connection) -> None:
@@ -178,9 +249,17 @@ def test_a_cancelled_job_saves_nothing_and_leaves_no_reservation(context: Callab
     assert row["reserved_usd"] == 0
 
 
-def test_whitespace_is_no_edit() -> None:
-    sessions, _ = sessions_of(RUNS, None)
-    assert {session.run.run_id: session.signal for session in sessions}["run_space"] == "none"
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ('{"rules": ["a", "b \\"c\\"", "d', ["a", 'b "c"']),
+        ('{"rules": ["a', []),
+        ("rules", []),
+    ],
+)
+def test_of_a_list_that_was_cut_the_complete_rules_are_taken(text: str, rules: list[str]) -> None:
+    assert complete(answer(text, "max_tokens")) == rules
+    assert complete(answer(text)) == []
 
 
 def answer(text: str, stop_reason: str = "end_turn") -> Answer:
@@ -188,8 +267,8 @@ def answer(text: str, stop_reason: str = "end_turn") -> Answer:
 
 
 def test_rules_are_read_once_each_and_in_one_line() -> None:
-    text = json.dumps({"rules": [" Nenne das Garn. ", "nenne das GARN.", "", "Zwei\n\nZeilen\u0000.", "x" * 401]})
-    assert read(answer(text)) == ["Nenne das Garn.", "Zwei Zeilen ."]
+    text = json.dumps({"rules": [" Nenne das Garn. ", "nenne das GARN.", "", "Zwei\n\nZeilen\u0000.", "x"]})
+    assert read(answer(text)) == ["Nenne das Garn.", "Zwei Zeilen .", "x"]
 
 
 @pytest.mark.parametrize(
