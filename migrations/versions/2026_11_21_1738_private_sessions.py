@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "c28e4d6f0a17"
-down_revision = "d19b3a7c60e2"
+down_revision = "5d2e9b07c1fa"
 branch_labels = None
 depends_on = None
 
