@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 from dataclasses import dataclass
@@ -89,7 +90,12 @@ def _checkpoints(storage: Storage, job_id: UUID) -> list[Path]:
 
 
 def keep_checkpoint(conn: Connection, storage: Storage, job_id: UUID, attempt: int, folder: Path) -> None:
-    """Copy `folder` as the job's newest checkpoint and drop the older ones. Raises `FencedOut` when the attempt was given up."""
+    """Copy `folder` as the job's newest checkpoint and drop the older ones. Raises `FencedOut` when the attempt was given up, and
+    an `OSError` of a full disk before anything is written when there is no room."""
+    needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if (free := storage.free_bytes("checkpoints")) < needed:
+        words = f"{needed / 1e6:.1f} MB are needed where checkpoints are kept, {free / 1e6:.1f} MB are free"
+        raise OSError(errno.ENOSPC, words)
     new = f"checkpoints/{job_id}/.new-{attempt}-{uuid4().hex[:12]}"
     try:
         storage.put_folder(new, folder)

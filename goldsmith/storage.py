@@ -60,6 +60,11 @@ class Storage:
             raise NotFound(f"the file {uri} is no longer in the storage")
         return path
 
+    def free_bytes(self, relative: str) -> int:
+        """Of the disk where a file of that name would lie."""
+        path = self.path(relative)
+        return shutil.disk_usage(next(each for each in (path, *path.parents) if each.exists())).free
+
     def remove(self, uri: str) -> None:
         """The file, and its folder when that is empty then. It may be gone already."""
         path = self.path(uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -67,6 +68,19 @@ def test_the_newest_checkpoint_is_kept_and_a_given_up_attempt_adds_none(
     assert (newest / "state").read_text() == "three"
     checkpoint(conn, storage, job, 2, tmp_path / "run", "four")
     assert [path.name for path in newest.parent.iterdir()] == ["2-4"]  # what the ghost half made is gone, too
+
+
+def test_without_room_for_it_a_checkpoint_is_not_begun(
+    conn: Connection, storage: Storage, job: UUID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint(conn, storage, job, 1, tmp_path / "run", "one")
+    monkeypatch.setattr(storage, "free_bytes", lambda _: 2)
+    with pytest.raises(OSError, match="where checkpoints are kept") as full:
+        checkpoint(conn, storage, job, 1, tmp_path / "run", "two")
+    assert full.value.errno == errno.ENOSPC
+    newest = artifacts.newest_checkpoint(storage, job)
+    assert newest is not None
+    assert (newest / "state").read_text() == "one"
 
 
 def test_checkpoints_of_a_job_that_is_done_are_dropped(conn: Connection, storage: Storage, job: UUID, tmp_path: Path) -> None:

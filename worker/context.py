@@ -357,8 +357,13 @@ def check_model(base_model: str, settings: Settings) -> None:
     if base_model == settings.serve_model or not is_local(base_model):
         return
     if not any(Path(base_model).resolve().is_relative_to(root) for root in allowed):
+        more = (
+            ""
+            if Path(base_model).is_absolute()
+            else "; of a model on the hub the name is owner/name, of a package package:<name>"
+        )
         raise InvalidInput(
-            f"base_model: {base_model!r} is not below one of GOLDSMITH_MODEL_ROOTS",
+            f"base_model: {base_model!r} is not below one of GOLDSMITH_MODEL_ROOTS{more}",
             errors=[{"field": "base_model", "value": base_model, "message": f"allowed roots: {', '.join(map(str, allowed))}"}],
         )
 

@@ -8,19 +8,13 @@ from typing import Any
 import gguf
 
 from goldsmith.errors import InvalidInput
-
-# How llama.cpp names the three ways in which byte-level BPE tokenizers cut a text before they merge.
-QWEN2_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-KNOWN = "GPT-2's, SmolLM's and Qwen2's"
+from goldsmith.student import cut
 
 
 def write(writer: gguf.GGUFWriter, tokenizer: Any, vocab_size: int) -> None:
     """Everything under `tokenizer.`, read from the tokenizer itself; raises `InvalidInput` for one that is not byte-level BPE.
 
-    No token is put before or after a prompt: the chat template says all that a prompt begins with. The packaged SmolLM2 comes
-    back from its GGUF with another cut than its original's (GPT-2's); it was trained with that, so that is what is written.
+    No token is put before or after a prompt: the chat template says all that a prompt begins with.
     """
     described = json.loads(tokenizer.backend_tokenizer.to_str())
     writer.add_tokenizer_model("gpt2")
@@ -41,21 +35,13 @@ def write(writer: gguf.GGUFWriter, tokenizer: Any, vocab_size: int) -> None:
 def _cut(described: dict[str, Any]) -> str:
     if described["model"]["type"] != "BPE":
         raise InvalidInput(f"adapter: its tokenizer is {described['model']['type']}; GGUF is written for byte-level BPE")
-    steps = _steps(described.get("pre_tokenizer"), "pretokenizers")
-    kinds = [step["type"] for step in steps]
-    if kinds == ["ByteLevel"] and steps[0]["use_regex"]:
-        return "gpt-2"
-    if kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"] and steps[1]["use_regex"]:
-        return "smollm"
-    if kinds == ["Split", "ByteLevel"] and steps[0]["pattern"] == {"Regex": QWEN2_PATTERN} and not steps[1]["use_regex"]:
-        return "qwen2"
-    raise InvalidInput(f"adapter: its tokenizer cuts a text by {' and '.join(kinds) or 'nothing'}; llama.cpp knows {KNOWN} way")
-
-
-def _steps(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
-    if step is None:
-        return []
-    return [one for part in step[inner] for one in _steps(part, inner)] if step["type"] == "Sequence" else [step]
+    name = cut.name_of(described.get("pre_tokenizer"))
+    if name is None:
+        kinds = " and ".join(step["type"] for step in cut.flat(described.get("pre_tokenizer")))
+        raise InvalidInput(
+            f"adapter: its tokenizer cuts a text by {kinds or 'nothing'}; GGUF is written for {', '.join(cut.KNOWN)}"
+        )
+    return name
 
 
 def _tokens(described: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:

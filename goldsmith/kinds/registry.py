@@ -6,11 +6,12 @@ import importlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from goldsmith.errors import InvalidInput
 from goldsmith.kinds.ab_report.schema import AbReportConfig, AbReportResult
@@ -91,9 +92,10 @@ def parse_config(data: Mapping[str, Any]) -> JobConfig:
     return config
 
 
-def field_errors(error: ValidationError, keys: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Pydantic's errors as `{field, value, message}`, at most `SHOWN_ERRORS` of them and one that counts the others; `keys`
-    are the known ones, for an unknown key at the top. A check over several fields names its field at the head of its message.
+def field_errors(error: ValidationError, keys: Mapping[str, FieldInfo] | None = None) -> list[dict[str, Any]]:
+    """Pydantic's errors as `{field, value, message}`, at most `SHOWN_ERRORS` of them and one that counts the others. `keys` are the
+    known fields at the top: what an unknown key might have been, and what a number may be (`allowed`). A check over several
+    fields names its field at the head of its message.
     """
     every = error.errors(include_url=False, include_context=False)
     found = []
@@ -106,21 +108,36 @@ def field_errors(error: ValidationError, keys: Iterable[str] = ()) -> list[dict[
         one = {"field": field, "value": shown(entry["input"]), "message": message}
         if entry["type"] == "missing" or not entry["loc"]:
             del one["value"]  # there is none, or it is the whole body
+            if isinstance(entry["input"], dict) and field in entry["input"]:
+                one["value"] = shown(entry["input"][field])
+        if entry["type"].startswith(("greater_than", "less_than")) and keys and field in keys:
+            one |= _allowed(keys[field])
         found.append(one)
     if more := len(every) - len(found):
         found.append({"field": "", "message": f"and {more} more"})
     return found
 
 
+def _allowed(field: FieldInfo) -> dict[str, str]:
+    """Both ends, where there are two: pydantic names the one that was passed."""
+    ends = {name: getattr(one, name) for one in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(one, name)}
+    if len(ends) < 2:
+        return {}
+    low = str(ends["ge"]) if "ge" in ends else f"more than {ends['gt']}"
+    high = str(ends["le"]) if "le" in ends else f"less than {ends['lt']}"
+    return {"allowed": f"{low} to {high}"}
+
+
 def summary(found: Sequence[Mapping[str, Any]]) -> str:
     """The first errors in one line."""
-    said = [": ".join(filter(None, (entry["field"], entry["message"] + _not(entry.get("value"))))) for entry in found[:3]]
+    said = [": ".join(filter(None, (entry["field"], entry["message"] + _not(entry)))) for entry in found[:3]]
     return "; ".join(said) + ("; `errors` has the others" if len(found) > 3 else "")
 
 
-def _not(value: Any) -> str:
-    """Numbers are repeated; a text may be long or a secret, and stands in `errors` alone."""
-    return f", not {value}" if isinstance(value, int | float) else ""
+def _not(entry: Mapping[str, Any]) -> str:
+    """What was given and what may be. Numbers are repeated; a text may be long or a secret, and stands in `errors` alone."""
+    given = f", not {entry['value']}" if isinstance(entry.get("value"), int | float) else ""
+    return given + (f"; allowed is {entry['allowed']}" if "allowed" in entry else "")
 
 
 def shortened(step: str | int) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from gguf import GGUFReader, TokenType
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -20,16 +21,19 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from goldsmith.errors import InvalidInput, ReferenceNotUsable, Unavailable
 from goldsmith.storage import sha256_file
-from goldsmith.student import HUB_ID
+from goldsmith.student import HUB_ID, cut
 
 # GGUF files of the ChatML family name no usable end of turn: their tokenizers end with <|im_start|> and pad with nothing.
 END_OF_TURN = "<|im_end|>"
 PAD = "<|endoftext|>"
-COPY = "copy.sha256"  # beside the weights that were made of a GGUF file
+COPY = (
+    "copy-2.sha256"  # beside the weights that were made of a GGUF file; counted up when `_convert` makes something else of it
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def prepare(base_model: str, cache: Path) -> Base:
 def _model(base_model: str, folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise InvalidInput(
-            f"base_model: {base_model!r} is no folder with a config.json; allowed are package:<distribution>, the absolute path of"
+            f"base_model: {base_model!r} is neither a folder with a config.json nor a .gguf file; allowed are package:<distribution>, the absolute path of"
             " a model's folder or .gguf file, and owner/name or owner/name@revision on the hub"
         )
     return folder
@@ -145,13 +149,7 @@ def _check_copy(folder: Path, gguf: Path) -> None:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    vocabulary = tokenizer.get_vocab()
-    missing = [token for token in (END_OF_TURN, PAD) if token not in vocabulary]
-    if missing:
-        raise InvalidInput(f"base_model: {gguf.name} has no {' and no '.join(missing)}; only ChatML models are read from GGUF")
-    tokenizer.eos_token, tokenizer.pad_token = END_OF_TURN, PAD
-    tokenizer.clean_up_tokenization_spaces = False  # it would take the spaces before punctuation out of answers
+    tokenizer = _tokenizer(gguf)
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     for config in (model.config, model.generation_config):
         config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
@@ -164,3 +162,40 @@ def _convert(gguf: Path, folder: Path) -> None:
     model.config.architectures = [type(model).__name__]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _tokenizer(gguf: Path) -> PreTrainedTokenizerFast:
+    """Made of the file's own vocabulary, merges, token types and cut. transformers goes by the architecture alone: it would not
+    part SmolLM2's numbers into digits, and of Qwen's special tokens it knows three."""
+    told = {name: field.contents() for name, field in GGUFReader(gguf).fields.items() if name.startswith("tokenizer.")}
+    kind, name = told.get("tokenizer.ggml.model"), told.get("tokenizer.ggml.pre")
+    if kind != "gpt2" or name not in cut.KNOWN:
+        raise InvalidInput(
+            f"base_model: {gguf.name} has a tokenizer of kind {kind} that cuts a text by {name}; read from GGUF are tokenizers of kind"
+            f" gpt2 that cut by {', '.join(cut.KNOWN)}"
+        )
+    tokens = told["tokenizer.ggml.tokens"]
+    missing = [token for token in (END_OF_TURN, PAD) if token not in tokens]
+    if missing:
+        raise InvalidInput(f"base_model: {gguf.name} has no {' and no '.join(missing)}; only ChatML models are read from GGUF")
+    begin = told.get("tokenizer.ggml.bos_token_id")
+    bpe = Tokenizer(
+        models.BPE(
+            {token: number for number, token in enumerate(tokens)},
+            [tuple(merge.split(" ", 1)) for merge in told["tokenizer.ggml.merges"]],
+        )
+    )
+    if name == "qwen2":
+        bpe.normalizer = normalizers.NFC()  # a GGUF file does not say so; that family does it
+    bpe.pre_tokenizer, bpe.decoder = cut.made(name), decoders.ByteLevel()
+    for token, sort in zip(tokens, told["tokenizer.ggml.token_type"], strict=True):
+        if sort in (TokenType.CONTROL, TokenType.USER_DEFINED):
+            bpe.add_tokens([AddedToken(token, normalized=False, special=sort == TokenType.CONTROL)])
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=bpe,
+        eos_token=END_OF_TURN,
+        pad_token=PAD,
+        bos_token=None if begin is None else tokens[begin],
+        chat_template=told.get("tokenizer.chat_template"),
+        clean_up_tokenization_spaces=False,  # it would take the spaces before punctuation out of answers
+    )

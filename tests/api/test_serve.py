@@ -424,4 +424,4 @@ class TestProcess:
         )
         assert ended.returncode == 1
         assert "the base model cannot be loaded" in ended.stderr
-        assert "is no folder with a config.json" in ended.stderr
+        assert "is neither a folder with a config.json nor a .gguf file" in ended.stderr

@@ -8,13 +8,18 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tokenizers import AddedToken
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from goldsmith.errors import InvalidInput, ReferenceNotUsable, Unavailable
+from goldsmith.export.gguf_file import write_model
 from goldsmith.settings import Settings
 from goldsmith.storage import sha256_file
-from goldsmith.student import base, is_local
+from goldsmith.student import base, cut, is_local
+from tests.tiny import make_model
 from worker.context import check_model
 
 COMMIT, OLDER = "a" * 40, "b" * 40
@@ -125,7 +130,7 @@ def test_a_gguf_file_is_converted_wherever_it_lies(tmp_path: Path, monkeypatch: 
     found = base.prepare(str(gguf), tmp_path / "cache")
     assert (found.name, found.sha256, found.revision) == (str(gguf), sha256_file(gguf), None)
     assert (found.folder / "config.json").is_file()
-    with pytest.raises(InvalidInput, match=r"is no folder with a config.json; .* or \.gguf file"):
+    with pytest.raises(InvalidInput, match=r"is neither a folder with a config.json nor a \.gguf file; .* or \.gguf file"):
         base.prepare(str(tmp_path / "other.gguf"), tmp_path / "cache")
 
 
@@ -147,6 +152,49 @@ def test_a_changed_copy_of_a_gguf_file_is_refused_until_it_is_made_anew(
     (folder / "model.safetensors").write_bytes(b"unknown")
     base.prepare(str(gguf), cache)
     assert (folder / "model.safetensors").read_bytes() == b"plain weights"
+
+
+TEXT = "It's 1999:\n\n12  34,5 Füße\t<think>… <|im_start|>user \r\n\r\n 7 ▁x  "
+
+
+class TestGguf:
+    """The file says how its tokenizer cuts, which its architecture does not."""
+
+    def written(self, folder: Path, name: str) -> tuple[Path, Any]:
+        make_model(folder / "made")
+        tokenizer = AutoTokenizer.from_pretrained(folder / "made")
+        tokenizer.backend_tokenizer.pre_tokenizer = cut.made(name)
+        tokenizer.add_tokens([AddedToken("<think>", normalized=False)])
+        model = AutoModelForCausalLM.from_pretrained(folder / "made")
+        model.resize_token_embeddings(len(tokenizer))
+        write_model(model.state_dict(), model.config, tokenizer, folder / "model.gguf", "f32", "tiny")
+        return folder / "model.gguf", tokenizer
+
+    def parts(self, tokenizer: Any) -> Any:
+        return tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(TEXT)
+
+    @pytest.mark.parametrize("name", cut.KNOWN)
+    def test_a_file_is_read_back_with_its_own_tokenizer(self, tmp_path: Path, name: str) -> None:
+        file, tokenizer = self.written(tmp_path, name)
+        again = AutoTokenizer.from_pretrained(base.prepare(str(file), tmp_path / "cache").folder)
+        assert again(TEXT).input_ids == tokenizer(TEXT).input_ids
+        assert again.decode(again(TEXT).input_ids) == TEXT
+        assert again.decode(again(TEXT).input_ids, skip_special_tokens=True) == TEXT.replace("<|im_start|>", "")
+        assert self.parts(again) == self.parts(tokenizer)
+        assert again.chat_template == tokenizer.chat_template
+        assert (again.eos_token, again.pad_token, len(again)) == ("<|im_end|>", "<|endoftext|>", len(tokenizer))
+
+    def test_no_two_cuts_are_the_same(self) -> None:
+        assert len({str(cut.made(name).pre_tokenize_str(TEXT)) for name in cut.KNOWN}) == len(cut.KNOWN)
+
+    def test_another_cut_is_refused_by_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("goldsmith.export.vocabulary._cut", lambda _: "llama-bpe")
+        file, _ = self.written(tmp_path, "gpt-2")
+        with pytest.raises(
+            InvalidInput, match=r"model.gguf has a tokenizer of kind gpt2 that cuts a text by llama-bpe; .*smollm"
+        ):
+            base.prepare(str(file), tmp_path / "cache")
+        assert not list((tmp_path / "cache").glob("*/"))
 
 
 class TestRoots:

@@ -99,20 +99,20 @@ class Keeper:
 
     def keep(self, trainer: Trainer, folder: Path) -> None:
         step = trainer.state.global_step
-        needed = 2 * _bytes(trainer, with_best=self.best.weights is not None)  # here, and where it is kept
+        needed = _bytes(trainer, with_best=self.best.weights is not None)
         free = shutil.disk_usage(self.ctx.scratch).free
         if free < needed:
-            self._full(step, needed, free)
+            self._full(step, f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
             return
         try:
             trainer.write_checkpoint()
             self._describe(trainer, folder)
-            self.ctx.checkpoint(folder)
+            self.ctx.checkpoint(folder)  # looks at the disk where it is kept
             self.kept_at = step
         except (OSError, RuntimeError, SafetensorError) as error:
             if not _no_space(error):
                 raise
-            self._full(step, needed, shutil.disk_usage(self.ctx.scratch).free)
+            self._full(step, getattr(error, "strerror", None) or str(error).partition("\n")[0])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -123,14 +123,9 @@ class Keeper:
         if self.best.weights is not None:
             save_file(self.best.weights, folder / BEST)
 
-    def _full(self, step: int, needed: int, free: int) -> None:
+    def _full(self, step: int, why: str) -> None:
         last = "there is none yet" if self.kept_at is None else f"the one of step {self.kept_at} stays"
-        self.ctx.log(
-            f"no room for the checkpoint of step {step}: {needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free; {last}",
-            step=step,
-            needed_bytes=needed,
-            free_bytes=free,
-        )
+        self.ctx.log(f"no room for the checkpoint of step {step}: {why}; {last}", step=step, kept_at=self.kept_at)
 
 
 def _bytes(trainer: Trainer, *, with_best: bool) -> int:

@@ -43,9 +43,10 @@ class Rows:
 
 
 def checked(dataset: str, examples: Iterable[Example], *, pairs: bool = False) -> dict[str, list[Example]]:
-    """The examples by split; raises `InvalidInput` when one has no answer (of `pairs`: no two different ones), when a split is
-    empty, or when a held-out row is in training too."""
+    """The examples by split; raises `InvalidInput` when one has no prompt or no answer (of `pairs`: no two different ones), when a
+    split is empty, or when a held-out row is in training too."""
     splits: dict[str, list[Example]] = {"train": [], "heldout": []}
+    unasked: list[str] = []
     unanswered: list[str] = []
     unpaired: list[str] = []
     for row, example in enumerate(examples):
@@ -53,6 +54,8 @@ def checked(dataset: str, examples: Iterable[Example], *, pairs: bool = False) -
         name = f"row {row} ({named(example)})"
         if last.role != "assistant" or not last.content.strip():
             unanswered.append(name)
+        elif not any(message.role == "user" and message.content.strip() for message in example.messages):
+            unasked.append(name)
         elif pairs and (example.rejected is None or example.rejected.strip() in ("", last.content.strip())):
             unpaired.append(name)
         splits[example.split].append(example)
@@ -61,6 +64,8 @@ def checked(dataset: str, examples: Iterable[Example], *, pairs: bool = False) -
             f"dataset: {dataset} has rows that do not end with an answer of the assistant:"
             f" {_some(unanswered)}; train on gold, not on a corpus"
         )
+    if unasked:
+        raise InvalidInput(f"dataset: {dataset} has rows in which no user says anything: {_some(unasked)}")
     if unpaired:
         raise InvalidInput(
             f"dataset: {dataset} has rows without a rejected answer that differs from the chosen one: {_some(unpaired)};"
@@ -74,18 +79,21 @@ def checked(dataset: str, examples: Iterable[Example], *, pairs: bool = False) -
 
 
 def _check_overlap(dataset: str, splits: dict[str, list[Example]]) -> None:
-    """The same prompt, or another row of the same group, in training would be asked again as if it were new."""
-    prompts = {tuple(example.messages[:-1]) for example in splits["train"]}
+    """The same prompt, or another row of the same group, in training would be asked again as if it were new. Case and spaces do
+    not make another prompt."""
+    prompts = {_prompt(example) for example in splits["train"]}
     groups = {example.group for example in splits["train"]}
-    shared = [
-        named(example) for example in splits["heldout"] if tuple(example.messages[:-1]) in prompts or example.group in groups
-    ]
+    shared = [named(example) for example in splits["heldout"] if _prompt(example) in prompts or example.group in groups]
     if shared:
         raise InvalidInput(
             f"dataset: {len(shared)} of {len(splits['heldout'])} held-out rows of {dataset} are in training too, by prompt or by"
             f" group: {', '.join(shared[:100])}{' …' if len(shared) > 100 else ''}",
             overlapping=shared,
         )
+
+
+def _prompt(example: Example) -> tuple[tuple[str, str], ...]:
+    return tuple((message.role, " ".join(message.content.casefold().split())) for message in example.messages[:-1])
 
 
 def named(example: Example) -> str:

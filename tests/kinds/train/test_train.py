@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from goldsmith.datasets import Message
 from goldsmith.errors import InvalidInput, JobCancelled
+from goldsmith.kinds.registry import parse_config
 from goldsmith.kinds.train import backends, ending, losses, rows
 from goldsmith.kinds.train.run import run
 from goldsmith.kinds.train.schema import TrainConfig
@@ -207,6 +208,20 @@ class TestBadRows:
             run(config(model_folder), context(tmp_path, examples))
         assert no.value.extra["overlapping"] == ["run-0-again, oil", "run-10, oil"]
 
+    def test_case_and_spaces_make_no_other_prompt(self) -> None:
+        examples = gold()
+        prompt = Message(role="user", content=f"\n{examples[0].messages[0].content.upper()}  ")
+        examples[9] = examples[9].model_copy(update={"messages": [prompt, examples[9].messages[1]]})
+        with pytest.raises(InvalidInput, match=r"1 of 3 held-out rows .*: run-9, oil"):
+            rows.checked("gold", examples)
+
+    @pytest.mark.parametrize("before", [[], [Message(role="system", content="Be kind.")], [Message(role="user", content=" ")]])
+    def test_an_answer_to_nobody_is_named(self, before: list[Message]) -> None:
+        examples = gold()
+        examples[4] = examples[4].model_copy(update={"messages": [*before, examples[4].messages[1]]})
+        with pytest.raises(InvalidInput, match=r"rows in which no user says anything: row 4 \(run-4, oil\)"):
+            rows.checked("gold", examples)
+
     def test_one_row_is_too_few(self, model_folder: Path, tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="has no heldout rows; both splits are needed"):
             run(config(model_folder), context(tmp_path, gold()[:1]))
@@ -273,6 +288,24 @@ class TestBackend:
 def test_wrong_options_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=field):
         TrainConfig(**{"dataset": "dataset:gold@1", "name": "prose", field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("lora_r", 0, "lora_r: Input should be greater than or equal to 1, not 0; allowed is 1 to 512"),
+        ("max_steps", 0, "allowed is 1 to 10000000"),
+        ("learning_rate", 2.0, "allowed is more than 0 to 1"),
+        ("lora_dropout", 1.0, "allowed is 0 to less than 1"),
+        ("load_in_3bit", True, "load_in_3bit: a base model is quantised to 4 bits .*, not True"),
+        ("num_train_epochs", 51, "more than max_epochs 50"),
+    ],
+)
+def test_a_wrong_option_is_told_with_its_value_and_what_is_allowed(field: str, value: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as refused:
+        parse_config({"kind": "train", "dataset": "dataset:gold@1", "name": "prose", field: value})
+    (told,) = refused.value.errors
+    assert (told["field"], told["value"]) == (field, value)
 
 
 class TestPresets:
