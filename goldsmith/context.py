@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.sessions import Session
-    from goldsmith.student import ChatClient, Encoder, Student
+    from goldsmith.student import ChatClient, Encoder, Reranker, Student
     from goldsmith.student.ollama import Ollama
     from goldsmith.teacher import Teacher
     from goldsmith.uploads import Upload
@@ -178,3 +178,6 @@ class JobContext(Protocol):
 
     def encoder(self, name: str) -> Encoder:
         """A local sentence encoder, in this process (isolated kinds only)."""
+
+    def reranker(self, name: str) -> Reranker:
+        """A local reranker, in this process (isolated kinds only)."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from goldsmith.recordings import Feedback, RecordedRun
     from goldsmith.rules import Cluster, Rule
     from goldsmith.sessions import Session
-    from goldsmith.student import ChatClient, Encoder, Student
+    from goldsmith.student import ChatClient, Encoder, Reranker, Student
     from goldsmith.student.ollama import Ollama
     from goldsmith.teacher import Teacher
     from goldsmith.uploads import Upload
@@ -81,6 +81,7 @@ class FakeContext:
         self.ollama_factory: Callable[[], Ollama] = _not_given("ollama_factory()")
         self.student_factory: Callable[..., Student] = _not_given("student_factory(base_model, adapter)")
         self.encoder_factory: Callable[[str], Encoder] = _not_given("encoder_factory(name)")
+        self.reranker_factory: Callable[[str], Reranker] = _not_given("reranker_factory(name)")
         self._cancel_at: int | None = None
 
     @property
@@ -343,6 +344,9 @@ class FakeContext:
 
     def encoder(self, name: str) -> Encoder:
         return self.encoder_factory(name)
+
+    def reranker(self, name: str) -> Reranker:
+        return self.reranker_factory(name)
 
 
 def made_job(job_id: UUID, kind: str, config: dict[str, Any], submitted_by: UUID | None = None) -> Job:

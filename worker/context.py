@@ -46,7 +46,18 @@ from goldsmith.rules import Cluster, Rule
 from goldsmith.sessions import Session
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
-from goldsmith.student import ChatClient, Encoder, Student, is_local, load_encoder, load_student, open_chat
+from goldsmith.student import (
+    RERANKERS,
+    ChatClient,
+    Encoder,
+    Reranker,
+    Student,
+    is_local,
+    load_encoder,
+    load_reranker,
+    load_student,
+    open_chat,
+)
 from goldsmith.student.chat import ollama_url
 from goldsmith.student.ollama import Ollama
 from goldsmith.teacher import Teacher, open_teacher
@@ -350,8 +361,12 @@ class RunContext:
     def encoder(self, name: str) -> Encoder:
         return load_encoder(name)
 
+    def reranker(self, name: str) -> Reranker:
+        check_model(RERANKERS.get(name, name), self._settings, "reranker")
+        return load_reranker(name, cache=self._settings.models)
 
-def check_model(base_model: str, settings: Settings) -> None:
+
+def check_model(base_model: str, settings: Settings, field: str = "base_model") -> None:
     """Raise `InvalidInput` for a path that the admin does not allow; packages, the hub and what is served are always allowed."""
     allowed = [root.resolve() for root in [*settings.model_roots, settings.models]]
     if base_model == settings.serve_model or not is_local(base_model):
@@ -363,8 +378,8 @@ def check_model(base_model: str, settings: Settings) -> None:
             else "; of a model on the hub the name is owner/name, of a package package:<name>"
         )
         raise InvalidInput(
-            f"base_model: {base_model!r} is not below one of GOLDSMITH_MODEL_ROOTS{more}",
-            errors=[{"field": "base_model", "value": base_model, "message": f"allowed roots: {', '.join(map(str, allowed))}"}],
+            f"{field}: {base_model!r} is not below one of GOLDSMITH_MODEL_ROOTS{more}",
+            errors=[{"field": field, "value": base_model, "message": f"allowed roots: {', '.join(map(str, allowed))}"}],
         )
 
 

@@ -34,10 +34,12 @@ from goldsmith.kinds.corpus.schema import CorpusConfig
 from goldsmith.kinds.deploy.schema import DeployConfig
 from goldsmith.kinds.evaluate.schema import EvaluateConfig
 from goldsmith.kinds.export.schema import ExportConfig
+from goldsmith.kinds.gap.schema import GapConfig
 from goldsmith.kinds.gold.schema import GoldConfig
 from goldsmith.kinds.imports.schema import ImportConfig
 from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.kinds.merge.schema import MergeConfig
+from goldsmith.kinds.pairs.schema import PairsConfig
 from goldsmith.kinds.rollback.schema import RollbackConfig
 from goldsmith.kinds.rules.schema import RulesConfig
 from goldsmith.kinds.train.schema import TrainConfig
@@ -51,6 +53,7 @@ __all__ = [
     "DeployConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "GapConfig",
     "GoldConfig",
     "ImportConfig",
     "InterceptConfig",
@@ -59,6 +62,7 @@ __all__ = [
     "JobHandle",
     "MergeConfig",
     "NotReachable",
+    "PairsConfig",
     "RollbackConfig",
     "RulesConfig",
     "TrainConfig",

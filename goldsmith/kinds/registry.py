@@ -21,10 +21,12 @@ from goldsmith.kinds.corpus.schema import CorpusConfig, CorpusResult
 from goldsmith.kinds.deploy.schema import DeployConfig, DeployResult
 from goldsmith.kinds.evaluate.schema import EvaluateConfig, EvaluateResult
 from goldsmith.kinds.export.schema import ExportConfig, ExportResult
+from goldsmith.kinds.gap.schema import GapConfig, GapResult
 from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
 from goldsmith.kinds.imports.schema import ImportConfig, ImportResult
 from goldsmith.kinds.intercept.schema import InterceptConfig, InterceptResult
 from goldsmith.kinds.merge.schema import MergeConfig, MergeResult
+from goldsmith.kinds.pairs.schema import PairsConfig, PairsResult
 from goldsmith.kinds.render.schema import RenderConfig, RenderResult
 from goldsmith.kinds.rollback.schema import RollbackConfig, RollbackResult
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
@@ -51,6 +53,8 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(SessionsConfig, SessionsResult),
     Kind(RulesConfig, RulesResult),
     Kind(ClusterConfig, ClusterResult),
+    Kind(GapConfig, GapResult),
+    Kind(PairsConfig, PairsResult),
     Kind(TrainConfig, TrainResult),
     Kind(UnoConfig, UnoResult),
     Kind(MergeConfig, MergeResult),

@@ -92,6 +92,30 @@ class Encoder(Protocol):
         """Tokens that `encode` reads of these texts, special ones included."""
 
 
+RERANKERS = {"qwen3-reranker-0.6b": "Qwen/Qwen3-Reranker-0.6B"}
+"""Known names, and where the hub has them."""
+RERANKED_AT_ONCE = 16_384
+"""Tokens of one pass, padding included: two of the longest texts that Qwen3-Reranker takes, or sixteen short ones."""
+
+
+class Reranker(Protocol):
+    """A query and a document in, the probability out that the document covers the query."""
+
+    name: str
+    revision: str | None
+    """The hub's commit."""
+    sha256: str
+    """Over config and weights."""
+    config: Mapping[str, Any]
+    """The model's `config.json`."""
+    device: str
+    cut: int
+    """Documents so far that were longer than it reads."""
+
+    def covered(self, pairs: Sequence[tuple[str, str]], told: Told | None = None) -> list[float]:
+        """For each (query, document), in their order. The model is loaded at the first call."""
+
+
 @dataclass(frozen=True)
 class ChatReply:
     text: str
@@ -135,6 +159,13 @@ def load_encoder(name: str) -> Encoder:
     from goldsmith.student import encoder
 
     return encoder.load_encoder(name)
+
+
+def load_reranker(name: str, *, cache: Path) -> Reranker:
+    """A local reranker by name, path or hub id; raises what says how to get one when it is not there."""
+    from goldsmith.student import reranker
+
+    return reranker.load_reranker(name, cache=cache)
 
 
 def open_chat(settings: Settings) -> ChatClient:

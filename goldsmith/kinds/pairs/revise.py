@@ -1,0 +1,172 @@
+"""One session: grade what was logged, ask for better answers, grade those, choose."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from goldsmith.kinds.pairs.schema import Context, PairsConfig
+from goldsmith.sessions import Session
+from goldsmith.teacher import Answer, NotAnswered, Teacher
+from goldsmith.uno import prompts
+from goldsmith.uno.judge import HIGHEST, Grade, grade, sampled
+from goldsmith.uno.taught import Taught
+
+BEST, UNGRADED = "the logged answer has the highest grade", "the logged answer could not be graded"
+NO_ANSWER, NO_FEEDBACK = "the logged answer is empty or an error", "nobody said anything in words"
+LONGEST = 100_000  # characters of a session: some 30,000 tokens, beyond what is trained on and what many teachers read
+TOO_LONG = f"longer than {LONGEST:,} characters"
+NO_CANDIDATE, NO_GRADE = "no revised answer could be used", "no revised answer could be graded"
+EQUAL, NO_GAIN = "the revised answer equals the logged one", "no revised answer beats the logged one"
+OUT_OF_BUDGET = "the budget ended"
+
+
+@dataclass
+class Candidate:
+    text: str
+    context: Context
+    sample: int
+    grade: Grade = field(default_factory=Grade)
+
+
+@dataclass
+class Revision:
+    session: Session
+    taught: Taught
+    logged: Grade = field(default_factory=Grade)
+    candidates: list[Candidate] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """Of `Candidates`."""
+    chosen: Candidate | None = None
+    dropped: str | None = None
+    finished: bool = False
+    rehearsal: bool = False
+    models: set[str] = field(default_factory=set)
+    grades: list[Grade] = field(default_factory=list)
+    """One for each text that was graded."""
+
+    @property
+    def source(self) -> str:
+        """What the ledger and the rows call it; of an imported run its id, by which it is erased."""
+        return self.session.run_id or self.session.session_id
+
+    @property
+    def gain(self) -> float | None:
+        """What the chosen answer has more than the logged one."""
+        if self.chosen is None or self.chosen.grade.mean is None or self.logged.mean is None:
+            return None
+        return self.chosen.grade.mean - self.logged.mean
+
+
+async def revise(revision: Revision, config: PairsConfig, teacher: Teacher, judge: Teacher) -> None:
+    """Fills in what becomes of the session; raises `BudgetReached`, and the session is then not finished."""
+    session = revision.session
+    contexts: list[Context] = [one for one in config.contexts if one == "rules" or session.feedback]
+    if is_error(session.answer):
+        revision.dropped = NO_ANSWER
+    elif len(session.query_text) + len(session.answer) + len(session.feedback or "") > LONGEST:
+        revision.dropped = TOO_LONG
+    elif not contexts:
+        revision.dropped = NO_FEEDBACK
+    else:
+        revision.logged = await _graded(revision, session.answer, config, judge)
+        if config.require_gain and revision.logged.mean is None:
+            revision.dropped = UNGRADED
+        elif config.require_gain and revision.logged.mean == HIGHEST:
+            revision.dropped = BEST  # nothing can beat it: no candidate is bought
+        else:
+            await _ask(revision, contexts, config, teacher)
+            await _grade_all(revision, config, judge)
+            revision.chosen, revision.dropped = choose(
+                revision.candidates, session.answer, revision.logged, require_gain=config.require_gain
+            )
+    revision.finished = True
+
+
+async def _ask(revision: Revision, contexts: Sequence[Context], config: PairsConfig, teacher: Teacher) -> None:
+    session, rules = revision.session, revision.taught.rules
+    question = session.query_text
+    asked: dict[Context, str] = {
+        "feedback": prompts.feedback_prompt(question, session.feedback or ""),
+        "rules": prompts.rules_prompt(question, rules, session.feedback, session.answer),
+    }
+    for context in contexts:
+        for sample in range(config.samples):
+            revision.counts["asked"] += 1
+            try:
+                got = await teacher.ask(
+                    item=f"{revision.source}/revise/{context}",
+                    system=prompts.REVISE[prompts.language_of_prompts(session.language)],
+                    prompt=asked[context],
+                    max_tokens=config.max_tokens,
+                    ordinal=sample,
+                    recorded=session.private,
+                    **sampled(teacher),
+                )
+            except NotAnswered:
+                revision.counts["unanswered"] += 1
+                continue
+            what = _sort(got)
+            revision.counts[what] += 1
+            if what == "usable":
+                revision.candidates.append(Candidate(got.text.strip(), context, sample))
+                revision.rehearsal |= got.rehearsal
+                revision.models.add(got.model)
+
+
+async def _grade_all(revision: Revision, config: PairsConfig, judge: Teacher) -> None:
+    """Each text once."""
+    known: dict[str, Grade] = {}
+    for candidate in revision.candidates:
+        if candidate.text not in known:
+            known[candidate.text] = await _graded(revision, candidate.text, config, judge)
+        candidate.grade = known[candidate.text]
+
+
+async def _graded(revision: Revision, text: str, config: PairsConfig, judge: Teacher) -> Grade:
+    found = await grade(
+        judge,
+        item=f"{revision.source}/grade",
+        question=revision.session.query_text,
+        rules=revision.taught.rules,
+        answer=text,
+        language=revision.session.language,
+        recorded=revision.session.private,
+        samples=config.judge_samples,
+    )
+    revision.grades.append(found)
+    return found
+
+
+def _sort(got: Answer) -> str:
+    if got.stop_reason != "end_turn":
+        return "cut"
+    if not got.text.strip():
+        return "empty"
+    return "error" if is_error(got.text) else "usable"
+
+
+def is_error(text: str) -> bool:
+    """Whether nothing can be learned from it: empty, or what a failed call left in a log."""
+    return not text.strip() or text.strip().casefold().startswith("error")
+
+
+def choose(
+    candidates: Sequence[Candidate], logged: str, grade: Grade, *, require_gain: bool
+) -> tuple[Candidate | None, str | None]:
+    """The candidate with the highest grade, of equals the first; or None and the reason why there is no pair.
+
+    Without `require_gain` a candidate that could not be graded counts as 0, and the logged answer's grade does not matter.
+    """
+    if not candidates:
+        return None, NO_CANDIDATE
+    graded = [one for one in candidates if one.grade.mean is not None] if require_gain else list(candidates)
+    if not graded:
+        return None, NO_GRADE
+    best = max(graded, key=lambda one: one.grade.mean or 0.0)  # the first of equals
+    if best.text.split() == logged.split():
+        return None, EQUAL
+    if require_gain and (grade.mean is None or (best.grade.mean or 0.0) <= grade.mean):
+        return None, NO_GAIN
+    return best, None

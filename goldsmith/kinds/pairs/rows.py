@@ -1,0 +1,96 @@
+"""Rows of the two datasets of a cluster, split as UNO's reference code splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from goldsmith.datasets import Example, Message, Origin
+from goldsmith.kinds.pairs.revise import Revision
+from goldsmith.sessions import Session
+from goldsmith.uno.prompts import critic_prompt, numbered
+from goldsmith.uno.split import split
+from goldsmith.uno.taught import Taught
+
+SEEN = "held out, but its prompt is in training too"
+
+
+def pairs(revisions: Sequence[Revision]) -> tuple[list[Example], Counter[str]]:
+    """A row for each chosen answer, and the rows left out, by reason. The split is over the sessions that have a pair."""
+    splits = split(one.session.session_id for one in revisions)
+    rows = []
+    for one in revisions:
+        assert one.chosen is not None
+        system = [Message(role="system", content=one.session.system)] if one.session.system else []
+        rows.append(
+            _row(
+                one.session,
+                [
+                    *system,
+                    Message(role="user", content=one.session.query),
+                    Message(role="assistant", content=one.chosen.text),
+                ],
+                splits[one.session.session_id],
+                rehearsal=one.rehearsal or one.taught.rehearsal,
+            ).model_copy(
+                update={
+                    "rejected": one.session.answer.strip(),
+                    "gates": {
+                        "grade": one.chosen.grade.mean,
+                        "logged_grade": one.logged.mean,
+                        "context": one.chosen.context,
+                        "sample": one.chosen.sample,
+                        "rules": one.taught.ordinals,
+                        "model": sorted(one.models),
+                    },
+                }
+            )
+        )
+    return _without_leaks(rows)
+
+
+def critics(sessions: Sequence[tuple[Session, Taught]], heldout: dict[str, str]) -> tuple[list[Example], Counter[str]]:
+    """A row for each session with rules. `heldout`: the splits of the cluster's pairs, which are kept, so that no critic has
+    trained on what an expert is tested on; the other sessions are split by the same rule among themselves."""
+    others = split(session.session_id for session, _ in sessions if session.session_id not in heldout)
+    splits = {**others, **heldout}
+    rows = [
+        _row(
+            session,
+            [
+                Message(role="user", content=critic_prompt(session.query_text, session.answer.strip())),
+                Message(role="assistant", content=numbered(taught.rules)),
+            ],
+            splits[session.session_id],
+            rehearsal=taught.rehearsal,
+        ).model_copy(update={"gates": {"rules": taught.ordinals}})
+        for session, taught in sessions
+    ]
+    return _without_leaks(rows)
+
+
+def _row(session: Session, messages: list[Message], which: str, *, rehearsal: bool) -> Example:
+    origin: Origin = "recorded" if session.source == "run" else "upload" if session.private else "synthetic"
+    return Example.model_validate(
+        {
+            "split": which,
+            "messages": messages,
+            "config_id": session.config_id or "none",
+            "context_lang": session.language or "und",
+            "context_sha256": "",
+            "template_version": "",
+            "input": session.query,
+            "language": session.language or "und",
+            "group": session.session_id,
+            "source": session.run_id or session.session_id,
+            "origin": origin,
+            "rehearsal": rehearsal,
+        }
+    )
+
+
+def _without_leaks(rows: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
+    """Training refuses a dataset whose held-out prompts are trained on: two sessions may have asked the same."""
+    trained = {tuple(row.messages[:-1]) for row in rows if row.split == "train"}
+    kept = [row for row in rows if row.split == "train" or tuple(row.messages[:-1]) not in trained]
+    return kept, Counter({SEEN: len(rows) - len(kept)} if len(kept) < len(rows) else {})

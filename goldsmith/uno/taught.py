@@ -1,0 +1,48 @@
+"""What each session taught: the rules from its feedback, beside those that a model had set itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from goldsmith.context import JobContext
+    from goldsmith.rules import Rule
+
+
+@dataclass
+class Taught:
+    rules: list[str] = field(default_factory=list)
+    """From feedback, each once, in the order in which they were saved."""
+    ordinals: list[int] = field(default_factory=list)
+    """Of `rules`, in their rules job."""
+    own: list[str] = field(default_factory=list)
+    """What a model asks of itself, having seen the query alone."""
+    language: str | None = None
+    rehearsal: bool = False
+
+
+def taught(rules: Iterable[Rule]) -> dict[str, Taught]:
+    """By session. `rules`: the active ones of a rules job, as `JobContext.rules` gives them."""
+    sessions: dict[str, Taught] = {}
+    for rule in rules:
+        session = sessions.setdefault(rule.session_id, Taught())
+        text = rule.rule.strip()
+        session.language = session.language or rule.language
+        session.rehearsal |= bool(rule.evidence.get("rehearsal"))
+        if text and rule.origin == "model" and text not in session.own:
+            session.own.append(text)
+        elif text and rule.origin == "feedback" and text not in session.rules:
+            session.rules.append(text)
+            session.ordinals.append(rule.ordinal)
+    return sessions
+
+
+def rules_jobs(ctx: JobContext, clusters: str) -> Iterator[str]:
+    """The rules jobs whose sessions are in a clustering: its own, then those of the clustering that it was added to."""
+    ref: str | None = clusters
+    while ref is not None:
+        config = ctx.config(ref)
+        yield config["rules"]
+        ref = config.get("add_to")
