@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from goldsmith import audit, jobs, signing
 from goldsmith.errors import Conflict, InvalidInput, NotFound, ReferenceNotUsable
@@ -50,7 +50,7 @@ class NewAdapter:
     base_revision: str | None = None
     """The commit on the hub; None for a base model that is not from there."""
     parents: tuple[str, ...] = ()
-    """The adapter versions that a merge added up."""
+    """The adapter versions that a merge added up, or the one of whose training it is an epoch."""
 
 
 class AdapterVersion(BaseModel):
@@ -81,6 +81,12 @@ class AdapterVersion(BaseModel):
     erased_at: datetime | None = Field(None, description="When rows that it descends from were erased: train it anew.")
     seal: str | None = Field(None, exclude=True)
     public_key: str | None = Field(None, exclude=True)
+
+    @computed_field(description="What it is for in UNO: `expert` or `critic`; null: nothing was said.")  # type: ignore[prop-decorator]
+    @property
+    def role(self) -> str | None:
+        """It stands in the method, and so under the seal; versions from before there were roles have none."""
+        return self.method.get("role")
 
     @property
     def ref(self) -> str:

@@ -74,7 +74,9 @@ WITH RECURSIVE thing (ref, kind, names, job_id, parents, rehearsal, erased_rows,
         ),
         v.job_id, CASE WHEN cardinality(v.parents) > 0 THEN v.parents ELSE ARRAY[v.dataset] END,
         v.rehearsal, v.erased_rows, v.erased_at,
-        jsonb_build_object('status', v.status, 'base_model', v.base_model, 'base_revision', v.base_revision)
+        jsonb_build_object(
+            'status', v.status, 'base_model', v.base_model, 'base_revision', v.base_revision, 'role', v.method->>'role'
+        )
     FROM adapter_versions v JOIN adapters a ON a.id = v.adapter_id
     UNION ALL
     SELECT format('dataset:%%s@%%s', d.name, v.version), 'dataset',

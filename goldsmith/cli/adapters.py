@@ -32,10 +32,16 @@ def list_adapters(
             print_json(found)
             return
         rows = [
-            (one["ref"], one["adapter"]["status"], ", ".join(one["adapter"]["aliases"]), *_described(one["adapter"]))
+            (
+                one["ref"],
+                one["adapter"]["role"] or "",
+                one["adapter"]["status"],
+                ", ".join(one["adapter"]["aliases"]),
+                *_described(one["adapter"]),
+            )
             for one in found
         ]
-        print_table(("adapter", "status", "aliases", "base model", "dataset", "", "created"), rows)
+        print_table(("adapter", "role", "status", "aliases", "base model", "dataset", "", "created"), rows)
 
 
 def _described(version: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -51,7 +51,8 @@ def _line(node: dict[str, Any]) -> str:
     about = node["about"]
     said = [f"[bold]{escape(node['ref'])}[/]"]
     if node["kind"] == "adapter":
-        said.append(escape(f"{about['status']}, on {about['base_model']}"))
+        role = f"{about['role']}, " if about.get("role") else ""
+        said.append(escape(f"{role}{about['status']}, on {about['base_model']}"))
     elif node["kind"] == "dataset":
         said.append(f"{about['counts']['train']} rows to train on, {about['counts']['heldout']} held out")
     elif node["kind"] == "upload":

@@ -101,6 +101,7 @@ def _summary(passport: dict[str, Any]) -> dict[str, Any]:
         "adapter": f"adapter:{adapter['name']}@{adapter['version']}",
         "issued_at": passport["issued_at"],
         "status": passport["status"],
+        "role": adapter["method"].get("role"),
         "base_model": adapter["base_model"],
         "dataset": adapter["dataset"],
         "teacher_usd": passport["teacher"]["usd"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -138,10 +139,19 @@ def _unsloth(student: Student, config: TrainConfig) -> Any:
     return model
 
 
-def _check_layers(student: Student, config: TrainConfig) -> None:
+def positions(student: Student) -> int:
+    """Tokens that the base model can tell apart by their place; of a model that names no such number, more than anybody has."""
+    return int(getattr(_text_config(student), "max_position_embeddings", None) or sys.maxsize)
+
+
+def _text_config(student: Student) -> Any:
     from transformers import AutoConfig
 
-    layers: int = AutoConfig.from_pretrained(student.folder, local_files_only=True).get_text_config().num_hidden_layers
+    return AutoConfig.from_pretrained(student.folder, local_files_only=True).get_text_config()
+
+
+def _check_layers(student: Student, config: TrainConfig) -> None:
+    layers: int = _text_config(student).num_hidden_layers
     wrong = [layer for layer in config.layers_to_transform or [] if layer >= layers]
     if wrong:
         raise InvalidInput(f"layers_to_transform: {wrong[0]} is no layer of {student.base_model}; it has 0 to {layers - 1}")

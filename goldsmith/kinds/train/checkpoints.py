@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from goldsmith.context import JobContext
 from goldsmith.errors import InvalidInput
-from goldsmith.kinds.train.schema import TrainConfig
+from goldsmith.kinds.train.schema import KeptEpoch, TrainConfig
 from goldsmith.kinds.train.trainer import Trainer
 
 ABOUT, BEST = "run.json", "best.safetensors"
@@ -59,6 +59,9 @@ class Run:
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """Options that came later than the checkpoint were what they are by default."""
+    later = ("role", "keep_epochs", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm")
+    config = {name: TrainConfig.model_fields[name].default for name in later} | config
     update = config["per_device_train_batch_size"] * config["gradient_accumulation_steps"]
     return {key: value for key, value in config.items() if key not in FREE} | {"rows of an update": update}
 
@@ -68,6 +71,7 @@ class Found:
     folder: Path
     batch_size: int
     best: Best
+    epochs: list[KeptEpoch]
 
 
 def found(ctx: JobContext, run: Run) -> Found | None:
@@ -86,15 +90,16 @@ def found(ctx: JobContext, run: Run) -> Found | None:
         )
     weights = load_file(folder / BEST) if (folder / BEST).is_file() else None
     former: int = about["per_device_train_batch_size"]
-    return Found(folder, former, Best(**about["best"], weights=weights))
+    epochs = [KeptEpoch(**each) for each in about.get("epochs", [])]
+    return Found(folder, former, Best(**about["best"], weights=weights), epochs)
 
 
 class Keeper:
     """Writes a checkpoint in the scratch folder and hands it over whole. Without room for one the last stays, and training goes
     on: what is lost is the way back, not the run."""
 
-    def __init__(self, ctx: JobContext, run: Run, best: Best) -> None:
-        self.ctx, self.run, self.best = ctx, run, best
+    def __init__(self, ctx: JobContext, run: Run, best: Best, epochs: list[KeptEpoch]) -> None:
+        self.ctx, self.run, self.best, self.epochs = ctx, run, best, epochs
         self.kept_at: int | None = None
 
     def keep(self, trainer: Trainer, folder: Path) -> None:
@@ -118,7 +123,8 @@ class Keeper:
 
     def _describe(self, trainer: Trainer, folder: Path) -> None:
         best = {"loss": self.best.loss, "step": self.best.step, "worse": self.best.worse}
-        about = self.run.dump() | {"per_device_train_batch_size": trainer.batch_size, "best": best}
+        epochs = [each.model_dump() for each in self.epochs]
+        about = self.run.dump() | {"per_device_train_batch_size": trainer.batch_size, "best": best, "epochs": epochs}
         (folder / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
         if self.best.weights is not None:
             save_file(self.best.weights, folder / BEST)

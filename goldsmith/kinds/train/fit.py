@@ -11,8 +11,10 @@ from goldsmith.context import JobContext
 from goldsmith.errors import JobCancelled, OutOfMemory, Requeue
 from goldsmith.kinds.train import packed
 from goldsmith.kinds.train.checkpoints import Best, Keeper, Run, found
+from goldsmith.kinds.train.epochs import KeepingEpochs, SaveEpoch, taken_over
 from goldsmith.kinds.train.losses import unsloth_nll
 from goldsmith.kinds.train.rows import Row, Rows
+from goldsmith.kinds.train.schema import KeptEpoch
 from goldsmith.kinds.train.telling import Stopping, Telling, memory_gb
 from goldsmith.kinds.train.trainer import Diverged, Trainer
 from goldsmith.student import Told
@@ -34,10 +36,18 @@ class Fitted:
     metrics: list[dict[str, float]]
     """One entry for each update, those of earlier attempts included."""
     resumed_at: int | None
+    kept_epochs: list[KeptEpoch]
 
 
 def fit(
-    model: Any, data: Rows, run: Run, ctx: JobContext, *, reference: Sequence[tuple[float, float]] = (), backend: str = "peft"
+    model: Any,
+    data: Rows,
+    run: Run,
+    ctx: JobContext,
+    *,
+    reference: Sequence[tuple[float, float]] = (),
+    backend: str = "peft",
+    save_epoch: SaveEpoch,
 ) -> Fitted:
     """Train what is trainable in `model`; from the newest checkpoint when there is one, to the same weights as without a break.
 
@@ -45,7 +55,8 @@ def fit(
     """
     config = run.config
     before = found(ctx, run)
-    keeper = Keeper(ctx, run, before.best if before else Best())
+    epochs = taken_over(before.epochs, ctx) if before else []
+    keeper = Keeper(ctx, run, before.best if before else Best(), epochs)
     trainer = Trainer(
         model,
         data.train,
@@ -72,6 +83,8 @@ def fit(
             ctx,
         )
         trainer.add_callback(stopping)
+    if config.keep_epochs:
+        trainer.add_callback(KeepingEpochs(epochs, save_epoch, trainer))
     trainer.add_callback(telling)
     began = time.monotonic()
     with packed.attention(model, on=trainer.packed and backend != "unsloth"):
@@ -97,6 +110,7 @@ def fit(
         peak_memory_gb=memory_gb(),
         metrics=metrics,
         resumed_at=telling.resumed_at,
+        kept_epochs=epochs,
     )
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
@@ -24,7 +25,7 @@ from goldsmith.student import Student, Told
 def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     backend = backends.choose(config)
     # imports transformers, which Unsloth must precede
-    from goldsmith.kinds.train import ending, memory
+    from goldsmith.kinds.train import ending, epochs, memory
     from goldsmith.kinds.train.checkpoints import Run
     from goldsmith.kinds.train.fit import fit, heldout_nll, mean, rejected_nll
 
@@ -36,14 +37,15 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
 
     ctx.progress(1, f"loading {config.base_model}")
     student = ctx.student(config.base_model)
-    data = rows.tokenized(student.tokenizer, splits, config.max_length, pairs=pairs)
+    longest = min(config.max_length, backends.positions(student))
+    data = rows.tokenized(student.tokenizer, splits, longest, pairs=pairs)
     ctx.log(
-        f"{len(data.too_long)} of {sum(map(len, splits.values()))} rows are longer than max_length {config.max_length} and left out;"
+        f"{len(data.too_long)} of {sum(map(len, splits.values()))} rows are longer than max_length {longest} and left out;"
         f" the longest has {data.longest} tokens",
         longer_than=data.longer_than,
     )
     memory.make_room(config, student, backend, data, ctx)
-    left_out = {"max_length": config.max_length, "rows": data.too_long}
+    left_out = {"max_length": longest, "rows": data.too_long}
     too_long_report = ctx.save_artifact("too-long.json", json.dumps(left_out, indent=1).encode(), "application/json")
     model = backends.adapted(backend, student, config)
 
@@ -67,7 +69,16 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
         "template_sha256": student.template_sha256,
     }
     this = Run(config, {"dataset_sha256": dataset.content_sha256, **hashes}, backend)
-    fitted = fit(model, data, this, ctx, reference=reference, backend=backend)
+
+    def save_epoch(number: int) -> str:
+        folder = ctx.scratch / f"epoch-{number}"
+        _save(model, student, config, folder)
+        ctx.save_artifact(epochs.CONFIG, folder / epochs.CONFIG)
+        ref = ctx.save_artifact(f"epoch-{number}.safetensors", folder / epochs.WEIGHTS)
+        shutil.rmtree(folder)
+        return ref
+
+    fitted = fit(model, data, this, ctx, reference=reference, backend=backend, save_epoch=save_epoch)
 
     ctx.progress(90, f"{measuring} after training", heldout_loss_before=mean(before))
     after = heldout_nll(model, data.heldout, told(90, 2, f"{measuring} after training"), backend=backend)
@@ -83,6 +94,7 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
         "backend": backend,
         "objective": config.objective,
         "method": config.method,
+        "role": config.role,
         "shuffled": config.shuffle_answers,
         "rehearsal": dataset.rehearsal,
         "label": "REHEARSAL" if dataset.rehearsal else "",
@@ -95,6 +107,7 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
         "epochs": fitted.epochs,
         "stopped_early": fitted.stopped_early,
         "best_step": fitted.best_step,
+        "kept_epochs": [each.model_dump() for each in fitted.kept_epochs],
         "per_device_train_batch_size": fitted.batch_size,
         "gradient_accumulation_steps": fitted.accumulation,
         "train_loss": fitted.train_loss,
@@ -119,6 +132,8 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     ctx.save_artifact(board.NAME, board.write_events(fitted.metrics, heldout, Path(mkdtemp(dir=ctx.scratch))))
     ctx.save_artifact("samples.jsonl", lines)
     adapter = _register(model, student, dataset, config, numbers, ctx)
+    if fitted.kept_epochs:
+        ctx.save_artifact(epochs.NAME, epochs.told(adapter, fitted.kept_epochs))
     return TrainResult(adapter=adapter.ref, too_long_report=too_long_report, samples=samples, **numbers)
 
 

@@ -16,16 +16,32 @@ SEVEN: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_pro
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},  # what the fields say
-    # The expert of UNO. alpha, warm-up and weight decay are from its released code; its batch is 32 on four devices.
+    # UNO's adapters. Rank, dropout, learning rate and epochs are the paper's, the rest is from its released code: there a batch
+    # is one row on four devices, eight times; its prompts are cut to 512 tokens by a default of TRL, which nobody chose.
     "uno": {
         "lora_r": 64,
         "lora_alpha": 128,
         "lora_dropout": 0.05,
+        "lora_target_modules": SEVEN,
         "learning_rate": 5e-4,
+        "lr_scheduler_type": "cosine",
         "num_train_epochs": 8,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 16,
         "warmup_ratio": 0.0,
         "weight_decay": 1e-4,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.98,
+        "adam_epsilon": 1e-8,
+        "max_grad_norm": 1.0,
+        "max_length": 12_000,
+        "seed": 42,
     },
+}
+# What an adapter is for in UNO decides what is said nowhere else. A critic never ends early: every epoch is measured.
+ROLES: dict[str, dict[str, Any]] = {
+    "expert": {"objective": "dpo_nll", "keep_epochs": True},
+    "critic": {"objective": "critic", "early_stopping_patience": 100},
 }
 
 
@@ -66,7 +82,13 @@ class TrainConfig(JobConfig):
     preset: Literal["default", "uno"] = Field(
         "default",
         description="What is not said otherwise. uno: lora_r 64, lora_alpha 128, lora_dropout 0.05, learning_rate 5e-4, 8 epochs,"
-        " no warm-up, weight_decay 1e-4.",
+        " 32 rows an update, no warm-up, weight_decay 1e-4, adam_beta2 0.98, max_length 12000 (of a critic 8000).",
+    )
+    role: Literal["expert", "critic"] | None = Field(
+        None,
+        description="What the adapter is for; the registry shows it. expert: answers in the base model's place; its objective is"
+        " dpo_nll, and an adapter of every epoch is kept for `verify`. critic: says what to better in an answer; its objective is"
+        " critic, and the weights of the epoch with the lowest held-out loss are kept. Other words win where they are said.",
     )
     objective: Literal["sft", "dpo_nll", "critic"] = Field(
         "sft",
@@ -117,6 +139,9 @@ class TrainConfig(JobConfig):
         description="Measure the held-out loss after every epoch, end after so many that did not lower it, and keep the best"
         " epoch's weights. Empty: neither.",
     )
+    keep_epochs: bool = Field(
+        False, description="Keep an adapter of every epoch as an artifact, for `verify` to choose from; not with method full."
+    )
     per_device_train_batch_size: int = Field(2, ge=1, le=1024)
     gradient_accumulation_steps: int = Field(8, ge=1, le=1024)
     packing: bool = Field(
@@ -133,6 +158,10 @@ class TrainConfig(JobConfig):
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     warmup_ratio: float = Field(0.05, ge=0, le=0.9, description="Share of the steps in which the learning rate rises.")
     weight_decay: float = Field(0.0, ge=0, le=1)
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    adam_epsilon: float = Field(1e-8, gt=0, le=1)
+    max_grad_norm: float = Field(1.0, gt=0, le=1e6, description="A longer gradient is shortened to this.")
     seed: int = Field(
         42, ge=0, le=2**32 - 1, description="Of the first weights, the order of the examples, and shuffle_answers."
     )
@@ -162,7 +191,9 @@ class TrainConfig(JobConfig):
                 raise ValueError(f"{key}: a base model is quantised to 4 bits (method: qlora) or not at all")
         if data.get("load_in_4bit") is True and data.get("method", "qlora") != "qlora":
             raise ValueError("load_in_4bit: only method qlora quantises; leave out one of the two")
-        said = PRESETS.get(str(data.get("preset", "default")), {}) | data
+        preset, role = str(data.get("preset", "default")), str(data.get("role"))
+        said = PRESETS.get(preset, {}) | ({"max_length": 8_000} if (preset, role) == ("uno", "critic") else {})
+        said |= ROLES.get(role, {}) | data
         if said.get("load_in_4bit") is True:
             said["method"] = "qlora"
         elif said.get("method") == "qlora":
@@ -177,6 +208,11 @@ class TrainConfig(JobConfig):
             raise ValueError(
                 f"num_train_epochs: {self.num_train_epochs:g} is more than max_epochs {self.max_epochs:g}; raise that"
             )
+        if self.role is not None and (self.role == "critic") != (self.objective == "critic"):
+            allowed = "critic" if self.role == "critic" else "dpo_nll or sft"
+            raise ValueError(f"objective: role {self.role} is trained by {allowed}, not by {self.objective}")
+        if self.keep_epochs and self.method == "full":
+            raise ValueError("keep_epochs: method full would keep a whole model of every epoch; choose lora, qlora or dora")
         return self
 
 
@@ -186,6 +222,14 @@ class Sample(BaseModel):
     source: str = Field(description="The held-out row.")
     before: str = Field(description="The base model's answer, its first 200 characters; all of it is in samples.jsonl.")
     after: str
+
+
+class KeptEpoch(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    epoch: int = Field(ge=1)
+    step: int = Field(description="The update that it ended with.")
+    artifact: str = Field(description="Its weights; `adapter_config.json` of the same job goes with them.")
 
 
 class TrainResult(JobResult):
@@ -199,6 +243,7 @@ class TrainResult(JobResult):
     backend: Literal["peft", "unsloth"]
     objective: Literal["sft", "dpo_nll", "critic"]
     method: Literal["lora", "qlora", "dora", "full"]
+    role: Literal["expert", "critic"] | None = None
     shuffled: bool = Field(description="Whether this is a control that was trained on the answers of other prompts.")
     rehearsal: bool
     label: str = Field(description="REHEARSAL when a rehearsal teacher wrote the answers, else empty.")
@@ -212,6 +257,7 @@ class TrainResult(JobResult):
     epochs: float
     stopped_early: bool
     best_step: int | None = Field(description="The update whose weights were kept, where early stopping chose.")
+    kept_epochs: list[KeptEpoch] = Field([], description="With keep_epochs: every epoch, in order.")
     per_device_train_batch_size: int = Field(description="At the end: halved whenever memory ran out.")
     gradient_accumulation_steps: int
     train_loss: float = Field(description="Mean over the updates; of sft in nats per token of the answers.")

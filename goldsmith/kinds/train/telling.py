@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -68,8 +67,7 @@ class Stopping(TrainerCallback):
         self.stopped = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        epoch = math.ceil(len(self.trainer.rows) / self.trainer.rows_per_update)
-        if state.global_step % epoch and state.global_step < state.max_steps:
+        if state.global_step % self.trainer.steps_of_an_epoch and state.global_step < state.max_steps:
             return
         loss = self.measure()
         if loss < self.best.loss:

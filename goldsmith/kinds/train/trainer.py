@@ -68,6 +68,10 @@ class Trainer(transformers.Trainer):
         """Passes of a full update, were they all of `batch_size` rows."""
         return -(-self.rows_per_update // self.batch_size)
 
+    @property
+    def steps_of_an_epoch(self) -> int:
+        return -(-len(self.rows) // self.rows_per_update)
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return LikeLengths(self.lengths, self.args.train_batch_size, self.args.seed)
 
@@ -226,6 +230,10 @@ def _arguments(config: TrainConfig, folder: Path, most_steps: int) -> TrainingAr
         lr_scheduler_type=config.lr_scheduler_type,
         warmup_steps=config.warmup_ratio,  # below 1 it is a share
         weight_decay=config.weight_decay,
+        adam_beta1=config.adam_beta1,
+        adam_beta2=config.adam_beta2,
+        adam_epsilon=config.adam_epsilon,
+        max_grad_norm=config.max_grad_norm,
         seed=config.seed,
         bf16=cuda,
         use_cpu=not cuda,
