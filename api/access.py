@@ -41,6 +41,7 @@ BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
     "/v1/contexts",
     "/v1/datasets",
     "/v1/uploads",
+    "/v1/sessions",
     "/v1/adapters",
     "/v1/route",
     "/v1/routes",

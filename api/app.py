@@ -34,6 +34,7 @@ from api import (
     retention,
     route,
     schedules,
+    sessions,
     uploads,
     webhooks,
 )
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         datasets.router,
         route.router,
         uploads.router,
+        sessions.router,
         experiments.router,
         webhooks.router,
         keys.router,

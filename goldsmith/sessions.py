@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from goldsmith import jobs
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Session:
     """Somebody typed it: only teachers that the privacy gate lets pass may see it (`recorded=` of `Teacher.ask`)."""
     status: Status = "active"
     reason: str | None = None
-    """Why it is quarantined."""
+    """Why it is quarantined, or was before an admin released it."""
 
     @property
     def query_text(self) -> str:
@@ -79,6 +81,45 @@ def sessions_of(conn: psycopg.Connection[dict[str, Any]], job_id: UUID) -> Itera
         f"SELECT {', '.join(_COLUMNS)} FROM sessions WHERE job_id = %s AND status = 'active' ORDER BY ordinal", (job_id,)
     ):
         yield Session(**row)
+
+
+class Saved(BaseModel):
+    """A session as it is listed."""
+
+    id: UUID
+    ordinal: int
+    session_id: str
+    source: Source
+    query: str
+    answer: str
+    feedback: str | None
+    signal: Signal
+    system: str | None
+    run_id: str | None
+    config_id: str | None
+    language: str | None
+    weight: float
+    private: bool
+    status: Status
+    reason: str | None
+
+
+def page(
+    conn: psycopg.Connection[dict[str, Any]],
+    job_id: UUID,
+    *,
+    status: Status | None = None,
+    after: int | None = None,
+    limit: int,
+) -> list[Saved]:
+    """The sessions of a job after the one with this ordinal, in their order, those in quarantine with them."""
+    rows = conn.execute(
+        f"SELECT {', '.join(Saved.model_fields)} FROM sessions WHERE job_id = %(job)s"
+        " AND (%(status)s::text IS NULL OR status = %(status)s) AND (%(after)s::int IS NULL OR ordinal > %(after)s)"
+        " ORDER BY ordinal LIMIT %(limit)s",
+        {"job": job_id, "status": status, "after": after, "limit": limit},
+    )
+    return [Saved(**row) for row in rows]
 
 
 def sessions_ref(rules_ref: str, config: Mapping[str, Any]) -> str:

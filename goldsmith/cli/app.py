@@ -27,6 +27,7 @@ from goldsmith.cli import (
     kinds,
     passport,
     pipelines,
+    quarantine,
     schedules,
     uploads,
     webhooks,
@@ -49,6 +50,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(kinds.app, name="kinds")
 app.add_typer(passport.app, name="passport")
 app.add_typer(pipelines.app, name="pipelines")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(uploads.app, name="uploads")
 app.add_typer(webhooks.app, name="webhooks")

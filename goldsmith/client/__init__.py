@@ -493,6 +493,35 @@ class Client:
         """Delete `upload:<id>` and its file; refused while a job that has not ended, or a schedule, names it."""
         self._send("DELETE", f"/v1/uploads/{_part(ref.removeprefix('upload:'))}")
 
+    # -- sessions
+
+    def sessions(self, job: str, *, status: str | None = None, limit: int = 100) -> Iterator[dict[str, Any]]:
+        """What a sessions job read, page by page of `limit`; those in quarantine alone: `status="quarantined"`."""
+        params = {"job": job.removeprefix("job:"), "limit": limit} | ({"status": status} if status else {})
+        cursor = None
+        while True:
+            page = self.request("GET", "/v1/sessions", params=params | ({} if cursor is None else {"cursor": cursor}))
+            yield from page["sessions"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def quarantine(self, job: str | None = None, *, limit: int = 100) -> Iterator[dict[str, Any]]:
+        """Sessions and rules that the screen for prompt injection kept out, newest first; needs a key with the scope admin."""
+        params: dict[str, Any] = {"limit": limit} | ({"job": job.removeprefix("job:")} if job else {})
+        cursor = None
+        while True:
+            page = self.request("GET", "/v1/quarantine", params=params | ({} if cursor is None else {"cursor": cursor}))
+            yield from page["entries"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def release(self, entry_id: str) -> dict[str, Any]:
+        """Let a session or rule out of quarantine; needs a key with the scope admin. Jobs submitted from now on read it."""
+        released: dict[str, Any] = self.request("POST", f"/v1/quarantine/{_part(entry_id)}/release")
+        return released
+
     # -- datasets
 
     def dataset(self, ref: str) -> dict[str, Any]:

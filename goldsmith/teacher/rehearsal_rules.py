@@ -17,14 +17,15 @@ from goldsmith.uno.runs import EDITED
 BROKEN_JSON = 8  # of a hundred first answers
 
 _CHANGED = re.compile(rf"(?:{'|'.join(map(re.escape, [*EDITED.values(), *CORRECTED.values()]))})\s*")
-_THANKS = re.compile(
-    r"^(?:(?:vielen |many |herzlichen )?(?:danke?|thanks?(?: you)?|merci)\b.*|(?:super|toll|prima|perfekt|great|perfect|nice|ok(?:ay)?|gut|good)"
-    r"(?:\s+(?:so|job|gemacht|work|antwort|answer))?|.*\b(?:so passt es|das passt|that works|looks good)\b.*)[.! ]*$",
+_VERDICT = re.compile(
+    r"^(?:(?:vielen |many |herzlichen )?(?:danke?|thanks?(?: you)?|merci)\b.*"
+    r"|(?:super|toll|prima|perfekt|great|perfect|nice|ok(?:ay)?|gut|good|besser|better)(?: (?:so|job|gemacht|work|antwort|answer))?"
+    r"|.*\b(?:so passt es|das passt|that works|looks good|hilft mir (?:noch )?nicht|does not help me)\b.*)[.! ]*$",
     re.IGNORECASE,
 )
 _POLITE = re.compile(
     r"^(?:(?:nein|no|ja|yes|hm+|naja|well|also|but|aber|und|and|next time|nächstes mal)[, ]+)*"
-    r"(?:(?:bitte|please|könntest du|kannst du|could you|can you|would you|ich hätte gern(?:e)?,? dass du|i want you to|i'd like you to)[, ]+)+",
+    r"(?:(?:bitte|please|könntest du|kannst du|could you|can you|would you|ich hätte gern(?:e)?,? dass du|i want you to|i'd like you to)[,: ]+)+",
     re.IGNORECASE,
 )
 
@@ -52,13 +53,13 @@ def _rules(blocks: dict[str, str]) -> list[str]:
 
 
 def _from_words(said: str) -> list[str]:
-    """Every sentence that is neither thanks nor a question, without the asking around it."""
+    """Every sentence that is neither thanks, nor a verdict, nor a question, without the asking around it."""
     found = []
     for line in re.split(r"(?:^|\n)Feedback \d+: ", said):
         for sentence in re.split(r"(?<=[.!?])\s+|\n", line):
             asked = _POLITE.sub("", " ".join(sentence.split()))
             wish = asked != " ".join(sentence.split())
-            if not asked or _THANKS.match(asked) or (asked.endswith("?") and not wish) or not re.search(r"\w{2}", asked):
+            if not asked or _VERDICT.match(asked) or (asked.endswith("?") and not wish) or not re.search(r"\w{2}", asked):
                 continue
             found.append(f"{asked[:1].upper()}{asked[1:].rstrip('.!? ')}.")
     return found

@@ -132,6 +132,26 @@ def test_what_cannot_be_used_is_named_by_its_line(
     assert shared.get("/v1/uploads").json() == []
 
 
+def test_a_log_of_sessions_is_kept_and_its_lines_are_checked(shared: TestClient, client: TestClient) -> None:
+    chat = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "model": "m"}
+    body = "\n".join(map(json.dumps, [chat, {"conversations": [{"from": "human", "value": "a"}]}, {"text": "a", "score": 1}]))
+    upload = send(client, body, kind="sessions").json()["upload"]
+    assert upload["kind"] == "sessions"
+    assert upload["about"] == {
+        "format": "jsonl",
+        "rows": 3,
+        "formats": {"openai": 1, "sharegpt": 1, "feedback": 1},
+        "ignored": {"model": 1},
+    }
+    wrong = problem(send(shared, f'{body}\n{{"messages": 5}}\n{"[" * 50_000}', kind="sessions"), 422, says="2 of 5 lines")
+    assert [entry["line"] for entry in wrong["errors"]] == [4, 5]
+    assert wrong["errors"][0]["field"] == "line 4: messages"
+    problem(send(shared, "text\na\n", CSV, kind="sessions"), 422, "kind", "as jsonl, not as csv")
+    problem(send(shared, '{"input": "a"}', kind="sessions"), 422, says="neither messages")
+    problem(send(shared, "", kind="sessions"), 422, says="no session")
+    problem(send(shared, body, kind="logs"), 422, "kind")
+
+
 def test_of_many_wrong_lines_the_first_are_named_and_all_are_counted(shared: TestClient) -> None:
     body = "\n".join(json.dumps({"input": "" if number % 2 else "a kite"}) for number in range(200))
     refused = problem(send(shared, body), 422, says="100 of 200 lines")
