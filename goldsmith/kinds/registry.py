@@ -29,6 +29,7 @@ from goldsmith.kinds.merge.schema import MergeConfig, MergeResult
 from goldsmith.kinds.pairs.schema import PairsConfig, PairsResult
 from goldsmith.kinds.render.schema import RenderConfig, RenderResult
 from goldsmith.kinds.rollback.schema import RollbackConfig, RollbackResult
+from goldsmith.kinds.router.schema import RouterConfig, RouterResult
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
 from goldsmith.kinds.sessions.schema import SessionsConfig, SessionsResult
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
@@ -58,6 +59,7 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(PairsConfig, PairsResult),
     Kind(TrainConfig, TrainResult),
     Kind(VerifyConfig, VerifyResult),
+    Kind(RouterConfig, RouterResult),
     Kind(UnoConfig, UnoResult),
     Kind(MergeConfig, MergeResult),
     Kind(EvaluateConfig, EvaluateResult),
