@@ -65,7 +65,7 @@ class Encoders:
         started = time.monotonic()
         try:
             check_encoder(name, self._settings)
-            encoder = load_encoder(name)
+            encoder = load_encoder(name, cache=self._settings.models)
         except (InvalidInput, Unavailable) as error:
             raise NotFound(error.detail) from None
         log.info("encoder loaded", encoder=name, seconds=round(time.monotonic() - started, 1))

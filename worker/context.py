@@ -52,6 +52,7 @@ from goldsmith.student import (
     Encoder,
     Reranker,
     Student,
+    check_encoder,
     is_local,
     load_encoder,
     load_reranker,
@@ -102,13 +103,6 @@ class RunContext:
     def config(self, job_ref: str) -> dict[str, Any]:
         with self._database.connection() as conn:
             return jobs.get(conn, UUID(job_ref.removeprefix("job:"))).config
-
-    def result(self, job_ref: str) -> dict[str, Any]:
-        with self._database.connection() as conn:
-            found = jobs.get(conn, UUID(job_ref.removeprefix("job:")))
-        if found.result is None:
-            raise NotFound(f"{job_ref} is {found.status} and has no result")
-        return found.result
 
     def last_result(self, kind: str, **config: Any) -> dict[str, Any] | None:
         with self._database.connection() as conn:
@@ -366,7 +360,8 @@ class RunContext:
         return load_student(base_model, adapter, cache=self._settings.models)
 
     def encoder(self, name: str) -> Encoder:
-        return load_encoder(name)
+        check_encoder(name, self._settings)
+        return load_encoder(name, cache=self._settings.models)
 
     def reranker(self, name: str) -> Reranker:
         check_model(RERANKERS.get(name, name), self._settings, "reranker")

@@ -154,11 +154,16 @@ def check_encoder(name: str, settings: Settings) -> None:
         )
 
 
-def load_encoder(name: str) -> Encoder:
-    """A local sentence encoder by name; raises `InvalidInput` that lists the known names."""
+def load_encoder(name: str, *, cache: Path = Path(".goldsmith/models")) -> Encoder:
+    """A sentence encoder by a known name, package, folder or hub id; the model itself is loaded by the first text.
+
+    `cache` keeps what is fetched from the hub: the settings' `models`.
+
+    Raises `InvalidInput` that lists the known names, `Unavailable` where it is not there: nothing takes its place.
+    """
     from goldsmith.student import encoder
 
-    return encoder.load_encoder(name)
+    return encoder.load_encoder(name, cache=cache)
 
 
 def load_reranker(name: str, *, cache: Path) -> Reranker:

@@ -34,10 +34,10 @@ def ask(server: TestClient, **body: Any) -> Any:
     return server.post("/v1/embeddings", json={"model": "minilm", "input": TEXTS} | body)
 
 
-def test_each_text_gets_the_encoders_vector_in_its_place(server: TestClient) -> None:
+def test_each_text_gets_the_encoders_vector_in_its_place(server: TestClient, tmp_path: Path) -> None:
     answer = ask(server).json()
     rows = numpy.array([one["embedding"] for one in answer["data"]])
-    assert numpy.allclose(rows, load_encoder("minilm").encode(TEXTS), atol=1e-6)
+    assert numpy.allclose(rows, load_encoder("minilm", cache=tmp_path).encode(TEXTS), atol=1e-6)
     assert [(one["object"], one["index"]) for one in answer["data"]] == [("embedding", number) for number in range(3)]
     assert (answer["object"], answer["model"]) == ("list", "minilm")
     assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"] > len(TEXTS)

@@ -1,54 +1,95 @@
-"""Sessions: a recorded text and the rules that it taught."""
+"""Sessions: a text and the rules that it taught."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from goldsmith.errors import InvalidInput
+from goldsmith.sessions import sessions_ref
+from goldsmith.uno.taught import rules_jobs
+
 if TYPE_CHECKING:
-    from goldsmith.recordings import RecordedRun
+    from goldsmith.context import JobContext
+    from goldsmith.kinds.cluster.schema import ClusterConfig
     from goldsmith.rules import Rule
+    from goldsmith.sessions import Session
 
 
 @dataclass
-class Session:
-    session_id: str
-    query: str
-    config_id: str | None
-    language: str | None
-    rules: list[str] = field(default_factory=list)
-    rehearsal: bool = False
-    """A rehearsal teacher wrote the rules."""
+class Taught:
+    """A session with the rules from its feedback."""
+
+    session: Session
+    source: str
+    """The rules job."""
+    rules: list[Rule] = field(default_factory=list)
+
+    @property
+    def session_id(self) -> str:
+        return self.session.session_id
+
+    @property
+    def query(self) -> str:
+        return self.session.query_text.strip()
 
     @property
     def rules_text(self) -> str:
-        return "\n".join(self.rules)
+        return "\n".join(rule.rule.strip() for rule in self.rules)
 
 
 @dataclass(frozen=True)
 class Joined:
-    sessions: list[Session]
-    """In the order of their first rule."""
+    sessions: list[Taught]
+    """By session id, so that the order of the rules job decides nothing."""
     without_feedback: int
     """Sessions left out because their rules are only the teacher's own view of the text (UNO drops these, too)."""
     without_text: int
-    """Sessions left out because their run has no text that may be used."""
+    """Sessions left out because no text of theirs may be used."""
+    already: int
 
 
-def join(rules: Iterable[Rule], runs: Iterable[RecordedRun]) -> Joined:
-    texts = {run.run_id: run.input.strip() for run in runs if run.may_train and run.input and run.input.strip()}
-    sessions: dict[str, Session] = {}
+def read(config: ClusterConfig, ctx: JobContext, known: Container[str] = ()) -> Joined:
+    """The sessions of the rules job but those that are `known`. Raises `InvalidInput` where there is none to cluster."""
+    asked = ctx.config(config.rules)
+    if config.runs is not None and asked.get("runs") != config.runs:
+        made = asked.get("runs") or asked.get("sessions")
+        raise InvalidInput(
+            f"runs: {config.rules} was made from {made}, not from {config.runs}",
+            errors=[{"field": "runs", "value": config.runs, "message": f"leave it out; it was {made}"}],
+        )
+    joined = join(config.rules, ctx.rules(config.rules), ctx.sessions(sessions_ref(config.rules, asked)), known)
+    if not joined.sessions:
+        raise InvalidInput(
+            f"no session of {config.rules} has both rules from feedback and a text that may be used (without feedback:"
+            f" {joined.without_feedback}, without text: {joined.without_text}, added before: {joined.already})",
+            errors=[{"field": "rules", "value": config.rules, "message": "must be a rules job that found rules in feedback"}],
+        )
+    return joined
+
+
+def of_earlier(clusters: str, ctx: JobContext, members: Container[str]) -> list[Taught]:
+    """The members of a clustering as they are now, out of all rules jobs that it was added to from."""
+    found: dict[str, Taught] = {}
+    for source in rules_jobs(ctx, clusters):
+        sessions = ctx.sessions(sessions_ref(source, ctx.config(source)))
+        for taught in join(source, ctx.rules(source), sessions).sessions:
+            if taught.session_id in members:
+                found.setdefault(taught.session_id, taught)
+    return list(found.values())
+
+
+def join(source: str, rules: Iterable[Rule], sessions: Iterable[Session], known: Container[str] = ()) -> Joined:
+    found = {session.session_id: Taught(session, source) for session in sessions if session.query_text.strip()}
     seen: set[str] = set()
     taught: set[str] = set()
     for rule in rules:
         seen.add(rule.session_id)
-        if rule.origin != "feedback" or not rule.rule.strip():
-            continue
-        taught.add(rule.session_id)
-        if rule.session_id in texts:
-            new = Session(rule.session_id, texts[rule.session_id], rule.config_id, rule.language)
-            session = sessions.setdefault(rule.session_id, new)
-            session.rules.append(rule.rule.strip())
-            session.rehearsal |= bool(rule.evidence.get("rehearsal"))
-    return Joined(list(sessions.values()), len(seen - taught), len(taught) - len(sessions))
+        if rule.origin == "feedback" and rule.rule.strip():
+            taught.add(rule.session_id)
+            if rule.session_id in found:
+                found[rule.session_id].rules.append(rule)
+    usable = sorted((one for one in found.values() if one.rules), key=lambda one: one.session_id)
+    new = [one for one in usable if one.session_id not in known]
+    return Joined(new, len(seen - taught), len(taught) - len(usable), len(usable) - len(new))

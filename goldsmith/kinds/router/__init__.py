@@ -1,1 +1,0 @@
-"""Router: clusters, gap and gates put together to what decides where a query goes."""
