@@ -14,10 +14,7 @@ SESSIONS = 1200
 NOISE = "noise"
 LANGUAGES = ("de", "en")
 KNOWN = 0.9  # of a topic's sessions ask for what the model knows by itself: its gap is low, by planting
-ASKS = {
-    "en": ("{rule}", "Please: {rule}", "That does not help me yet. {rule}", "Better. {rule}"),
-    "de": ("{rule}", "Bitte: {rule}", "Das hilft mir noch nicht. {rule}", "Besser. {rule}"),
-}
+ASKS = {"en": ("{rule}", "Thanks. {rule}", "Please {wish}"), "de": ("{rule}", "Danke. {rule}", "Bitte {wish}")}
 
 
 def make(seed: int, sessions: int = SESSIONS, languages: Sequence[str] = LANGUAGES) -> list[dict[str, Any]]:
@@ -57,7 +54,8 @@ def _chats(rng: random.Random, topic: str, language: str, of: dict[str, list[str
         known = topic != NOISE and rng.random() < KNOWN
         rules = [of["rules"][0]] if known else []
         rules += rng.sample(of["rules"][topic != NOISE :], 2 if topic != NOISE else 3)
-        turns = [rng.choice(ASKS[language]).format(rule=rule) for rule in rules]
+        asks = ASKS[language][: 1 if topic == NOISE else None]
+        turns = [rng.choice(asks).format(rule=rule, wish=rule[:1].lower() + rule[1:]) for rule in rules]
         said = [text for turn in turns for text in (("user", turn), ("assistant", rng.choice(of["answers"])))][:-1]
         spoken = [("user", query), ("assistant", rng.choice(of["answers"])), *said]
         messages = [{"role": role, "content": text} for role, text in spoken]
