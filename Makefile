@@ -1,7 +1,7 @@
 # Goldsmith: one command each. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test chaos lint bench migrate clean
+.PHONY: help setup demo uno up down test chaos lint bench migrate clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 # Another build of torch: make setup TORCH_PIP_ARGS="--index-url <the index of your CUDA version>"
@@ -19,6 +19,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup  ## The whole main job on a recorded workshop, live
 	@$(BIN)/goldsmith demo
+
+uno: setup  ## All of UNO on a planted log: rules, clusters, experts, critics, a router (about 15 minutes on 2 cores)
+	@$(BIN)/goldsmith uno demo
 
 up: setup  ## Start everything in the background
 	@$(BIN)/goldsmith up --detach

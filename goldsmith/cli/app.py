@@ -29,6 +29,7 @@ from goldsmith.cli import (
     pipelines,
     quarantine,
     schedules,
+    uno,
     uploads,
     webhooks,
 )
@@ -52,6 +53,7 @@ app.add_typer(passport.app, name="passport")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(uno.app, name="uno")
 app.add_typer(uploads.app, name="uploads")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(erase)

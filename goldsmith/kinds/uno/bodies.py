@@ -14,7 +14,19 @@ Body = dict[str, Any]
 FILLED: dict[str, set[str]] = {
     "clustering": {"kind", "options", "rules"},
     "gap": {"kind", "options", "clusters", "teacher", "model", "budget_usd"},
-    "pairs": {"kind", "options", "clusters", "gap", "name", "teacher", "model", "budget_usd", "concurrency", "judge"},
+    "pairs": {
+        "kind",
+        "options",
+        "clusters",
+        "gap",
+        "name",
+        "teacher",
+        "model",
+        "budget_usd",
+        "concurrency",
+        "judge",
+        "judge_model",
+    },
     "train": {
         "kind",
         "options",
@@ -53,8 +65,10 @@ def gap(config: UnoConfig, clusters: str, budget_usd: float) -> Body:
 
 
 def pairs(config: UnoConfig, clusters: str, gap: str, budget_usd: float) -> Body:
-    judge = {"judge": config.judge} if config.judge else {}
-    refs = {"clusters": clusters, "gap": gap, "name": config.name}
+    judge = {"judge": config.judge, "judge_model": config.judge_model} if config.judge else {}
+    refs = {"clusters": clusters, "name": config.name}
+    if config.adapters == "as_needed":  # without a gap pairs and critics' rows are made for every cluster that is large enough
+        refs["gap"] = gap
     return {"kind": "pairs", **refs, **_teacher(config, budget_usd), **judge, "concurrency": config.concurrency, **config.pairs}
 
 

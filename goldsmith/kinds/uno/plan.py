@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Wanted:
     expert: bool
     critic: bool
     """Whatever becomes of the expert."""
+    pairs: bool
+    """They are bought before it is known how many experts there may be."""
     no_expert: str | None
     """Why not."""
 
@@ -98,27 +100,28 @@ def wanted(config: UnoConfig, clusters: Sequence[Mapping[str, Any]]) -> dict[str
     largest = sorted(clusters, key=lambda cluster: (-cluster["size"], cluster["label"]))
     experts = [cluster["cluster_id"] for cluster in largest if found[cluster["cluster_id"]].expert]
     for cluster_id in experts[config.experts_at_most :] if config.experts_at_most is not None else []:
-        found[cluster_id] = Wanted(False, found[cluster_id].critic, f"experts_at_most is {config.experts_at_most}")
+        found[cluster_id] = replace(found[cluster_id], expert=False, no_expert=f"experts_at_most is {config.experts_at_most}")
     return found
 
 
 def _wanted(config: UnoConfig, decision: str) -> Wanted:
     if decision in ("fallback", "unknown"):
-        return Wanted(False, False, f"the gap's decision is {decision}")
+        buys = decision == "unknown" and config.adapters == "all"
+        return Wanted(False, False, buys, f"the gap's decision is {decision}")
     if config.adapters == "all":
-        return Wanted(True, True, None)
+        return Wanted(True, True, True, None)
     if decision == "primary":
-        return Wanted(True, False, None)
-    return Wanted(False, True, f"the gap's decision is {decision}")
+        return Wanted(True, False, True, None)
+    return Wanted(False, True, False, f"the gap's decision is {decision}")
 
 
 def _row(config: UnoConfig, cluster: Mapping[str, Any], gets: Wanted, texts: Texts, speed: float) -> dict[str, Any]:
     expert, critic = gets.expert, gets.critic
-    size = cluster["size"] if expert or critic else 0
+    size, bought = cluster["size"], cluster["size"] if gets.pairs else 0
     heldout = size - int(0.8 * size)
     train, pairs = cast("dict[str, Any]", config.train), cast("dict[str, Any]", config.pairs)  # a submit has checked them
     epochs = float(train.get("num_train_epochs", 8))
-    candidates = size * pairs.get("samples", 3) * len(pairs.get("contexts", ("feedback", "rules")))
+    candidates = bought * pairs.get("samples", 3) * len(pairs.get("contexts", ("feedback", "rules")))
     graded = pairs.get("judge_samples", 1)
     gain = pairs.get("require_gain", True)
     one = texts.query + texts.answer
@@ -132,12 +135,12 @@ def _row(config: UnoConfig, cluster: Mapping[str, Any], gets: Wanted, texts: Tex
         "size": cluster["size"],
         "gap": cluster["mu"],
         "decision": cluster["decision"],
-        "pairs_at_most": size,
+        "pairs_at_most": bought,
         "expert": "yes" if expert else "no",
         "critic": "yes" if critic else "if the expert does not pass" if expert else "no",
         "gpu_hours": (trained + SLOWER_TO_WRITE * written) / speed / 3600,
         "_revised": candidates,
-        "_graded": (candidates + (size if gain else 0)) * graded
+        "_graded": (candidates + (bought if gain else 0)) * graded
         + (heldout * (int(epochs) + 1) * JUDGE_SAMPLES if expert else 0),
     }
 

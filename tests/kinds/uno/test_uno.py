@@ -199,12 +199,12 @@ def test_the_plan_waits_for_an_approval_and_says_what_the_rest_takes(tmp_path: P
     assert "pairs" not in play.keys
     assert len(play.ctx.logs) == 1  # said once
     plan = json.loads(play.ctx.artifact(f"{play.ctx.ref}/plan.json").read_text())
-    assert plan["pairs_at_most"] == 150
+    assert plan["pairs_at_most"] == 100
     assert [row["expert"] for row in plan["clusters"]] == ["yes", "no"]
     # 2 contexts x 2 samples; each candidate and the old answer graded once; 20 held-out questions, 5 models, 3 samples
-    assert plan["questions"] == {"revised_answers": 600, "grades": 600 + 150 + 20 * 5 * 3}
-    assert plan["usd"]["revised_answers"] == pytest.approx(600 * ((250 + 20 + 50 + 10 + 30) * 3 + 100 * 15) / 1e6)
-    assert plan["usd"]["grades"] == pytest.approx(1050 * ((250 + 20 + 100 + 60) * 3 + 80 * 15) / 1e6)
+    assert plan["questions"] == {"revised_answers": 400, "grades": 400 + 100 + 20 * 5 * 3}
+    assert plan["usd"]["revised_answers"] == pytest.approx(400 * ((250 + 20 + 50 + 10 + 30) * 3 + 100 * 15) / 1e6)
+    assert plan["usd"]["grades"] == pytest.approx(800 * ((250 + 20 + 100 + 60) * 3 + 80 * 15) / 1e6)
     # 80 pairs, both answers, 4 epochs; 20 x 5 answers of 100 tokens written; 40 critic rows of 180 tokens, 4 epochs
     tokens = 80 * 2 * 120 * 4 + 10 * 20 * 5 * 100 + 40 * 180 * 4
     assert plan["gpu_hours"] == pytest.approx(tokens / 1000 / 3600)
