@@ -36,6 +36,7 @@ CONFIG: dict[str, Any] = {
     "clustering": {"encoder": "minilm", "delta_sse_max": DELTA_SSE_MAX},
     "gap": {"method": "embedding"},  # no package ships a reranker
     "pairs": {"samples": 1},
+    "verify": {"max_new_tokens": 40},  # the revised answers have 15 to 30 words
     "experts_at_most": CLUSTERS,
     # The upper 10 of 30 blocks, as in `goldsmith demo`; batches of 8, where UNO's 32 would make 10 updates in all.
     "train": {

@@ -79,7 +79,14 @@ def expert(config: UnoConfig, cluster_id: str, dataset: str) -> Body:
 
 def verify(config: UnoConfig, cluster_id: str, training: str, budget_usd: float) -> Body:
     name = f"{config.name}-{cluster_id}-expert"
-    return {"kind": "verify", "train": training, "name": name, **_judge(config, budget_usd), **config.verify}
+    return {
+        "kind": "verify",
+        "train": training,
+        "name": name,
+        "concurrency": config.concurrency,
+        **_judge(config, budget_usd),
+        **config.verify,
+    }
 
 
 def critic(config: UnoConfig, cluster_id: str, dataset: str) -> Body:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goldsmith.kinds.uno import plan
@@ -17,7 +14,7 @@ TABLE = "uno.md"
 PLAN = "plan.json"
 
 
-def result(config: UnoConfig, steps: Steps, router: Path) -> UnoResult:
+def result(config: UnoConfig, steps: Steps) -> UnoResult:
     ref = {key: job.ref for key, job in steps.jobs.items()}
     every = [job.result or {} for job in steps.jobs.values()]
     rehearsal = any(one.get("rehearsal") for one in every)
@@ -30,7 +27,7 @@ def result(config: UnoConfig, steps: Steps, router: Path) -> UnoResult:
         verifications=[ref[key] for key in ref if key.startswith("verify-")],
         plan=f"job:{own}/{PLAN}",
         table=f"job:{own}/{TABLE}",
-        clusters=_clusters(config, steps, json.loads(router.read_bytes())),
+        clusters=_clusters(config, steps),
         variant=_variant(steps),
         spent_usd=round(sum(job.cost_usd for job in steps.jobs.values()), 6),
         rehearsal=rehearsal,
@@ -38,9 +35,9 @@ def result(config: UnoConfig, steps: Steps, router: Path) -> UnoResult:
     )
 
 
-def _clusters(config: UnoConfig, steps: Steps, router: Mapping[str, Any]) -> list[UnoCluster]:
+def _clusters(config: UnoConfig, steps: Steps) -> list[UnoCluster]:
     wanted = plan.wanted(config, steps.result("gap")["clusters"])
-    paths = {cluster["cluster_id"]: cluster["path"] for cluster in router["clusters"]}
+    routed = {cluster["cluster_id"]: cluster for cluster in steps.result("router")["clusters"]}
     pairs = {cluster["cluster_id"]: cluster for cluster in steps.result("pairs")["clusters"]}
     found = []
     for cluster in steps.result("gap")["clusters"]:
@@ -64,7 +61,8 @@ def _clusters(config: UnoConfig, steps: Steps, router: Mapping[str, Any]) -> lis
                 win_rate_interval=gate.get("interval"),
                 passed=gate.get("passed"),
                 critic=critic.get("adapter"),
-                path=paths.get(cluster_id, "base"),
+                path=routed[cluster_id]["path"],
+                why=routed[cluster_id]["why"],
             )
         )
     return found

@@ -35,7 +35,7 @@ def _run(config: UnoConfig, ctx: JobContext) -> UnoResult:
     _make_pairs(config, steps)
     _make_adapters(config, steps)
     _route(config, steps)
-    result = report.result(config, steps, ctx.artifact(f"{steps.jobs['router'].ref}/router.json"))
+    result = report.result(config, steps)
     ctx.save_artifact(report.TABLE, report.markdown(config, result).encode(), "text/markdown")
     return result
 

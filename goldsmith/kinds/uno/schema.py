@@ -120,6 +120,7 @@ class UnoCluster(BaseModel):
     passed: bool | None = Field(description="Whether the expert passed its gate; null: there is none.")
     critic: str | None
     path: str = Field(description="Where the router sends its queries: primary, reflective or base.")
+    why: str = Field(description="Why there, in the router's words.")
 
 
 class UnoResult(JobResult):

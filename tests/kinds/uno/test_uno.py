@@ -85,12 +85,8 @@ class Play:
         self.end("gap", {"clusters": list(clusters), "gap_method": "reranker"})
 
     def route(self, **paths: str) -> None:
-        self.ctx.children[self.id("router")]  # it must have been submitted
-        body = {"clusters": [{"cluster_id": cluster_id, "path": path} for cluster_id, path in paths.items()]}
-        file = self.tmp_path / "artifacts" / str(self.id("router")) / "router.json"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(body))
-        self.end("router", {"outlier_distance": 1.2})
+        clusters = [{"cluster_id": cluster_id, "path": path, "why": f"{path}, as played"} for cluster_id, path in paths.items()]
+        self.end("router", {"outlier_distance": 1.2, "clusters": clusters})
 
     @property
     def keys(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,6 @@ from uuid import UUID
 import pytest
 
 from goldsmith import children, jobs, sessions
-from goldsmith.artifacts import save
 from goldsmith.db import Connection, Database
 from goldsmith.errors import Requeue
 from goldsmith.job import Job
@@ -23,7 +21,6 @@ from goldsmith.kinds.uno.schema import UnoConfig
 from goldsmith.kinds.uno.steps import StepFailed
 from goldsmith.sessions import Session
 from goldsmith.settings import Settings
-from goldsmith.storage import Storage
 from goldsmith.submit import JobOptions
 from tests.kinds.uno.test_uno import Prices, cluster, learned
 from tests.probe.inline.schema import NoopConfig
@@ -42,9 +39,9 @@ KEYS = ["sessions", "rules", "cluster", "gap", "pairs", "expert-c0", "verify-c0"
 RESULTS: dict[str, dict[str, Any]] = {
     "gap": {"clusters": [cluster(0, "primary"), cluster(1, "reflective")]},
     "pairs": {"clusters": [learned(0), learned(1)]},
+    "router": {"clusters": [{"cluster_id": one, "path": "reflective", "why": "as played"} for one in ("c0", "c1")]},
     "verify-c0": {"adapter": "adapter:museum-c0-expert@1", "win_rate": 0.5, "interval": [0.3, 0.7], "passed": False},
 }
-ROUTER = {"clusters": [{"cluster_id": "c0", "path": "reflective"}, {"cluster_id": "c1", "path": "reflective"}]}
 
 
 class Killed(BaseException):
@@ -135,10 +132,6 @@ class Stage:
         assert claimed is not None
         if key == "sessions":
             sessions.save_sessions(self.conn, job_id, claimed.attempt, [Session(0, "s", "chat", "q", "a", "f", "turns")])
-        if key == "router":
-            storage = Storage(self.settings.state_dir)
-            body = json.dumps(ROUTER).encode()
-            save(self.conn, storage, job_id, claimed.attempt, "router.json", body, "application/json")
         result = RESULTS.get(key, {"rehearsal": True})
         jobs.finish(self.conn, job_id, claimed.attempt, Outcome(outcome, result=result, message=f"{key} broke"))  # type: ignore[arg-type]
 
