@@ -44,6 +44,9 @@ class JobContext(Protocol):
     def config(self, job_ref: str) -> dict[str, Any]:
         """What another job, `job:<id>`, was asked to do."""
 
+    def result(self, job_ref: str) -> dict[str, Any]:
+        """What another completed job, `job:<id>`, said in the end."""
+
     def last_result(self, kind: str, **config: Any) -> dict[str, Any] | None:
         """What the newest completed job of this kind left whose config says this: what such jobs take here. None: there is none."""
 

@@ -33,6 +33,10 @@ SELECT 'evaluation' AS kind, 'job:' || j.id AS job, j.result->>'dataset' AS data
     j.result->>'verdict' AS verdict, (j.result->>'valid')::boolean AS valid, j.result->>'why' AS why, j.completed_at AS at
 FROM jobs j WHERE j.kind = 'evaluate' AND j.status = 'completed' AND j.result->>'adapter' = %(ref)s
 UNION ALL
+SELECT 'gate', 'job:' || j.id, j.result->>'dataset', NULL, CASE WHEN (j.result->>'passed')::boolean THEN 'passed' ELSE 'failed' END,
+    j.result->>'gate' = 'halves', j.result->>'why', j.completed_at
+FROM jobs j WHERE j.kind = 'verify' AND j.status = 'completed' AND j.result->>'adapter' = %(ref)s
+UNION ALL
 SELECT 'experiment', 'job:' || d.job_id, NULL, e.name, d.decision, d.decision <> 'invalid', d.reason, d.created_at
 FROM ab_decisions d JOIN experiments e ON e.id = d.experiment_id
 JOIN arms r ON r.experiment_id = e.id AND r.adapter = %(ref)s

@@ -39,6 +39,11 @@ def resolve(conn: Connection, config: JobConfig) -> tuple[JobConfig, list[UUID]]
         value = getattr(config, field)
         if value is None:
             continue
+        if isinstance(value, dict):
+            pinned[field] = {
+                key: _resolve_one(conn, f"{field}.{key}", _mark(marks, ref), ref, parents) for key, ref in value.items()
+            }
+            continue
         single = isinstance(value, str)
         resolved = [_resolve_one(conn, field, _mark(marks, ref), ref, parents) for ref in ([value] if single else value)]
         pinned[field] = resolved[0] if single else resolved

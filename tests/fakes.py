@@ -50,6 +50,7 @@ class FakeContext:
         self.scratch.mkdir(parents=True, exist_ok=True)
 
         self.configs: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, dict[str, Any]] = {}
         self.submitted: dict[str, dict[str, Any]] = {}
         """What the run submitted, by key."""
         self.children: dict[UUID, Job] = {}
@@ -99,6 +100,11 @@ class FakeContext:
         if job_ref not in self.configs:
             raise NotFound(f"there is no {job_ref}; there are {sorted(self.configs)}")
         return self.configs[job_ref]
+
+    def result(self, job_ref: str) -> dict[str, Any]:
+        if job_ref not in self.results:
+            raise NotFound(f"{job_ref} has no result; there are {sorted(self.results)}")
+        return self.results[job_ref]
 
     def submit(self, config: Mapping[str, Any], key: str) -> UUID:
         child_id = uuid5(self.job_id, key)

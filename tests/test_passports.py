@@ -13,7 +13,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
-from goldsmith import adapters, datasets, experiments, passports, signing
+from goldsmith import adapters, datasets, experiments, lineage, passports, signing
 from goldsmith.ab import Decision, NewExperiment
 from goldsmith.cli.app import app
 from goldsmith.db import Connection
@@ -76,6 +76,33 @@ def test_a_passport_says_all_that_is_known(workshop: Workshop) -> None:
         ("experiment", "promote"),
     ]
     assert passport["erased"] == {"rows": 0, "at": None}
+
+
+def test_the_role_of_a_chosen_epoch_is_told_everywhere_and_the_gate_is_a_verdict(workshop: Workshop) -> None:
+    trained = workshop.train("lamps", role="expert")
+    chosen = workshop.train("lamps", role="expert", parents=[trained.ref])
+    result = {
+        "adapter": chosen.ref,
+        "dataset": "dataset:gold@1",
+        "passed": True,
+        "gate": "halves",
+        "why": "epoch 2 won 9 of 10",
+    }
+    workshop.job("verify", status="completed", result=Jsonb(result))
+
+    passport = passports.issue(workshop.conn, workshop.storage, chosen.ref)["passport"]
+
+    assert (passport["adapter"]["method"]["role"], passport["adapter"]["parents"]) == ("expert", [trained.ref])
+    assert [(one["kind"], one["verdict"], one["valid"]) for one in passport["verdicts"]] == [("gate", "passed", True)]
+    assert "rows" in passport["datasets"][0]  # what it was trained on, though an epoch lies between
+    found = adapters.list_adapters(workshop.conn, workshop.storage, "lamps")
+    assert [(one.version, one.role, one.model_dump(mode="json")["role"]) for one in found] == [
+        (2, "expert", "expert"),
+        (1, "expert", "expert"),
+    ]
+    root = lineage.of(workshop.conn, chosen.ref).root
+    assert (root.about["role"], root.made_from[0].ref) == ("expert", trained.ref)
+    assert lineage.of(workshop.conn, "adapter:prose@1").root.about["role"] is None
 
 
 def test_any_change_of_a_passport_is_seen(workshop: Workshop) -> None:

@@ -7,9 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from goldsmith import datasets, references
+from goldsmith import adapters, datasets, references
 from goldsmith.db import Connection
-from goldsmith.errors import ReferenceNotUsable
+from goldsmith.errors import NotFound, ReferenceNotUsable
+from goldsmith.kinds.router.schema import RouterConfig
 from goldsmith.kinds.train.schema import TrainConfig
 
 
@@ -51,3 +52,20 @@ def test_an_unknown_job_is_named(conn: Connection) -> None:
     job_id = uuid4()
     with pytest.raises(ReferenceNotUsable, match=f"continue_from: there is no job {job_id}"):
         references.resolve(conn, asked(job_id))
+
+
+def test_adapters_by_cluster_are_pinned_and_a_missing_one_is_named(
+    conn: Connection, job_factory: Callable[..., UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(_: Connection, ref: str) -> str:
+        if "missing" in ref:
+            raise NotFound(f"{ref} does not exist")
+        return "adapter:museum@3"
+
+    monkeypatch.setattr(adapters, "resolve", resolve)
+    jobs = {kind: f"job:{job_factory(kind=kind, status='completed', result='{}')}" for kind in ("cluster", "gap")}
+    given = {"clusters": jobs["cluster"], "gap": jobs["gap"]}
+    pinned, _ = references.resolve(conn, RouterConfig(**given, experts={"c1": "adapter:museum@champion"}))
+    assert pinned.experts == {"c1": "adapter:museum@3"}  # type: ignore[attr-defined]
+    with pytest.raises(ReferenceNotUsable, match=r"critics\.c2: adapter:missing@1 does not exist"):
+        references.resolve(conn, RouterConfig(**given, critics={"c2": "adapter:missing@1"}))

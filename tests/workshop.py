@@ -106,7 +106,9 @@ class Workshop:
         self._end(self.gold_id)
         return self.gold
 
-    def train(self, name: str = "prose", alias: str | None = None, parents: Sequence[str] = ()) -> AdapterVersion:
+    def train(
+        self, name: str = "prose", alias: str | None = None, parents: Sequence[str] = (), role: str | None = None
+    ) -> AdapterVersion:
         assert self.gold is not None
         job_id = self.job("train", config={"kind": "train", "dataset": self.gold.ref, "name": name})
         folder = self.storage.root / "trained"
@@ -122,7 +124,7 @@ class Workshop:
             tokenizer_sha256="a" * 64,
             template_sha256="c" * 64,
             dataset=self.gold.ref,
-            method={"backend": "peft", "lora_r": 8, "learning_rate": 2e-4, "seed": 42},
+            method={"backend": "peft", "lora_r": 8, "learning_rate": 2e-4, "seed": 42} | ({"role": role} if role else {}),
             metrics={"heldout_loss_after": 1.25},
             alias=alias,
             parents=tuple(parents),

@@ -104,6 +104,13 @@ class RunContext:
         with self._database.connection() as conn:
             return jobs.get(conn, UUID(job_ref.removeprefix("job:"))).config
 
+    def result(self, job_ref: str) -> dict[str, Any]:
+        with self._database.connection() as conn:
+            found = jobs.get(conn, UUID(job_ref.removeprefix("job:")))
+        if found.result is None:
+            raise NotFound(f"{job_ref} is {found.status} and has no result")
+        return found.result
+
     def last_result(self, kind: str, **config: Any) -> dict[str, Any] | None:
         with self._database.connection() as conn:
             return jobs.last_result(conn, kind, config)

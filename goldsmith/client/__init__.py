@@ -41,6 +41,7 @@ from goldsmith.kinds.intercept.schema import InterceptConfig
 from goldsmith.kinds.merge.schema import MergeConfig
 from goldsmith.kinds.pairs.schema import PairsConfig
 from goldsmith.kinds.rollback.schema import RollbackConfig
+from goldsmith.kinds.router.schema import RouterConfig
 from goldsmith.kinds.rules.schema import RulesConfig
 from goldsmith.kinds.train.schema import TrainConfig
 
@@ -64,6 +65,7 @@ __all__ = [
     "NotReachable",
     "PairsConfig",
     "RollbackConfig",
+    "RouterConfig",
     "RulesConfig",
     "TrainConfig",
 ]

@@ -29,10 +29,12 @@ from goldsmith.kinds.merge.schema import MergeConfig, MergeResult
 from goldsmith.kinds.pairs.schema import PairsConfig, PairsResult
 from goldsmith.kinds.render.schema import RenderConfig, RenderResult
 from goldsmith.kinds.rollback.schema import RollbackConfig, RollbackResult
+from goldsmith.kinds.router.schema import RouterConfig, RouterResult
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
 from goldsmith.kinds.sessions.schema import SessionsConfig, SessionsResult
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
 from goldsmith.kinds.uno.schema import UnoConfig, UnoResult
+from goldsmith.kinds.verify.schema import VerifyConfig, VerifyResult
 
 SHOWN_ERRORS = 50
 SHOWN_STEP = 64  # characters of each part of a field's name
@@ -56,6 +58,8 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(GapConfig, GapResult),
     Kind(PairsConfig, PairsResult),
     Kind(TrainConfig, TrainResult),
+    Kind(VerifyConfig, VerifyResult),
+    Kind(RouterConfig, RouterResult),
     Kind(UnoConfig, UnoResult),
     Kind(MergeConfig, MergeResult),
     Kind(EvaluateConfig, EvaluateResult),

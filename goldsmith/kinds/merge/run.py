@@ -55,6 +55,13 @@ def _fit_together(parents: Sequence[AdapterVersion]) -> None:
     first = parents[0]
     if len({parent.ref for parent in parents}) < len(parents):
         raise _wrong("the same adapter stands there twice; give it one weight", [parent.ref for parent in parents])
+    for parent in parents:
+        if "adapter_config.json" not in parent.files:
+            raise _wrong(
+                f"{parent.ref} was trained with method {parent.method.get('method', 'full')}: it is a whole model, and merge adds"
+                " LoRA updates; train it with method lora or qlora",
+                parent.ref,
+            )
     for parent in parents[1:]:
         for what in ("base", "tokenizer", "template"):
             expected, actual = getattr(first, f"{what}_sha256"), getattr(parent, f"{what}_sha256")

@@ -34,7 +34,7 @@ def choose(config: TrainConfig) -> Backend:
         missing = "the extra goldsmith[unsloth], which is not installed" if cuda else "a CUDA device, and this worker has none"
         raise InvalidInput(f"backend: unsloth needs {missing}; choose peft or auto")
     for tracker in config.report_to:
-        if importlib.util.find_spec(tracker) is None:
+        if importlib.util.find_spec("tensorboardX" if tracker == "tensorboard" else tracker) is None:
             raise InvalidInput(f"report_to: the package {tracker} is not installed on this worker; pip install {tracker}")
     if config.backend == "peft" or not (cuda and installed and fits):
         return "peft"

@@ -19,6 +19,7 @@ from goldsmith.kinds.train.schema import KeptEpoch, TrainConfig
 from goldsmith.kinds.train.trainer import Trainer
 
 ABOUT, BEST = "run.json", "best.safetensors"
+STATE = "trainer_state.json"  # transformers'
 
 # What may differ when a new job goes on: what it is called, how long it trains, what is written down, how it is computed.
 FREE = {
@@ -69,6 +70,9 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Found:
     folder: Path
+    own: bool
+    """Of an earlier attempt of this job."""
+    step: int
     batch_size: int
     best: Best
     epochs: list[KeptEpoch]
@@ -77,6 +81,7 @@ class Found:
 def found(ctx: JobContext, run: Run) -> Found | None:
     """The checkpoint to go on from: of an earlier attempt, else of the job in `continue_from`, whose config must fit."""
     folder = ctx.restore()
+    own = folder is not None
     if folder is None and run.config.continue_from is not None:
         folder = ctx.restore(run.config.continue_from)
         if folder is None:
@@ -91,16 +96,19 @@ def found(ctx: JobContext, run: Run) -> Found | None:
     weights = load_file(folder / BEST) if (folder / BEST).is_file() else None
     former: int = about["per_device_train_batch_size"]
     epochs = [KeptEpoch(**each) for each in about.get("epochs", [])]
-    return Found(folder, former, Best(**about["best"], weights=weights), epochs)
+    step: int = json.loads((folder / STATE).read_text(encoding="utf-8"))["global_step"]
+    return Found(folder, own, step, former, Best(**about["best"], weights=weights), epochs)
 
 
 class Keeper:
     """Writes a checkpoint in the scratch folder and hands it over whole. Without room for one the last stays, and training goes
     on: what is lost is the way back, not the run."""
 
-    def __init__(self, ctx: JobContext, run: Run, best: Best, epochs: list[KeptEpoch]) -> None:
-        self.ctx, self.run, self.best, self.epochs = ctx, run, best, epochs
-        self.kept_at: int | None = None
+    def __init__(self, ctx: JobContext, run: Run, before: Found | None, epochs: list[KeptEpoch]) -> None:
+        self.ctx, self.run, self.epochs = ctx, run, epochs
+        self.best = before.best if before else Best()
+        self.kept_at = before.step if before and before.own else None
+        """The step of this job's newest checkpoint."""
 
     def keep(self, trainer: Trainer, folder: Path) -> None:
         step = trainer.state.global_step

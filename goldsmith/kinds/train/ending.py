@@ -22,6 +22,11 @@ FEWEST = 5  # resampled rows of fewer say nothing about other rows
 SHORT = 200
 
 
+def perplexity(loss: float) -> float:
+    """The largest that JSON can say (about 1e304) stands for all that is larger."""
+    return math.exp(min(loss, 700.0))
+
+
 @dataclass(frozen=True)
 class Change:
     """Of the held-out loss, after minus before."""
@@ -37,7 +42,7 @@ class Change:
 
     @property
     def perplexity_ratio(self) -> tuple[float, float, float]:
-        return math.exp(self.difference), math.exp(self.low), math.exp(self.high)
+        return perplexity(self.difference), perplexity(self.low), perplexity(self.high)
 
 
 def change(before: Nll, after: Nll, seed: int) -> Change:

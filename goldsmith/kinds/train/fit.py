@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from goldsmith.context import JobContext
 from goldsmith.errors import JobCancelled, OutOfMemory, Requeue
 from goldsmith.kinds.train import packed
-from goldsmith.kinds.train.checkpoints import Best, Keeper, Run, found
+from goldsmith.kinds.train.checkpoints import Keeper, Run, found
 from goldsmith.kinds.train.epochs import KeepingEpochs, SaveEpoch, taken_over
 from goldsmith.kinds.train.losses import unsloth_nll
 from goldsmith.kinds.train.rows import Row, Rows
 from goldsmith.kinds.train.schema import KeptEpoch
-from goldsmith.kinds.train.telling import Stopping, Telling, memory_gb
+from goldsmith.kinds.train.telling import Stopping, Telling, memory_gb, trained
 from goldsmith.kinds.train.trainer import Diverged, Trainer
 from goldsmith.student import Told
 from goldsmith.student.local import likelihood
@@ -51,12 +53,13 @@ def fit(
 ) -> Fitted:
     """Train what is trainable in `model`; from the newest checkpoint when there is one, to the same weights as without a break.
 
-    A cancel, a worker that is stopped, a loss that is no number and memory that is too small leave a checkpoint of the last step.
+    A cancel, a worker that is stopped and memory that is too small leave a checkpoint of the last step. So does a loss that is no
+    number where there is none yet: the weights of the last step may be what is wrong, and must not take a good one's place.
     """
     config = run.config
     before = found(ctx, run)
     epochs = taken_over(before.epochs, ctx) if before else []
-    keeper = Keeper(ctx, run, before.best if before else Best(), epochs)
+    keeper = Keeper(ctx, run, before, epochs)
     trainer = Trainer(
         model,
         data.train,
@@ -90,10 +93,15 @@ def fit(
     with packed.attention(model, on=trainer.packed and backend != "unsloth"):
         try:
             trainer.train(resume_from_checkpoint=str(before.folder) if before else None)
-        except (JobCancelled, Requeue, Diverged, OutOfMemory):
+        except (JobCancelled, Requeue, OutOfMemory):
             if trainer.state.global_step not in (0, telling.resumed_at):
                 trainer._save_checkpoint(model, None)
             raise
+        except Diverged as error:
+            if keeper.kept_at is None and trainer.state.global_step and _finite(model):
+                trainer._save_checkpoint(model, None)
+            kept = "no checkpoint is kept" if keeper.kept_at is None else f"the checkpoint of step {keeper.kept_at} is kept"
+            raise Diverged(f"{error.detail}; {kept}", **error.extra, kept_at=keeper.kept_at) from error
     if stopping is not None:
         stopping.restore_best()
     metrics = [_metrics(entry) for entry in trainer.state.log_history if "loss" in entry]
@@ -112,6 +120,10 @@ def fit(
         resumed_at=telling.resumed_at,
         kept_epochs=epochs,
     )
+
+
+def _finite(model: Any) -> bool:
+    return all(bool(torch.isfinite(each).all()) for _, each in trained(model))
 
 
 Nll = list[tuple[float, int]]

@@ -17,6 +17,7 @@ import torch
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.context import JobContext
 from goldsmith.datasets import DatasetVersion
+from goldsmith.errors import InvalidInput
 from goldsmith.kinds.train import backends, board, rows
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
 from goldsmith.student import Student, Told
@@ -28,6 +29,7 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     from goldsmith.kinds.train import ending, epochs, memory
     from goldsmith.kinds.train.checkpoints import Run
     from goldsmith.kinds.train.fit import fit, heldout_nll, mean, rejected_nll
+    from goldsmith.kinds.train.trainer import Diverged
 
     pairs = config.objective == "dpo_nll"
     dataset = ctx.dataset(config.dataset)
@@ -55,6 +57,8 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     measuring = f"measuring {len(data.heldout)} held-out answers"
     prompts = data.heldout_examples[: config.samples]
     before = heldout_nll(model, data.heldout, told(2, 2, f"{measuring} before training"), backend=backend)
+    if not math.isfinite(mean(before)):
+        raise InvalidInput(f"base_model: {config.base_model} gives the held-out answers no finite loss")
     turned_from = rejected_nll(model, data.heldout) if pairs else []
     first = ending.greedy(model, student.tokenizer, prompts, config.max_new_tokens, told(4, 2, "answering before training"))
     reference: list[tuple[float, float]] = []
@@ -82,6 +86,10 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
 
     ctx.progress(90, f"{measuring} after training", heldout_loss_before=mean(before))
     after = heldout_nll(model, data.heldout, told(90, 2, f"{measuring} after training"), backend=backend)
+    if not math.isfinite(mean(after)):
+        raise Diverged(
+            "the held-out loss after training is no finite number; a lower learning_rate or a longer warm-up often helps"
+        )
     last = ending.greedy(model, student.tokenizer, prompts, config.max_new_tokens, told(92, 3, "answering after training"))
     change = ending.change(before, after, config.seed)
     samples, lines = ending.side_by_side(prompts, first, last)
@@ -114,8 +122,8 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
         "heldout_loss_before": mean(before),
         "heldout_loss_after": mean(after),
         "heldout_loss_change": change.interval,
-        "perplexity_before": math.exp(mean(before)),
-        "perplexity_after": math.exp(mean(after)),
+        "perplexity_before": ending.perplexity(mean(before)),
+        "perplexity_after": ending.perplexity(mean(after)),
         "perplexity_ratio": change.perplexity_ratio,
         "improved": change.improved,
         "reward_accuracy": (

@@ -135,10 +135,9 @@ class Trainer(transformers.Trainer):
     def _diverged(self, what: str, numbers: Sequence[int]) -> None:
         step = self.state.global_step + 1
         sources = [self.rows[number].source for number in numbers]
-        kept = f"the weights of step {step - 1} are kept as a checkpoint; " if step > 1 else ""
         raise Diverged(
             f"the {what} of step {step} is no finite number, on {len(sources)} rows: {'; '.join(sources[:20])}"
-            f"{' …' if len(sources) > 20 else ''}; {kept}a lower learning_rate or a longer warm-up often helps",
+            f"{' …' if len(sources) > 20 else ''}; a lower learning_rate or a longer warm-up often helps",
             step=step,
             rows=sources,
         )

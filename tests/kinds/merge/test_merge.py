@@ -219,6 +219,20 @@ def test_weights_that_are_not_finite_are_refused(make: Make, ctx: FakeContext, t
         updates.read("adapter:one@1", folder)
 
 
+def test_a_whole_model_is_refused_as_what_it_is(base: Path, make: Make, ctx: FakeContext) -> None:
+    lora = make("one", 1)
+    known = {each: getattr(lora, each) for each in ("base_sha256", "tokenizer_sha256", "template_sha256")}
+    new = NewAdapter("whole", base, str(base), **known, dataset="dataset:gold@1", method={"method": "full"})
+    whole = ctx.register_adapter(new)
+    for parents in ((lora, whole), (whole, lora)):
+        with pytest.raises(
+            InvalidInput, match=r"adapters: adapter:whole@1 was trained with method full: it is a whole model"
+        ) as no:
+            run(config(*parents), ctx)
+        assert no.value.errors[0]["value"] == "adapter:whole@1"
+        assert str(ctx.scratch.parent) not in no.value.detail
+
+
 def test_the_same_adapter_twice_is_refused(make: Make, ctx: FakeContext) -> None:
     one = make("one", 1)
     with pytest.raises(InvalidInput, match="stands there twice"):

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from goldsmith.errors import InvalidInput, JobCancelled, OutOfMemory
-from goldsmith.kinds.train import checkpoints, losses, trainer
+from goldsmith.kinds.train import checkpoints, fit, losses, trainer
 from goldsmith.kinds.train.run import run
 from goldsmith.kinds.train.trainer import Diverged
 from tests.fakes import FakeContext
@@ -179,25 +179,61 @@ class TestOutOfMemory:
 
 
 class TestNumbersThatAreNone:
-    def test_it_stops_names_the_rows_and_keeps_the_last_good_step(
-        self, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(("every", "step", "kept"), [(None, 3, 2), (2, 4, 2)])
+    def test_it_stops_names_the_rows_and_keeps_the_last_checkpoint(
+        self, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int | None, step: int, kept: int
     ) -> None:
+        """Step 3 itself may have spoilt the weights, so it does not take the place of 2; where there is none it is better than
+        nothing."""
         forward, calls = losses.answers_nll, [0]
 
         def diverging(model: Any, rows: Any, *, packed: bool) -> Any:
             calls[0] += 1
-            return forward(model, rows, packed=packed) * (float("nan") if calls[0] == 3 else 1)
+            return forward(model, rows, packed=packed) * (float("nan") if calls[0] == step else 1)
 
         monkeypatch.setattr(losses, "answers_nll", diverging)
         ctx = context(tmp_path)
-        with pytest.raises(
-            Diverged, match=r"the loss of step 3 is no finite number, on \d rows: run-\d, oil.*step 2 are kept"
-        ) as stopped:
-            run(config(model_folder), ctx)
-        assert stopped.value.extra["step"] == 3
+        words = (
+            rf"the loss of step {step} is no finite number, on \d rows: run-\d, oil.*; the checkpoint of step {kept} is kept"
+        )
+        with pytest.raises(Diverged, match=words) as stopped:
+            run(config(model_folder, checkpoint_every_steps=every, max_steps=5), ctx)
+        assert (stopped.value.extra["step"], stopped.value.extra["kept_at"]) == (step, kept)
         monkeypatch.undo()
-        result = run(config(model_folder, continue_from=ctx.ref), context(tmp_path))
-        assert (result.resumed_at, result.steps) == (2, 24)
+        result = run(config(model_folder, continue_from=ctx.ref, max_steps=5), context(tmp_path))
+        assert (result.resumed_at, result.steps) == (kept, 5)
+
+    def test_weights_that_are_none_are_no_checkpoint(
+        self, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        forward, calls = losses.answers_nll, [0]
+
+        def spoiling(model: Any, rows: Any, *, packed: bool) -> Any:
+            calls[0] += 1
+            if calls[0] == 2:
+                next(each for each in model.parameters() if each.requires_grad).data.fill_(float("inf"))
+            return forward(model, rows, packed=packed)
+
+        monkeypatch.setattr(losses, "answers_nll", spoiling)
+        ctx = context(tmp_path)
+        with pytest.raises(Diverged, match=r"of step 2 is no finite number.*; no checkpoint is kept"):
+            run(config(model_folder), ctx)
+        assert ctx.restore(ctx.ref) is None
+
+    def test_a_last_step_that_spoils_the_weights_is_no_result(
+        self, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        measure, calls = fit.heldout_nll, [0]
+
+        def measured(*args: Any, **more: Any) -> Any:
+            calls[0] += 1
+            return [(float("nan"), 1)] if calls[0] == 2 else measure(*args, **more)
+
+        monkeypatch.setattr(fit, "heldout_nll", measured)
+        ctx = context(tmp_path)
+        with pytest.raises(Diverged, match="the held-out loss after training is no finite number"):
+            run(config(model_folder, max_steps=1), ctx)
+        assert "prose" not in ctx.adapters
 
     def test_a_gradient_that_is_none_stops_it_too(
         self, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
