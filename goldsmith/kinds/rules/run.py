@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal
 
 from goldsmith.context import JobContext
@@ -39,9 +39,8 @@ async def run(config: RulesConfig, ctx: JobContext) -> RulesResult:
     async with aclosing(
         ctx.teacher(config.teacher, model=config.model, budget_usd=config.budget_usd, recorded=private)
     ) as teacher:
-        extractions = await _extract(sessions, teacher, config, ctx)
+        extractions, rules = await _extract(sessions, teacher, config, ctx)
 
-        rules = _rules(extractions, rehearsal=teacher.rehearsal)
         asked = [found for found in extractions if found.feedback or found.own]
         dropped.update(found.dropped for found in asked if found.dropped)
         if len(asked) < len(sessions):
@@ -85,14 +84,17 @@ def _sessions(config: RulesConfig, ctx: JobContext) -> tuple[list[Session], Coun
     return found, dropped, apart
 
 
-async def _extract(sessions: Sequence[Session], teacher: Teacher, config: RulesConfig, ctx: JobContext) -> list[Extraction]:
-    """In the order of the sessions; fewer than those when the budget ended."""
-    done: dict[int, Extraction] = {}
+async def _extract(
+    sessions: Sequence[Session], teacher: Teacher, config: RulesConfig, ctx: JobContext
+) -> tuple[list[Extraction], list[Rule]]:
+    """In the order of the sessions; fewer than those when the budget ended. Rules are screened while others are waited for."""
+    done: dict[int, tuple[Extraction, list[Rule]]] = {}
     counts = Counter(rules=0, bad_json=0, dropped=0)
 
     async def one(numbered: tuple[int, Session]) -> bool:
         number, session = numbered
-        found = done[number] = await extract(session, teacher, own=config.own_rules, most=config.max_rules)
+        found = await extract(session, teacher, own=config.own_rules, most=config.max_rules)
+        done[number] = found, _rules(found, rehearsal=teacher.rehearsal)
         counts.update(
             rules=sum(len(asked.rules) for asked in _asked([found])),
             bad_json=sum(asked.bad_json for asked in _asked([found])),
@@ -104,26 +106,26 @@ async def _extract(sessions: Sequence[Session], teacher: Teacher, config: RulesC
         return not found.out_of_budget
 
     await for_each(enumerate(sessions), one, concurrency=config.concurrency)
-    return [done[number] for number in sorted(done)]
+    ordered = [done[number] for number in sorted(done)]
+    rules = [rule for _, some in ordered for rule in some]
+    return [found for found, _ in ordered], [replace(rule, ordinal=ordinal) for ordinal, rule in enumerate(rules)]
 
 
 def _asked(extractions: Iterable[Extraction]) -> list[Asked]:
     return [asked for found in extractions for asked in (found.feedback, found.own) if asked is not None]
 
 
-def _rules(extractions: Sequence[Extraction], *, rehearsal: bool) -> list[Rule]:
-    """Those with feedback before the teacher's own of a session; what speaks to the machinery is in quarantine."""
+def _rules(found: Extraction, *, rehearsal: bool) -> list[Rule]:
+    """Those with feedback before the teacher's own; what speaks to the machinery is in quarantine."""
     sorts: tuple[Literal["feedback", "model"], ...] = ("feedback", "model")
-    every = [
-        (found.session, origin, rule)
-        for found in extractions
+    return [
+        _rule(found.session, origin, rule, rehearsal=rehearsal)
         for origin, asked in zip(sorts, (found.feedback, found.own), strict=True)
         for rule in (asked.rules if asked else ())
     ]
-    return [_rule(ordinal, *one, rehearsal=rehearsal) for ordinal, one in enumerate(every)]
 
 
-def _rule(ordinal: int, session: Session, origin: Literal["feedback", "model"], rule: str, *, rehearsal: bool) -> Rule:
+def _rule(session: Session, origin: Literal["feedback", "model"], rule: str, *, rehearsal: bool) -> Rule:
     evidence = {
         "session": session.session_id,
         "signal": session.signal,
@@ -133,7 +135,7 @@ def _rule(ordinal: int, session: Session, origin: Literal["feedback", "model"], 
     }
     reason = screen(rule, "rule")
     return Rule(
-        ordinal=ordinal,
+        ordinal=0,  # counted when all are there
         session_id=session.session_id,
         config_id=session.config_id,
         language=session.language,
