@@ -25,11 +25,13 @@ from goldsmith import (
     recordings,
     retention,
     rules,
+    sessions,
 )
 from goldsmith.cluster_rules import ClusterRule
 from goldsmith.db import Connection, connect
 from goldsmith.errors import Conflict, InvalidInput
 from goldsmith.rules import Cluster, Rule
+from goldsmith.sessions import Session
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
 from goldsmith.traces import Traces
@@ -318,6 +320,18 @@ def test_results_events_rules_clusters_and_live_events_lose_it_too(workshop: Wor
     both = ClusterRule(0, 0, "Name it.", 2, 1.0, ["run-1", "run-3"], ["none", "none"], ["oil", "oil"], [0, 1])
     alone = ClusterRule(1, 1, "Name the dog.", 1, 1.0, ["run-2"], ["none"], ["oil"], [])
     cluster_rules.save(conn, of_rules, 1, [both, alone])
+    quoted = Rule(2, "run-1", "oil", "de", "feedback", "Name it.", {"session": "run-1", "quote": SECRET})
+    rules.save_rules(conn, of_sessions := workshop.job("rules"), 1, [quoted])
+    said = f"Feedback 1: changed to {SECRET}"
+    sessions.save_sessions(
+        conn,
+        of_sessions,
+        1,
+        [
+            Session(0, "run-1", "run", SECRET, "a", said, "user_edit", run_id="run-1", device_id=DEVICE),
+            Session(1, "run-3", "run", THEIRS, "a", None, "none", run_id="run-3", device_id=OTHER),
+        ],
+    )
     packed = io.BytesIO()
     numpy.savez_compressed(packed, sessions=numpy.array([DEVICE, "run-3"]))
     artifacts.save(conn, workshop.storage, of_rules, 1, "clusters.npz", packed.getvalue(), "application/octet-stream")
@@ -331,7 +345,8 @@ def test_results_events_rules_clusters_and_live_events_lose_it_too(workshop: Wor
 
     [left] = cluster_rules.of_job(conn, of_rules)
     assert (left.rule, left.support, left.coverage, left.session_ids) == ("Name it.", 1, 1.0, ["run-3"])
-    assert (erased.rules, erased.cluster_members, erased.jobs_cleared) == (1, 2, 2)
+    assert (erased.sessions, erased.rules, erased.cluster_members, erased.jobs_cleared) == (1, 2, 2, 2)
+    assert [one.session_id for one in sessions.sessions_of(conn, of_sessions)] == ["run-3"]
     assert [rule.session_id for rule in rules.rules_of(conn, of_rules)] == ["run-3"]
     assert [(one.label, one.members) for one in rules.clusters_of(conn, of_rules)] == [(0, ["run-3"])]
     assert [one.name for one in artifacts.of_job(conn, of_rules)] == ["notes.txt"]

@@ -116,12 +116,24 @@ def _asked(extractions: Iterable[Extraction]) -> list[Asked]:
 
 
 def _rules(found: Extraction, *, rehearsal: bool) -> list[Rule]:
-    """Those with feedback before the teacher's own; what speaks to the machinery is in quarantine."""
+    """Those with feedback before the teacher's own. One that speaks to the machinery takes all of its session into quarantine:
+    what wrote it is in a text that the others were read from."""
     sorts: tuple[Literal["feedback", "model"], ...] = ("feedback", "model")
-    return [
-        _rule(found.session, origin, rule, rehearsal=rehearsal)
+    every = [
+        (origin, rule, screen(rule, "rule"))
         for origin, asked in zip(sorts, (found.feedback, found.own), strict=True)
         for rule in (asked.rules if asked else ())
+    ]
+    worst = next((reason for _, _, reason in every if reason), None)
+    return [
+        _rule(found.session, origin, rule, rehearsal=rehearsal)
+        if worst is None
+        else replace(
+            _rule(found.session, origin, rule, rehearsal=rehearsal),
+            status="quarantined",
+            reason=f"rule: {reason}" if reason else f"another rule of its session: {worst}",
+        )
+        for origin, rule, reason in every
     ]
 
 
@@ -133,7 +145,6 @@ def _rule(session: Session, origin: Literal["feedback", "model"], rule: str, *, 
         "weight": session.weight,
         "rehearsal": rehearsal,
     }
-    reason = screen(rule, "rule")
     return Rule(
         ordinal=0,  # counted when all are there
         session_id=session.session_id,
@@ -142,8 +153,6 @@ def _rule(session: Session, origin: Literal["feedback", "model"], rule: str, *, 
         origin=origin,
         rule=rule,
         evidence=evidence | ({"run_id": session.run_id} if session.run_id else {}),
-        status="quarantined" if reason else "active",
-        reason=reason and f"rule: {reason}",
     )
 
 
