@@ -46,3 +46,16 @@ def rules_jobs(ctx: JobContext, clusters: str) -> Iterator[str]:
         config = ctx.config(ref)
         yield config["rules"]
         ref = config.get("add_to")
+
+
+def lineage(ctx: JobContext, clusters: str) -> list[str]:
+    """What a clustering was made from, the nearest first: the jobs and uploads that its sessions went through."""
+    found = [clusters]
+    for rules in rules_jobs(ctx, clusters):
+        found.append(rules)
+        config = ctx.config(rules)
+        if sessions := config.get("sessions"):
+            found.append(sessions)
+            config = ctx.config(sessions)
+        found += [config[source] for source in ("runs", "upload") if config.get(source)]
+    return list(dict.fromkeys(found))

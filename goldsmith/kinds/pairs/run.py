@@ -21,7 +21,7 @@ from goldsmith.rules import Cluster
 from goldsmith.sessions import Session, sessions_ref
 from goldsmith.teacher import BudgetReached, Teacher
 from goldsmith.teacher.bounded import for_each
-from goldsmith.uno.taught import Taught, rules_jobs, taught
+from goldsmith.uno.taught import Taught, lineage, rules_jobs, taught
 
 GONE, NO_RULE = "its session is gone or in quarantine", "no active rule from feedback"
 LONGEST_NAME = 64
@@ -209,7 +209,7 @@ def _save(work: Work, config: PairsConfig, teachers: Teachers, ctx: JobContext) 
                 _name(config, work, what),
                 found,
                 manifest=_manifest(config, work, what, teachers, ctx),
-                parents=[ref for ref in (config.clusters, config.gap) if ref],
+                parents=[*([config.gap] if config.gap else []), *lineage(ctx, config.clusters)],
                 rehearsal=teachers.rehearsal and what == "pairs",
             ).ref
     gains = [one.gain for one in work.revisions if one.gain is not None]

@@ -52,7 +52,7 @@ def context(tmp_path: Path) -> Callable[..., FakeContext]:
         ctx = FakeContext(tmp_path, kind="pairs")
         ctx.configs = {
             CLUSTERS: {"kind": "cluster", "rules": RULES, "space": "unit"},
-            RULES: {"kind": "rules"},
+            RULES: {"kind": "rules", "upload": "upload:log"},
             GAP: {"kind": "gap", "clusters": CLUSTERS, "method": "reranker"},
         }
         every = [one for each in clusters.values() for one in each]
@@ -196,7 +196,7 @@ def test_lineage_and_licence_are_in_the_version(context: Callable[..., FakeConte
     ctx = context({0: TEN}, gap={0: "primary"})
     [cluster] = buy(ctx, gap=GAP).clusters
     version = ctx.dataset(cluster.pairs or "")
-    assert version.parents == [CLUSTERS, GAP]
+    assert version.parents == [GAP, CLUSTERS, RULES, "upload:log"]
     about = {name: version.manifest[name] for name in ("kind", "what", "judge_model", "require_gain", "rules", "decision")}
     assert about == {
         "kind": "pairs",
