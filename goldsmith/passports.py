@@ -59,6 +59,7 @@ def issue(conn: Connection, storage: Storage, ref: str) -> dict[str, Any]:
         "adapter": version.facts(),
         "status": version.status,
         "erased": {"rows": version.erased_rows, "at": version.erased_at and version.erased_at.astimezone(UTC).isoformat()},
+        "trained_on": [_searched(conn, storage, each) for each in _trainings(origin.root)],
         "datasets": [_dataset(conn, each, rows=each in trained_on) for each in origin.datasets],
         "base_model_licence": _licence(version.base_model),
         "teacher": _teacher(origin),
@@ -92,6 +93,22 @@ def _trained_on(node: Node) -> set[str]:
     return own.union(*(_trained_on(one) for one in node.made_from))
 
 
+def _trainings(node: Node) -> list[str]:
+    """The adapters whose weights were trained: itself, or what a merge added up."""
+    if node.kind != "adapter":
+        return []
+    parents = [ref for one in node.made_from for ref in _trainings(one)]
+    return list(dict.fromkeys(parents)) or [node.ref]
+
+
+def _searched(conn: Connection, storage: Storage, ref: str) -> dict[str, Any]:
+    """What its training looked for in its rows, and when; None where it looked for nothing, as early versions did."""
+    version = adapters.get(conn, storage, ref)
+    report = _told(version).get("trained_on", {})
+    names = ("at", "rows", "leakage", "personal_data")
+    return {"adapter": ref, "dataset": version.dataset, **{name: report.get(name) for name in names}}
+
+
 def _dataset(conn: Connection, ref: str, *, rows: bool) -> dict[str, Any]:
     version = datasets.get(conn, *datasets.parse_ref(ref))
     manifest = version.manifest
@@ -112,8 +129,10 @@ def _dataset(conn: Connection, ref: str, *, rows: bool) -> dict[str, Any]:
         "checked_by": manifest.get("checked_by"),
         "leakage": manifest.get("leak_check"),
         "left_out": filters,
-        "personal_data": {name: number for name, number in filters.items() if name.startswith(PERSONAL)},
+        "personal_data": None,
     }
+    if manifest.get("kind") == "corpus":  # nothing else searches what it takes in
+        about["personal_data"] = {name: number for name, number in filters.items() if name.startswith(PERSONAL)}
     if rows:
         about["rows"] = {
             split: [
@@ -139,7 +158,11 @@ def _every(node: Node) -> list[Node]:
 
 def _told(version: AdapterVersion) -> dict[str, Any]:
     for name in TOLD:
-        if name in version.files:
+        if (
+            name in version.files
+            and version.folder.joinpath(name).is_file()
+            and sha256_file(version.folder / name) == version.files[name]
+        ):
             found: dict[str, Any] = json.loads((version.folder / name).read_text(encoding="utf-8"))
             return found
     return {}

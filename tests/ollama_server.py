@@ -57,7 +57,8 @@ class OllamaServer(ThreadingHTTPServer):
         stack = ExitStack()
         files = [self.path(self.swap(blob)) for blob in made["files"].values()]
         adapters = [self.path(self.swap(blob)) for blob in made.get("adapters", {}).values()]
-        server = stack.enter_context(llama_cpp.serve(files[0], adapters[0] if adapters else None, context=512))
+        context = int(made.get("parameters", {}).get("num_ctx", 512))
+        server = stack.enter_context(llama_cpp.serve(files[0], adapters[0] if adapters else None, context=context))
         self.loaded = (digest, server, stack)
         return server
 
@@ -216,6 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
             "return_tokens": True,
         }
         done = httpx.post(f"{runner.url}/completion", json=asked, timeout=60).json()
+        if "error" in done:
+            return self._send(done["error"]["code"], {"error": done["error"]["message"]})
         text, stopped = done["content"], done["stop_type"] == "eos"
         answer: dict[str, Any] = {
             "model": body["model"],

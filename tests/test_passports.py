@@ -21,7 +21,7 @@ from goldsmith.errors import ReferenceNotUsable
 from goldsmith.settings import get_settings
 from goldsmith.signing import SignatureInvalid
 from goldsmith.storage import Storage
-from tests.workshop import Workshop
+from tests.workshop import SEARCHED, Workshop
 
 
 @pytest.fixture
@@ -68,6 +68,8 @@ def test_a_passport_says_all_that_is_known(workshop: Workshop) -> None:
     assert gold["rows"] == hashes
     assert "rows" not in corpus
     assert (corpus["personal_data"], corpus["leakage"]) == ({"personal data: email": 2, "personal_data": 1}, {"exact": 0})
+    assert gold["personal_data"] is None  # a gold job searches nothing; the training that read its rows did
+    assert passport["trained_on"] == [{"adapter": "adapter:prose@1", "dataset": "dataset:gold@1", **SEARCHED}]
     assert all("not to be redistributed" in one["licence"] for one in (gold, corpus))
     assert (passport["teacher"]["usd"], passport["teacher"]["calls"]) == (0.5, 2)
     assert passport["teacher"]["by_job"][0]["model"] == "claude"
@@ -103,6 +105,18 @@ def test_the_role_of_a_chosen_epoch_is_told_everywhere_and_the_gate_is_a_verdict
     root = lineage.of(workshop.conn, chosen.ref).root
     assert (root.about["role"], root.made_from[0].ref) == ("expert", trained.ref)
     assert lineage.of(workshop.conn, "adapter:prose@1").root.about["role"] is None
+
+
+def test_a_merge_says_what_each_of_its_trainings_searched(workshop: Workshop) -> None:
+    workshop.train()
+    earlier = adapters.get(workshop.conn, workshop.storage, "adapter:prose@2").folder / "train.json"
+    earlier.write_text("{}")  # not what was registered: nothing is told of it
+    workshop.train(name="both", parents=("adapter:prose@1", "adapter:prose@2"))
+    told = passports.issue(workshop.conn, workshop.storage, "adapter:both@1")["passport"]["trained_on"]
+    assert [(one["adapter"], one["at"] is None, one["leakage"] is None) for one in told] == [
+        ("adapter:prose@1", False, False),
+        ("adapter:prose@2", True, True),
+    ]
 
 
 def test_any_change_of_a_passport_is_seen(workshop: Workshop) -> None:

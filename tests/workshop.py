@@ -15,6 +15,13 @@ from goldsmith.db import Connection
 from goldsmith.recordings import Feedback, RecordedRun
 from goldsmith.storage import Storage
 
+SEARCHED = {
+    "at": "2026-11-21T12:00:00+00:00",
+    "rows": {"train": 2, "heldout": 1},
+    "leakage": {"shared_prompts": 0, "shared_groups": 0},
+    "personal_data": {"rows": 1, "by_kind": {"name": 1}, "search": "0" * 64},
+}
+
 
 class Workshop:
     """Each step stands on those before; `record` may be called several times before `make_corpus`."""
@@ -114,7 +121,7 @@ class Workshop:
         folder = self.storage.root / "trained"
         folder.mkdir(exist_ok=True)
         (folder / "adapter_config.json").write_text('{"r": 8}')
-        told = {"versions": {"peft": "0.21.2"}, "hardware": {"device": "cpu"}}
+        told = {"versions": {"peft": "0.21.2"}, "hardware": {"device": "cpu"}, "trained_on": SEARCHED}
         (folder / "train.json").write_text(json.dumps(told))
         new = NewAdapter(
             name=name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 import torch
@@ -88,7 +89,7 @@ def frozen_prompts(
     heldout: Iterable[Example], tokenizer: Any, number: int, room: int
 ) -> list[tuple[list[dict[str, str]], str]]:
     """Conversations with the answer that is held out, if there is one: the built-in one that is hard to tokenize, then held-out
-    rows in an order that only their text decides, then more built-in ones. None is longer than `room` tokens."""
+    rows in an order that only their text decides, then more built-in ones. None is longer than `room` tokens with its answer."""
     rows = []
     for example in heldout:
         turns = [message.model_dump() for message in example.messages]
@@ -96,8 +97,14 @@ def frozen_prompts(
         rows.append((turns, answer))
     rows.sort(key=lambda row: hashlib.sha256(str(row[0]).encode()).digest())
     built_in = [([{"role": "user", "content": text}], "") for text in BUILT_IN]
-    fitting = [row for row in (built_in[0], *rows, *built_in[1:]) if len(prompt_ids(tokenizer, row[0])) <= room]
-    return fitting[:number]
+    fitting = (row for row in (built_in[0], *rows, *built_in[1:]) if _length(tokenizer, *row) <= room)
+    return list(islice(fitting, number))
+
+
+def _length(tokenizer: Any, messages: list[dict[str, str]], answer: str) -> int:
+    if not answer:
+        return len(prompt_ids(tokenizer, messages))
+    return len(tokenize(tokenizer, [*messages, {"role": "assistant", "content": answer}]).input_ids)
 
 
 def probe(

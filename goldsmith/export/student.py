@@ -5,7 +5,7 @@ from __future__ import annotations
 from goldsmith.adapters import AdapterVersion
 from goldsmith.context import JobContext
 from goldsmith.errors import InvalidInput, NotFound
-from goldsmith.export import parity
+from goldsmith.export import parity, template
 from goldsmith.student import Student
 
 
@@ -24,8 +24,13 @@ def probes(student: Student, adapter: AdapterVersion, number: int, max_new_token
         heldout = list(ctx.examples(adapter.dataset, "heldout"))
     except (InvalidInput, NotFound):
         heldout = []  # it was removed since, or the adapter was made of others
-    room = int(student.model.config.max_position_embeddings) - max_new_tokens - 1
+    room = int(template.options(student, adapter)["num_ctx"]) - max_new_tokens - 1  # Ollama cuts what is longer
     prompts = parity.frozen_prompts(heldout, student.tokenizer, number, room)
+    if not prompts:
+        why = f"an answer of {max_new_tokens} tokens leaves no room for a prompt in a context of {room + max_new_tokens + 1}; ask for less"
+        raise InvalidInput(
+            f"parity_tokens: {why}", errors=[{"field": "parity_tokens", "value": max_new_tokens, "message": why}]
+        )
     return parity.probe(
         student,
         adapter,

@@ -18,7 +18,7 @@ from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.context import JobContext
 from goldsmith.datasets import DatasetVersion
 from goldsmith.errors import InvalidInput
-from goldsmith.kinds.train import backends, board, rows
+from goldsmith.kinds.train import backends, board, rows, searched
 from goldsmith.kinds.train.schema import TrainConfig, TrainResult
 from goldsmith.student import Student, Told
 
@@ -139,16 +139,18 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     heldout = {0: mean(before), fitted.best_step or fitted.steps: mean(after)}
     ctx.save_artifact(board.NAME, board.write_events(fitted.metrics, heldout, Path(mkdtemp(dir=ctx.scratch))))
     ctx.save_artifact("samples.jsonl", lines)
-    adapter = _register(model, student, dataset, config, numbers, ctx)
+    told = {"result": numbers, "trained_on": searched.report(splits)}
+    adapter = _register(model, student, dataset, config, told, ctx)
     if fitted.kept_epochs:
         ctx.save_artifact(epochs.NAME, epochs.told(adapter, fitted.kept_epochs))
     return TrainResult(adapter=adapter.ref, too_long_report=too_long_report, samples=samples, **numbers)
 
 
 def _register(
-    model: Any, student: Student, dataset: DatasetVersion, config: TrainConfig, numbers: dict[str, Any], ctx: JobContext
+    model: Any, student: Student, dataset: DatasetVersion, config: TrainConfig, told: dict[str, Any], ctx: JobContext
 ) -> AdapterVersion:
     """The weights as an adapter version, and beside them what explains them."""
+    numbers = told["result"]
     hashes: dict[str, Any] = {key: numbers[key] for key in ("base_sha256", "tokenizer_sha256", "template_sha256")}
     method = {
         **config.model_dump(mode="json", exclude={"kind", "name", "alias", "continue_from", "report_to"}),
@@ -160,7 +162,7 @@ def _register(
         "method": method,
         "dataset_sha256": dataset.content_sha256,
         **hashes,
-        "result": numbers,
+        **told,
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "accelerate", "tokenizers")},
         "hardware": _hardware(),
     }

@@ -207,6 +207,13 @@ def test_without_parity_it_says_so_loudly(tmp_path: Path, llama: str, monkeypatc
         assert "NOT CHECKED" in next(ctx.root.rglob(name)).read_text()
 
 
+def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused(tmp_path: Path, llama: str) -> None:
+    with pytest.raises(
+        InvalidInput, match="parity_tokens: an answer of 512 tokens leaves no room for a prompt in a context of 512"
+    ):
+        exported(context(tmp_path, llama), parity_tokens=512)
+
+
 class TestQuantization:
     def test_a_missing_program_is_named_with_what_to_install(
         self, tmp_path: Path, llama: str, monkeypatch: pytest.MonkeyPatch

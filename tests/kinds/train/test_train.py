@@ -48,7 +48,9 @@ def test_the_loss_goes_down_and_the_adapter_answers_for_it(model_folder: Path, t
 
 
 def test_a_run_explains_itself(model_folder: Path, tmp_path: Path) -> None:
-    ctx = context(tmp_path)
+    examples = gold()
+    examples[0].messages[-1] = Message(role="assistant", content="Write to ada@example.org about the fox.")
+    ctx = context(tmp_path, examples)
 
     result = run(config(model_folder, seed=7), ctx)
 
@@ -59,6 +61,9 @@ def test_a_run_explains_itself(model_folder: Path, tmp_path: Path) -> None:
     told = json.loads(ctx.artifact(f"{ctx.ref}/train.json").read_text())
     assert (told["method"]["seed"], told["method"]["dataset"], told["result"]["steps"]) == (7, "dataset:gold@1", 24)
     assert told["versions"]["torch"] == torch.__version__
+    searched = told["trained_on"]
+    assert (searched["rows"], searched["leakage"]) == ({"train": 9, "heldout": 3}, {"shared_prompts": 0, "shared_groups": 0})
+    assert (searched["personal_data"]["rows"], searched["personal_data"]["by_kind"]) == (1, {"email": 1})
     adapter = ctx.adapter(result.adapter)
     assert sorted(adapter.files) == ["adapter_config.json", "adapter_model.safetensors", "train.json"]
     assert json.loads((adapter.folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(model_folder)
