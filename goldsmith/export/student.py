@@ -12,8 +12,7 @@ from goldsmith.student import Student
 def load(adapter: AdapterVersion, ctx: JobContext) -> Student:
     """The base model with the adapter in use, its files and hashes checked. In bfloat16, as on a device, it would itself be
     farther from what was trained than a good file is."""
-    student = ctx.student(adapter.base_model)
-    student.use(adapter)
+    student = ctx.student(adapter.base_model, adapter)
     student.model.float()
     return student
 

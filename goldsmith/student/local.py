@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from goldsmith.adapters import AdapterVersion
 from goldsmith.errors import InvalidInput, ReferenceNotUsable
+from goldsmith.storage import sha256_file
 from goldsmith.student import Conversation, Told
 from goldsmith.student.base import prepare
 from goldsmith.student.conversation import IGNORED, Tokens, prompt_ids, tokenize
@@ -33,7 +34,7 @@ class LocalStudent:
         self.revision = revision
         self.folder = folder
         self.base_sha256 = base_sha256
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.tokenizer: Any = _tokenizer(base_model, folder)
         if not self.tokenizer.chat_template:
             raise InvalidInput(f"base_model: {base_model!r} has no chat template; choose an instruction-tuned model")
         if self.tokenizer.eos_token_id is None or self.tokenizer.pad_token_id is None:
@@ -49,7 +50,16 @@ class LocalStudent:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a job's log is no terminal
         use_free_cores()
         base = prepare(base_model, cache)
-        student = cls(base.name, base.folder, base.sha256, base.revision)
+        if adapter is not None:
+            _compare(adapter, "base", base.sha256, base.name)  # a changed config.json may not be read at all
+        try:
+            student = cls(base.name, base.folder, base.sha256, base.revision)
+        except _Unreadable as error:
+            if adapter is None:
+                raise
+            raise ReferenceNotUsable(
+                f"{adapter.ref} was trained on another tokenizer: expected sha256 {adapter.tokenizer_sha256}; {error}"
+            ) from error
         student.use(adapter)
         return student
 
@@ -81,12 +91,7 @@ class LocalStudent:
 
     def _check(self, adapter: AdapterVersion) -> None:
         for what in ("base", "tokenizer", "template"):
-            expected, actual = getattr(adapter, f"{what}_sha256"), getattr(self, f"{what}_sha256")
-            if expected != actual:
-                raise ReferenceNotUsable(
-                    f"{adapter.ref} was trained on another {what}: expected sha256 {expected} ({adapter.base_model}), "
-                    f"found {actual} ({self.base_model})"
-                )
+            _compare(adapter, what, getattr(self, f"{what}_sha256"), self.base_model)
         adapter.verify()
 
     def _load(self, adapter: AdapterVersion) -> None:
@@ -111,6 +116,30 @@ class LocalStudent:
 
     def nll(self, conversations: Sequence[Conversation], told: Told | None = None) -> list[tuple[float, int]]:
         return likelihood(self.model, [tokenize(self.tokenizer, messages) for messages in conversations], told)
+
+
+class _Unreadable(InvalidInput):
+    """The tokenizer's files are broken."""
+
+
+def _tokenizer(base_model: str, folder: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # tokenizers raises nothing narrower
+        files = (f"{path.name} has sha256 {sha256_file(path)}" for path in sorted(folder.glob("tokenizer*.json")))
+        found = "; ".join(files) or "there is no tokenizer.json"
+        raise _Unreadable(
+            f"base_model: the tokenizer of {base_model!r} in {folder} cannot be read ({error}): {found}"
+        ) from error
+
+
+def _compare(adapter: AdapterVersion, what: str, actual: str, base_model: str) -> None:
+    expected = getattr(adapter, f"{what}_sha256")
+    if expected != actual:
+        raise ReferenceNotUsable(
+            f"{adapter.ref} was trained on another {what}: expected sha256 {expected} ({adapter.base_model}), "
+            f"found {actual} ({base_model})"
+        )
 
 
 def is_whole(adapter: AdapterVersion) -> bool:

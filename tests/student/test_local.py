@@ -191,6 +191,17 @@ class TestAdapters:
         with pytest.raises(ReferenceNotUsable, match="changed"):
             student.use(adapter)
 
+    @pytest.mark.parametrize(("file", "what"), [("config.json", "base"), ("tokenizer.json", "tokenizer")])
+    def test_a_base_that_cannot_even_be_read_is_refused_with_what_was_expected(
+        self, student: LocalStudent, tmp_path: Path, file: str, what: str
+    ) -> None:
+        adapter, folder = adapter_of(student, tmp_path / "a"), make_model(tmp_path / "broken")
+        (folder / file).write_text("{" + (folder / file).read_text())
+        expected = getattr(adapter, f"{what}_sha256")
+        with pytest.raises(ReferenceNotUsable, match=rf"another {what}: expected sha256 {expected}.* \w{{64}}") as refused:
+            load_student(str(folder), adapter, cache=tmp_path)
+        assert what == "base" or sha256_file(folder / file) in str(refused.value)
+
 
 class TestBase:
     def test_hashes_tell_weights_tokenizer_and_template_apart(self, student: LocalStudent, tmp_path: Path) -> None:
@@ -211,7 +222,7 @@ class TestBase:
             ("package:no-such-model", "the package 'no-such-model' is not installed"),
             ("package:../etc", "the package '../etc' is not installed"),
             ("package:pytest", "holds 0 GGUF files"),
-            ("/no/such/folder", "no folder with a config.json"),
+            ("/no/such/folder", "neither a folder with a config.json nor a .gguf file"),
             ("smollm2", "allowed are package:<distribution>"),
         ],
     )
@@ -220,6 +231,13 @@ class TestBase:
     ) -> None:
         with pytest.raises(InvalidInput, match=f"(?s){message}"):
             load_student(name, cache=tmp_path)
+
+    def test_a_tokenizer_that_cannot_be_read_is_named_with_its_hash(self, tmp_path: Path) -> None:
+        folder = make_model(tmp_path / "broken")
+        file = folder / "tokenizer.json"
+        file.write_text(file.read_text().replace('"merges"', '"mergez"', 1))
+        with pytest.raises(InvalidInput, match=rf"cannot be read .*: tokenizer.json has sha256 {sha256_file(file)}"):
+            load_student(str(folder), cache=tmp_path)
 
     def test_a_model_without_a_chat_template_is_refused(self, tmp_path: Path) -> None:
         folder = make_model(tmp_path / "plain", template=None)

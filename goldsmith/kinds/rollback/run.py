@@ -12,6 +12,10 @@ from goldsmith.kinds.rollback.schema import RollbackConfig, RollbackResult
 
 def run(config: RollbackConfig, ctx: JobContext) -> RollbackResult:
     deployed: dict[str, Any] = json.loads(ctx.artifact(f"{config.deploy}/deploy.json").read_text())
+    alias, version = deployed["alias"], deployed["former_alias_version"]
+    name = deployed["adapter"].removeprefix("adapter:").partition("@")[0]
+    if alias is not None and version is not None and ctx.adapter(f"adapter:{name}@{version}").status == "retired":
+        raise Conflict(f"deploy: adapter:{name}@{version}, which {config.deploy} replaced, is retired; deploy another version")
     model, latest, former = deployed["model"], f"{deployed['model']}:latest", f"{deployed['model']}:former"
     ollama = ctx.ollama()
     ctx.progress(5, f"putting {latest} back")
@@ -32,7 +36,6 @@ def run(config: RollbackConfig, ctx: JobContext) -> RollbackResult:
     answer = None
     if wanted is not None:
         answer = ollama.chat(latest, [{"role": "user", "content": "Say one word."}], limit=8)["message"]["content"]
-    alias, version = deployed["alias"], deployed["former_alias_version"]
     if alias is not None:
-        ctx.move_alias(deployed["adapter"].removeprefix("adapter:").partition("@")[0], alias, version)
+        ctx.move_alias(name, alias, version)
     return RollbackResult(model=model, latest=wanted, undone=deployed["digest"], alias=alias, version=version, answer=answer)

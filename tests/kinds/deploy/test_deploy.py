@@ -94,6 +94,12 @@ def test_it_is_deployed_replaced_and_rolled_back(ctx: FakeContext, server: Ollam
     with pytest.raises(Conflict, match="roll back the newest"):
         rollback(RollbackConfig(deploy=ctx.ref), again(ctx))
 
+    retired = again(ctx)
+    retired.adapters = {"tiny": [one.model_copy(update={"status": "retired"}) for one in ctx.adapters["tiny"]]}
+    with pytest.raises(Conflict, match=r"adapter:tiny@1, which job:\S+ replaced, is retired"):
+        rollback(RollbackConfig(deploy=second_ctx.ref), retired)
+    assert server.digest("tiny:latest") == second.digest
+
     undone = rollback(RollbackConfig(deploy=second_ctx.ref), again(ctx))
     assert server.digest("tiny:latest") == first.digest == undone.latest
     assert (ctx.aliases["tiny", "deployed"], undone.version) == (1, 1)
