@@ -48,6 +48,7 @@ BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
     "/v1/experiments",
     "/api",
 )
+ADMINS_ONLY = ("/v1/adapters/{name}/{version}/seal",)  # though it lies below what jobs:write may write
 READ_ONLY = ("/v1/kinds",)  # its other verbs need admin
 
 
@@ -58,6 +59,8 @@ def needed(method: str, route: str) -> Scope | None:
     reads = method in READS
     if method == "POST" and route in EVENTS:
         return "experiments:event"
+    if route in ADMINS_ONLY:
+        return "admin"
     if _below(route, BY_METHOD):
         return "jobs:read" if reads else "jobs:write"
     return "jobs:read" if reads and _below(route, READ_ONLY) else "admin"

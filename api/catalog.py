@@ -205,6 +205,15 @@ async def retire_adapter(name: NameParam, version: VersionParam, state: StateDep
     return await _move_on(adapters.retire, name, version, state, caller.name)
 
 
+@router.post("/adapters/{name}/{version}/seal", tags=["adapters"], responses=MISSING)
+async def seal_adapter(name: NameParam, version: VersionParam, state: StateDep, caller: CallerDep) -> AdapterView:
+    """Sign a version with the installation's present key, where it has no seal or its key was lost. Twice is a no-op.
+
+    A 422 when its files are not those that were registered, or its row is not what its former seal says. Needs the scope admin.
+    """
+    return await _move_on(adapters.seal, name, version, state, caller.name)
+
+
 @router.put(
     "/adapters/{name}/aliases/{alias}",
     tags=["adapters"],

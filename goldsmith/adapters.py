@@ -112,6 +112,38 @@ class AdapterVersion(BaseModel):
     def verify(self) -> None:
         """Raise `ReferenceNotUsable` when a file is missing or is not, byte for byte, what was registered and sealed."""
         self._check_seal()
+        self._check_files()
+
+    def _check_seal(self) -> None:
+        """A version is what its seal says, and has one, or is refused."""
+        if self.public_key is None:  # it is not from a database
+            return
+        if self.seal is None:
+            raise ReferenceNotUsable(
+                f"{self.ref} has no seal: it was registered before there were seals, or somebody took it away. If you know what it"
+                f" is, seal it: goldsmith adapters seal {self.name}@{self.version}"
+            )
+        signer = _signer(self.seal)
+        if signer != self.public_key:
+            raise ReferenceNotUsable(
+                f"{self.ref}: its seal is broken: signed with another key: expected {self.public_key}, found {signer}. If the"
+                f" installation's key was lost, put it back ({signing.KEY_FILE} below the state folder); if there is no copy of it and"
+                f" you know what this version is, seal it anew: goldsmith adapters seal {self.name}@{self.version}"
+            )
+        self._compare_with_seal(self.seal, self.public_key)
+
+    def _compare_with_seal(self, seal: str, public: str) -> None:
+        try:
+            sealed = signing.opened("adapter", json.loads(seal), public)
+        except (signing.SignatureInvalid, ValueError) as error:
+            raise ReferenceNotUsable(f"{self.ref}: its seal is broken: {error}") from None
+        now = json.loads(signing.canonical(self.facts()))
+        for name in sorted(sealed.keys() | now.keys()):
+            if sealed.get(name) != now.get(name):
+                expected, actual = (json.dumps(one.get(name), ensure_ascii=False)[:200] for one in (sealed, now))
+                raise ReferenceNotUsable(f"{self.ref}: its {name} changed: expected {expected}, as sealed; found {actual}")
+
+    def _check_files(self) -> None:
         for name, expected in self.files.items():
             path = self.folder / name
             if not path.is_file():
@@ -123,19 +155,13 @@ class AdapterVersion(BaseModel):
         if strangers := sorted(there - self.files.keys()):
             raise ReferenceNotUsable(f"{self.ref}: its folder holds {strangers[0]}, which was not registered")
 
-    def _check_seal(self) -> None:
-        """Versions from before there were seals have none; a version that has one is what the seal says, or is refused."""
-        if self.seal is None or self.public_key is None:
-            return
-        try:
-            sealed = signing.opened("adapter", json.loads(self.seal), self.public_key)
-        except (signing.SignatureInvalid, ValueError) as error:
-            raise ReferenceNotUsable(f"{self.ref}: its seal is broken: {error}") from None
-        now = json.loads(signing.canonical(self.facts()))
-        for name in sorted(sealed.keys() | now.keys()):
-            if sealed.get(name) != now.get(name):
-                expected, actual = (json.dumps(one.get(name), ensure_ascii=False)[:200] for one in (sealed, now))
-                raise ReferenceNotUsable(f"{self.ref}: its {name} changed: expected {expected}, as sealed; found {actual}")
+
+def _signer(seal: str) -> str:
+    """Whose key a seal says that it was signed with; anything for what is no seal."""
+    try:
+        return str(json.loads(seal)["signature"]["public_key"])
+    except (ValueError, TypeError, KeyError):
+        return f"nothing that can be read ({seal[:60]!r})"
 
 
 _VERSION = """
@@ -303,6 +329,35 @@ def _move_on(
         if row["status"] != after:
             conn.execute("UPDATE adapter_versions SET status = %s WHERE id = %s", (after, row["id"]))
             audit.record(conn, actor, f"adapter.{'approve' if after == 'approved' else 'retire'}", ref)
+    return get(conn, storage, ref)
+
+
+def seal(conn: Connection, storage: Storage, name: str, version: int, *, actor: str) -> AdapterVersion:
+    """Seal a version with the installation's present key: one without a seal, or one that was sealed with a key that was lost.
+
+    Its files must be those that were registered, and its row what the former seal says. With the present key's seal: a no-op, or the
+    refusal that loading gives.
+    """
+    ref = f"adapter:{name}@{version}"
+    with conn.transaction():
+        if conn.execute(_LOCK, (name, version)).fetchone() is None:
+            raise NotFound(f"there is no {ref}; {_what_there_is(conn, name)}")
+        found = get(conn, storage, ref)
+        former = found.seal and _signer(found.seal)
+        if former == found.public_key:
+            found.verify()
+            return found
+        if found.seal is not None and former is not None:
+            found._compare_with_seal(found.seal, former)
+        found._check_files()
+        made = json.dumps(signing.sign(storage, "adapter", found.facts()), ensure_ascii=False)
+        conn.execute("SET LOCAL goldsmith.sealing = 'on'")
+        conn.execute(
+            "UPDATE adapter_versions v SET seal = %s FROM adapters a WHERE a.id = v.adapter_id AND a.name = %s AND v.version = %s",
+            (made, name, version),
+        )
+        conn.execute("SET LOCAL goldsmith.sealing = 'off'")
+        audit.record(conn, actor, "adapter.seal", ref, {"former_key": former})
     return get(conn, storage, ref)
 
 

@@ -623,7 +623,7 @@ adapter_versions = Table(
     Column("base_revision", Text),
     Column("parents", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # the adapters that a merge added up
     Column("created_by", Text),
-    Column("seal", Text),  # what was registered, signed; null for versions from before there were seals
+    Column("seal", Text),  # what was registered, signed; versions from before there were seals have none until they are sealed
     UniqueConstraint("adapter_id", "version"),
     CheckConstraint(_in("status", ("candidate", "approved", "retired")), name="status"),
     CheckConstraint("version >= 1", name="version"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -335,6 +336,53 @@ def test_a_seal_of_somebody_else_is_refused(prose: AdapterVersion, tmp_path: Pat
     own["signature"]["public_key"] = prose.public_key
     with pytest.raises(ReferenceNotUsable, match="its seal is broken: the adapter was changed after it was signed"):
         prose.model_copy(update={"seal": json.dumps(own), "dataset": "dataset:other@1"}).verify()
+
+
+def test_without_its_seal_nothing_is_loaded(conn: Connection, storage: Storage, prose: AdapterVersion) -> None:
+    bare = prose.model_copy(update={"seal": None})
+    with pytest.raises(ReferenceNotUsable, match=r"has no seal: .* goldsmith adapters seal prose@1"):
+        bare.verify()
+    _forge(conn, "seal = NULL")
+    assert adapters.seal(conn, storage, "prose", 1, actor="ada").seal is not None
+    adapters.get(conn, storage, "adapter:prose@1").verify()
+    assert [(entry.actor, entry.action) for entry in audit.entries(conn)] == [("ada", "adapter.seal")]
+
+
+def test_after_a_lost_key_versions_are_sealed_anew(conn: Connection, storage: Storage, prose: AdapterVersion) -> None:
+    former = prose.public_key
+    storage.path(signing.KEY_FILE).unlink()
+    lost = adapters.get(conn, storage, "adapter:prose@1")
+    with pytest.raises(
+        ReferenceNotUsable, match=rf"expected {re.escape(str(lost.public_key))}, found {re.escape(str(former))}.*put it back"
+    ):
+        lost.verify()
+
+    adapters.seal(conn, storage, "prose", 1, actor="ada").verify()
+    assert audit.entries(conn)[0].data == {"former_key": former}
+    adapters.seal(conn, storage, "prose", 1, actor="ada")  # twice is once
+    assert len(audit.entries(conn)) == 1
+
+
+def test_nothing_that_changed_is_sealed_anew(conn: Connection, storage: Storage, prose: AdapterVersion) -> None:
+    _forge(conn, "dataset = 'dataset:other@1'")
+    with pytest.raises(ReferenceNotUsable, match="its dataset changed"):
+        adapters.seal(conn, storage, "prose", 1, actor="ada")
+    storage.path(signing.KEY_FILE).unlink()
+    with pytest.raises(ReferenceNotUsable, match="its dataset changed"):
+        adapters.seal(conn, storage, "prose", 1, actor="ada")
+    _forge(conn, "dataset = 'dataset:gold@1'")
+    (prose.folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ReferenceNotUsable, match=r"its file adapter_config\.json changed"):
+        adapters.seal(conn, storage, "prose", 1, actor="ada")
+    with pytest.raises(NotFound, match="versions: 1"):
+        adapters.seal(conn, storage, "prose", 2, actor="ada")
+
+
+def _forge(conn: Connection, change: str) -> None:
+    """As only the owner of the table can."""
+    conn.execute("ALTER TABLE adapter_versions DISABLE TRIGGER USER")
+    conn.execute(f"UPDATE adapter_versions SET {change}")
+    conn.execute("ALTER TABLE adapter_versions ENABLE TRIGGER USER")
 
 
 def test_a_file_that_was_not_registered_is_refused(prose: AdapterVersion) -> None:

@@ -91,6 +91,14 @@ def retire(ref: VersionRef, as_json: Json = False) -> None:
 
 
 @app.command()
+def seal(ref: VersionRef, as_json: Json = False) -> None:
+    """Sign a version with the present key, where it has no seal or its key was lost; its files must be what was registered."""
+    with said_plainly(as_json), connect() as client:
+        found = client.seal_adapter(_numbered(ref))
+        print_json(found) if as_json else console.print(f"{found['ref']} is sealed")
+
+
+@app.command()
 def alias(
     ref: VersionRef, name: Annotated[str, typer.Argument(help="Such as champion or challenger.")], as_json: Json = False
 ) -> None:

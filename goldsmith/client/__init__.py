@@ -639,6 +639,11 @@ class Client:
         moved: dict[str, Any] = self.request("POST", f"{_adapter(ref)}/retire")
         return moved
 
+    def seal_adapter(self, ref: str) -> dict[str, Any]:
+        """Sign a version with the server's present key, where it has no seal or its key was lost; needs the scope admin."""
+        sealed: dict[str, Any] = self.request("POST", f"{_adapter(ref)}/seal")
+        return sealed
+
     def remove_alias(self, ref: str) -> None:
         """Let the alias of `adapter:<name>@<alias>` mean nothing; the version stays."""
         name, _, alias = ref.removeprefix("adapter:").partition("@")

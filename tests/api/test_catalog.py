@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.access import OPEN
-from goldsmith import adapters, datasets, passports
+from goldsmith import adapters, datasets, passports, signing
 from goldsmith.adapters import NewAdapter
 from goldsmith.datasets import Example, Message
 from goldsmith.db import Connection
@@ -224,6 +224,14 @@ def test_a_version_is_approved_and_retired_unless_it_is_in_use(client: TestClien
     problem(client.post("/v1/adapters/workshop/1/retire"), 409, says="is candidate")
     problem(client.post("/v1/adapters/workshop/3/approve"), 404, says="versions: 2, 1")
     problem(client.post("/v1/adapters/workshop/x/approve"), 422, "version")
+
+
+def test_a_version_is_sealed_anew_after_its_key_was_lost(client: TestClient, workshop: list[str], storage: Storage) -> None:
+    storage.path(signing.KEY_FILE).unlink()
+    problem(client.get("/v1/adapters/workshop/2/passport"), 422, says="goldsmith adapters seal workshop@2")
+    assert client.post("/v1/adapters/workshop/2/seal").json()["ref"] == "adapter:workshop@2"
+    assert client.get("/v1/adapters/workshop/2/passport").status_code == 200
+    problem(client.post("/v1/adapters/workshop/3/seal"), 404, says="versions: 2, 1")
 
 
 def test_lineage_and_passport_are_found_by_version_and_alias(client: TestClient, workshop: list[str], gold: list[str]) -> None:
