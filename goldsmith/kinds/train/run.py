@@ -139,18 +139,18 @@ def run(config: TrainConfig, ctx: JobContext) -> TrainResult:
     heldout = {0: mean(before), fitted.best_step or fitted.steps: mean(after)}
     ctx.save_artifact(board.NAME, board.write_events(fitted.metrics, heldout, Path(mkdtemp(dir=ctx.scratch))))
     ctx.save_artifact("samples.jsonl", lines)
-    told = {"result": numbers, "trained_on": searched.report(splits)}
-    adapter = _register(model, student, dataset, config, told, ctx)
+    found = {"result": numbers, "trained_on": searched.report(splits)}
+    adapter = _register(model, student, dataset, config, found, ctx)
     if fitted.kept_epochs:
         ctx.save_artifact(epochs.NAME, epochs.told(adapter, fitted.kept_epochs))
     return TrainResult(adapter=adapter.ref, too_long_report=too_long_report, samples=samples, **numbers)
 
 
 def _register(
-    model: Any, student: Student, dataset: DatasetVersion, config: TrainConfig, told: dict[str, Any], ctx: JobContext
+    model: Any, student: Student, dataset: DatasetVersion, config: TrainConfig, found: dict[str, Any], ctx: JobContext
 ) -> AdapterVersion:
     """The weights as an adapter version, and beside them what explains them."""
-    numbers = told["result"]
+    numbers = found["result"]
     hashes: dict[str, Any] = {key: numbers[key] for key in ("base_sha256", "tokenizer_sha256", "template_sha256")}
     method = {
         **config.model_dump(mode="json", exclude={"kind", "name", "alias", "continue_from", "report_to"}),
@@ -162,7 +162,7 @@ def _register(
         "method": method,
         "dataset_sha256": dataset.content_sha256,
         **hashes,
-        **told,
+        **found,
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "accelerate", "tokenizers")},
         "hardware": _hardware(),
     }

@@ -12,6 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from goldsmith.adapters import AdapterVersion
 from goldsmith.datasets import Message
 from goldsmith.errors import InvalidInput, JobCancelled
 from goldsmith.kinds.registry import parse_config
@@ -19,6 +20,7 @@ from goldsmith.kinds.train import backends, ending, losses, rows
 from goldsmith.kinds.train.run import run
 from goldsmith.kinds.train.schema import TrainConfig
 from goldsmith.kinds.train.trainer import LikeLengths
+from goldsmith.student import Student
 from tests.fakes import FakeContext
 from tests.tiny import gold, make_model, student_factory
 from tests.training import config, context, weights
@@ -52,6 +54,15 @@ def test_a_run_explains_itself(model_folder: Path, tmp_path: Path) -> None:
     examples[0].messages[-1] = Message(role="assistant", content="Write to ada@example.org about the fox.")
     ctx = context(tmp_path, examples)
 
+    made = ctx.student_factory
+
+    def from_the_hub(base_model: str, adapter: AdapterVersion | None) -> Student:
+        student = made(base_model, adapter)
+        student.revision = "f" * 40
+        return student
+
+    ctx.student_factory = from_the_hub
+
     result = run(config(model_folder, seed=7), ctx)
 
     lines = ctx.artifact(f"{ctx.ref}/metrics.jsonl").read_text().splitlines()
@@ -61,6 +72,7 @@ def test_a_run_explains_itself(model_folder: Path, tmp_path: Path) -> None:
     told = json.loads(ctx.artifact(f"{ctx.ref}/train.json").read_text())
     assert (told["method"]["seed"], told["method"]["dataset"], told["result"]["steps"]) == (7, "dataset:gold@1", 24)
     assert told["versions"]["torch"] == torch.__version__
+    assert ctx.adapter(result.adapter).base_revision == "f" * 40
     searched = told["trained_on"]
     assert (searched["rows"], searched["leakage"]) == ({"train": 9, "heldout": 3}, {"shared_prompts": 0, "shared_groups": 0})
     assert (searched["personal_data"]["rows"], searched["personal_data"]["by_kind"]) == (1, {"email": 1})
