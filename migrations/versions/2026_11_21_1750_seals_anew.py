@@ -40,9 +40,7 @@ BEGIN
     RETURN NEW;
 END $$
 """
-SEALING = (
-    """IF NEW.seal IS NOT NULL AND current_setting('goldsmith.sealing', true) = 'on' THEN free := array_append(free, 'seal'); END IF;"""
-)
+SEALING = """IF NEW.seal IS NOT NULL AND current_setting('goldsmith.sealing', true) = 'on' THEN free := array_append(free, 'seal'); END IF;"""
 
 
 def upgrade() -> None:
