@@ -134,7 +134,7 @@ def found_again(members: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     pairs = [(session, cluster_id) for cluster_id, sessions in members.items() for session in sessions]
     within = {
         language: adjusted_rand([(uno_log.topic_of(s), c) for s, c in pairs if uno_log.language_of(s) == language])
-        for language in uno_log.LANGUAGES
+        for language in sorted({uno_log.language_of(s) for s, _ in pairs})
     }
     holds = {
         cluster_id: Counter(s.rpartition("-")[0] for s in sessions).most_common(1)[0]
