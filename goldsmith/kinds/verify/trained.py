@@ -72,8 +72,9 @@ def _epoch(kept: dict[str, Any], config: str, last: AdapterVersion, ctx: JobCont
     if (last.folder / "train.json").is_file():
         copyfile(last.folder / "train.json", folder / "train.json")
     files = {path.name: sha256_file(path) for path in folder.iterdir()}
+    unsealed = {"seal": None, "public_key": None}  # an artifact of this very training, not yet registered
     return last.model_copy(
-        update={"name": f"{last.name}-epoch", "version": kept["epoch"], "folder": folder, "files": files, "seal": None}
+        update={"name": f"{last.name}-epoch", "version": kept["epoch"], "folder": folder, "files": files, **unsealed}
     )
 
 
