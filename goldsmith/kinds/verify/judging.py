@@ -22,9 +22,8 @@ KEEP_EVERY = 20  # grades; the ledger has those in between, too
 class Judge:
     """Who graded, as the job's teacher says it."""
 
-    provider: str = ""
-    model: str = ""
-    rehearsal: bool = False
+    model: str
+    rehearsal: bool
     spent_usd: float = 0.0
     out_of_budget: bool = False
 
@@ -39,17 +38,23 @@ def judge(
 ) -> Judge:
     """Grade what is not graded yet. Where the budget ends, the rest stays so."""
     missing = [(row, arm) for row in rows for arm in arms if answered.of(arm)[row.key].grade is None]
-    return asyncio.run(_judge(missing, answered, config, ctx, progress))
+    recorded = any(row.example.private for row in rows)
+    return asyncio.run(_judge(missing, answered, config, ctx, progress, recorded=recorded))
 
 
 async def _judge(
-    missing: Sequence[tuple[Row, str]], answered: Answered, config: VerifyConfig, ctx: JobContext, progress: tuple[float, float]
+    missing: Sequence[tuple[Row, str]],
+    answered: Answered,
+    config: VerifyConfig,
+    ctx: JobContext,
+    progress: tuple[float, float],
+    *,
+    recorded: bool,
 ) -> Judge:
     begin, end = progress
-    recorded = any(row.example.private for row, _ in missing)
     opened = ctx.teacher(config.teacher, model=config.model, budget_usd=config.budget_usd, recorded=recorded)
     async with aclosing(opened) as teacher:
-        found = Judge(teacher.provider, teacher.model, teacher.rehearsal)
+        found = Judge(teacher.model, teacher.rehearsal)
         done = 0
 
         async def one(which: tuple[Row, str]) -> bool:

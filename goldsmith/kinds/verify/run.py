@@ -23,11 +23,14 @@ Gated = dict[str, Any]
 def run(config: VerifyConfig, ctx: JobContext) -> VerifyResult:
     made = trained.read(config.train, ctx)
     dataset = ctx.dataset(made.last.dataset)
+    every = trained.heldout(dataset, ctx)
+    # Nothing is graded yet: a teacher that cannot be asked shall say so before hours of answering.
+    judged = judge([], every, Answered(), config, ctx, (0, 1))
     ctx.progress(1, f"loading {made.last.base_model}")
     student = ctx.student(made.last.base_model)
-    rows, left_out = trained.heldout(dataset, student, config.max_new_tokens, ctx)
+    rows = trained.fitting(every, student, config.max_new_tokens)
+    left_out = len(every) - len(rows)
     answered = restored(ctx)
-    judged = Judge()
     choose, gate = _parts(config, rows)
     arms: list[tuple[str, AdapterVersion | None]] = [(BASE, None), *((str(n), one) for n, one in made.epochs.items())]
     epochs: list[Counted] = []
@@ -62,7 +65,7 @@ def run(config: VerifyConfig, ctx: JobContext) -> VerifyResult:
         "chosen": chosen,
         "win_rate_min": config.win_rate_min,
         "confidence": config.confidence,
-        "heldout": len(rows) + left_out,
+        "heldout": len(every),
         "left_out": left_out,
         "n_choose": epochs[0].n if epochs else 0,
         "without_base_grade": sum(_ungraded(answered, row) for row in rows),
@@ -75,7 +78,7 @@ def run(config: VerifyConfig, ctx: JobContext) -> VerifyResult:
         "spent_usd": judged.spent_usd,
         "stopped_by": "budget" if judged.out_of_budget else None,
         "teacher": config.teacher,
-        "model": judged.model or config.model or "",
+        "model": judged.model,
         "rehearsal": rehearsal,
         "label": "REHEARSAL" if rehearsal else "",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
@@ -78,16 +79,18 @@ def _epoch(kept: dict[str, Any], config: str, last: AdapterVersion, ctx: JobCont
     )
 
 
-def heldout(dataset: DatasetVersion, student: Student, longest_answer: int, ctx: JobContext) -> tuple[list[Row], int]:
-    """The rows, and how many were left out because question and answer together are more than the base model can read."""
+def heldout(dataset: DatasetVersion, ctx: JobContext) -> list[Row]:
     rules = _rules(dataset, ctx)
-    rows = [
+    return [
         Row(str(place), example, rules.get(example.group, []))
         for place, example in enumerate(ctx.examples(dataset.ref, "heldout"))
     ]
+
+
+def fitting(rows: Sequence[Row], student: Student, longest_answer: int) -> list[Row]:
+    """Those whose question and answer together are not more than the base model can read."""
     room = _positions(student.folder) - longest_answer
-    fitting = [row for row in rows if len(prompt_ids(student.tokenizer, row.messages)) <= room]
-    return fitting, len(rows) - len(fitting)
+    return [row for row in rows if len(prompt_ids(student.tokenizer, row.messages)) <= room]
 
 
 def _rules(dataset: DatasetVersion, ctx: JobContext) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from goldsmith.datasets import Example, Message
 from goldsmith.errors import JobCancelled
+from goldsmith.kinds.train.checkpoints import Run
 from goldsmith.kinds.train.run import run
 from goldsmith.kinds.train.schema import TrainConfig
 from tests.fakes import FakeContext
@@ -161,6 +162,15 @@ class TestOptions:
         assert (critic.objective, critic.keep_epochs, critic.max_length) == ("critic", False, 8_000)
         assert (critic.early_stopping_patience or 0) > critic.num_train_epochs
         assert self.asked(preset="uno", role="critic", max_length=900).max_length == 900
+
+    def test_a_checkpoint_from_before_these_options_is_of_the_same_run(self) -> None:
+        run_ = Run(self.asked(), {}, "peft")
+        before = run_.dump()
+        for later in ("role", "keep_epochs", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm"):
+            del before["config"][later]
+        assert run_.differences(before) == []
+        other = Run(self.asked(adam_beta2=0.98), {}, "peft")
+        assert other.differences(before) == ["adam_beta2: 0.999 there, 0.98 here"]
 
     def test_the_optimizer_gets_what_was_said(self, model_folder: Path, tmp_path: Path) -> None:
         seen: dict[str, torch.Tensor] = {}
