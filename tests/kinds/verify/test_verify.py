@@ -14,15 +14,19 @@ from transformers import AutoTokenizer
 
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.datasets import Example, Message
-from goldsmith.errors import InvalidInput, JobCancelled
+from goldsmith.db import Connection
+from goldsmith.errors import InvalidInput, JobCancelled, ReferenceNotUsable
 from goldsmith.kinds.train.run import run as train
+from goldsmith.kinds.verify import trained
 from goldsmith.kinds.verify.run import run
 from goldsmith.kinds.verify.schema import VerifyConfig
 from goldsmith.rules import Rule
+from goldsmith.storage import Storage
 from tests.fakes import FakeContext
 from tests.teachers import Asked, ScriptedTeacher
 from tests.tiny import gold, make_model, student_factory
 from tests.training import config as train_config
+from tests.workshop import Workshop
 
 TRAIN = f"job:{UUID(int=1)}"
 BASE = "The lamp stands on the table and shines over there"
@@ -362,6 +366,25 @@ def test_real_epochs_of_a_real_training(model_folder: Path, tmp_path: Path) -> N
             seed=42,
         )
         assert texts == [row["arms"][str(result.chosen)]["answer"] for row in told["rows"]]
+
+
+def test_epochs_of_a_sealed_version_can_be_loaded(
+    conn: Connection, job_factory: Callable[..., UUID], model_folder: Path, tmp_path: Path
+) -> None:
+    workshop = Workshop(conn, Storage(tmp_path / "state"), job_factory)
+    workshop.record("d1", "a red fox", "a blue boat")
+    workshop.make_corpus()
+    workshop.make_gold(usd=0.25)
+    ctx, *_ = context(tmp_path, model_folder)
+    ctx.adapters["prose"][0] = workshop.train(role="expert")
+
+    made = trained.read(TRAIN, ctx)
+
+    made.last.verify()
+    made.epochs[2].verify()
+    (made.epochs[2].folder / "adapter_model.safetensors").write_bytes(b"other")
+    with pytest.raises(ReferenceNotUsable, match=r"adapter_model\.safetensors changed"):
+        made.epochs[2].verify()
 
 
 class TestBadInput:
