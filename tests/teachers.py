@@ -21,6 +21,7 @@ class Asked:
     ordinal: int = 0
     temperature: float | None = None
     top_p: float | None = None
+    seed: int | None = None
     json_schema: dict[str, Any] | None = None
     recorded: bool | None = None
     max_tokens: int = 0

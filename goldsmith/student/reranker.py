@@ -150,11 +150,12 @@ def load_reranker(name: str, *, cache: Path) -> Reranker:
     try:
         base = prepare(RERANKERS.get(name, name), cache)
     except (InvalidInput, Unavailable) as error:
+        why = error.detail.removeprefix("base_model: ")
         raise type(error)(
-            f"the reranker {name} is not there ({error.detail.removeprefix('base_model: ')}). Install one: `hf download"
+            f"the reranker {name} is not there ({why}). Install one: `hf download"
             f" {RERANKERS.get(name, 'owner/name')} --local-dir <folder>` where there is a network, the folder below"
             " GOLDSMITH_MODEL_ROOTS and its path as `reranker`; or choose method embedding (lite) or judge",
-            errors=[{"field": "reranker", "value": name, "message": error.detail}],
+            errors=[{"field": "reranker", "value": name, "message": why}],
         ) from error
     architectures = json.loads((base.folder / "config.json").read_text()).get("architectures") or [""]
     if architectures[0].endswith("ForSequenceClassification"):

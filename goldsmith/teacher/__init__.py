@@ -103,6 +103,7 @@ class Teacher(Protocol):
         max_tokens: int,
         temperature: float | None = None,
         top_p: float | None = None,
+        seed: int | None = None,
         json_schema: dict[str, Any] | None = None,
         ordinal: int = 0,
         recorded: bool | None = None,

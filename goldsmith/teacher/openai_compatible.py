@@ -81,6 +81,8 @@ class OpenAICompatible:
             body["temperature"] = request.temperature
         if request.top_p is not None:
             body["top_p"] = request.top_p
+        if request.seed is not None:
+            body["seed"] = request.seed
         if request.json_schema is not None:
             schema = {"name": "answer", "strict": True, "schema": dict(request.json_schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

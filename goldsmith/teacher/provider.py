@@ -55,6 +55,8 @@ class Request:
     temperature: float | None = None
     top_p: float | None = None
     """Only the likeliest tokens that together have this probability."""
+    seed: int | None = None
+    """Of what is sampled; a provider that knows no seeds leaves it out."""
     json_schema: Mapping[str, Any] | None = None
     recorded: bool = True
     """The prompt comes from a recorded run, that is from a child."""

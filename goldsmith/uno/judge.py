@@ -12,6 +12,7 @@ from goldsmith.teacher import Answer, NotAnswered, Teacher
 from goldsmith.uno import prompts
 
 LOWEST, HIGHEST = 1, 10
+SEED = 42  # of sample 0, as in the reference
 MAX_TOKENS = 512  # a sentence or two and a number; the reference allows 4,096 and uses a fraction
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -47,6 +48,7 @@ class Grade:
 class Sampling(TypedDict, total=False):
     temperature: float
     top_p: float
+    seed: int
 
 
 def greedy(teacher: Teacher) -> Sampling:
@@ -54,9 +56,10 @@ def greedy(teacher: Teacher) -> Sampling:
     return {"temperature": 0.0} if teacher.takes_temperature else {}
 
 
-def sampled(teacher: Teacher) -> Sampling:
-    """How it is told to vary; a model that takes no temperature varies as it likes."""
-    return {"temperature": 1.0, "top_p": 0.9} if teacher.takes_temperature else {}
+def sampled(teacher: Teacher, sample: int) -> Sampling:
+    """How it is told to vary, with a seed for each sample, as a server that always begins with the same one would not; a model
+    that takes no temperature varies as it likes."""
+    return {"temperature": 1.0, "top_p": 0.9, "seed": SEED + sample} if teacher.takes_temperature else {}
 
 
 async def grade(
@@ -94,7 +97,7 @@ async def _sample(found: Grade, teacher: Teacher, item: str, system: str, prompt
                 json_schema=SCHEMA,
                 ordinal=sample,
                 recorded=recorded,
-                **(sampled(teacher) if sample else greedy(teacher)),
+                **(sampled(teacher, sample) if sample else greedy(teacher)),
             )
         except NotAnswered:
             found.unanswered += 1

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+LONGEST = 100_000
+"""Characters of one question at most: some 30,000 tokens, beyond what is trained on and what many teachers read."""
+
 NO_RULES = {
     "de": "Die Antwort geht auf das ein, was gefragt ist.",
     "en": "The answer deals with what was asked.",

@@ -160,10 +160,10 @@ def test_a_local_server_is_asked_for_a_completion(server: Server) -> None:
     assert body["response_format"]["json_schema"]["schema"] == schema
 
 
-def test_a_local_server_is_told_temperature_and_top_p(server: Server) -> None:
-    ask(local(server), replace(ASKED, temperature=1.0, top_p=0.9))
+def test_a_local_server_is_told_how_to_sample(server: Server) -> None:
+    ask(local(server), replace(ASKED, temperature=1.0, top_p=0.9, seed=42))
     [(_, _, body)] = server.asked
-    assert (body["temperature"], body["top_p"]) == (1.0, 0.9)
+    assert (body["temperature"], body["top_p"], body["seed"]) == (1.0, 0.9, 42)
 
 
 def test_it_costs_nothing(server: Server) -> None:

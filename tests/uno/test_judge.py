@@ -56,7 +56,11 @@ def test_infinity_and_a_cut_answer_are_no_grades() -> None:
 def test_three_samples_are_one_greedy_and_two_that_vary() -> None:
     found, asked = graded(lambda one: {"reason": "so", "score": 4 + one.ordinal}, samples=3)
     assert (found.scores, found.mean) == ([4, 5, 6], 5.0)
-    assert [(one.ordinal, one.temperature, one.top_p) for one in asked] == [(0, 0.0, None), (1, 1.0, 0.9), (2, 1.0, 0.9)]
+    assert [(one.ordinal, one.temperature, one.top_p, one.seed) for one in asked] == [
+        (0, 0.0, None, None),
+        (1, 1.0, 0.9, 43),
+        (2, 1.0, 0.9, 44),
+    ]
     assert {one.max_tokens for one in asked} == {512}
     assert {one.recorded for one in asked} == {True}
 

@@ -96,7 +96,7 @@ async def by_judge(
 
 async def _ask(measured: Measured, session_id: str, session: Taught, teacher: Teacher, private: Collection[str]) -> None:
     prompt = asked = prompts.covered_prompt(session.rules, session.own)
-    for _ in range(2):
+    for _ in range(2 if len(prompt) <= prompts.LONGEST else 0):
         try:
             got = await teacher.ask(
                 item=f"{session_id}/gap",

@@ -65,6 +65,7 @@ def run(config: GapConfig, ctx: JobContext) -> GapResult:
         gap_method=config.method,
         lite=config.method == "embedding",
         model=how.model,
+        reranker=how.model if config.method == "reranker" else None,
         model_sha256=how.model_sha256,
         tau=tau,
         undecided_within=config.undecided_within,

@@ -87,6 +87,7 @@ class GapResult(JobResult):
     gap_method: Method
     lite: bool = Field(description="Cosines of sentence embeddings stand in for the paper's reranker.")
     model: str = Field(description="The reranker, encoder or teacher's model that measured.")
+    reranker: str | None = Field(description="The same, where it was one.")
     model_sha256: str | None = Field(description="Of a reranker: over its config and weights.")
     tau: float
     undecided_within: float
@@ -102,7 +103,9 @@ class GapResult(JobResult):
     gap: str = Field(description="The artifact gap.json: the same, and each session's minimum, mean and maximum.")
     spent_usd: float
     bad_json: int = Field(description="Judge: answers that were not the JSON asked for, first and second tries.")
-    unanswered: int = Field(description="Judge: sessions without a readable answer.")
+    unanswered: int = Field(
+        description="Judge: sessions without a readable answer, or whose rules are longer than 100,000 characters."
+    )
     stopped_by: Literal["budget"] | None
     rehearsal: bool
     label: Literal["REHEARSAL", ""] = Field(description="REHEARSAL: written rules taught, or judged.")

@@ -14,9 +14,9 @@ from goldsmith.uno.judge import HIGHEST, Grade, grade, sampled
 from goldsmith.uno.taught import Taught
 
 BEST, UNGRADED = "the logged answer has the highest grade", "the logged answer could not be graded"
+NO_RULE = "no active rule from feedback"
 NO_ANSWER, NO_FEEDBACK = "the logged answer is empty or an error", "nobody said anything in words"
-LONGEST = 100_000  # characters of a session: some 30,000 tokens, beyond what is trained on and what many teachers read
-TOO_LONG = f"longer than {LONGEST:,} characters"
+TOO_LONG = f"longer than {prompts.LONGEST:,} characters"
 NO_CANDIDATE, NO_GRADE = "no revised answer could be used", "no revised answer could be graded"
 EQUAL, NO_GAIN = "the revised answer equals the logged one", "no revised answer beats the logged one"
 OUT_OF_BUDGET = "the budget ended"
@@ -63,11 +63,7 @@ async def revise(revision: Revision, config: PairsConfig, teacher: Teacher, judg
     """Fills in what becomes of the session; raises `BudgetReached`, and the session is then not finished."""
     session = revision.session
     contexts: list[Context] = [one for one in config.contexts if one == "rules" or session.feedback]
-    if is_error(session.answer):
-        revision.dropped = NO_ANSWER
-    elif len(session.query_text) + len(session.answer) + len(session.feedback or "") > LONGEST:
-        revision.dropped = TOO_LONG
-    elif not contexts:
+    if not contexts:
         revision.dropped = NO_FEEDBACK
     else:
         revision.logged = await _graded(revision, session.answer, config, judge)
@@ -102,7 +98,7 @@ async def _ask(revision: Revision, contexts: Sequence[Context], config: PairsCon
                     max_tokens=config.max_tokens,
                     ordinal=sample,
                     recorded=session.private,
-                    **sampled(teacher),
+                    **sampled(teacher, sample),
                 )
             except NotAnswered:
                 revision.counts["unanswered"] += 1
@@ -145,6 +141,16 @@ def _sort(got: Answer) -> str:
     if not got.text.strip():
         return "empty"
     return "error" if is_error(got.text) else "usable"
+
+
+def unusable(session: Session, taught: Taught) -> str | None:
+    """Why nothing can be made of a session, neither a pair nor a critic's row."""
+    if not taught.rules:
+        return NO_RULE
+    if is_error(session.answer):
+        return NO_ANSWER
+    texts = [session.query_text, session.answer, session.feedback or "", *taught.rules]
+    return TOO_LONG if sum(map(len, texts)) > prompts.LONGEST else None
 
 
 def is_error(text: str) -> bool:

@@ -15,7 +15,7 @@ from goldsmith.datasets import Example
 from goldsmith.errors import GoldsmithError, InvalidInput
 from goldsmith.kinds.base import NAME_PATTERN
 from goldsmith.kinds.pairs import rows
-from goldsmith.kinds.pairs.revise import NO_ANSWER, OUT_OF_BUDGET, Revision, is_error, revise
+from goldsmith.kinds.pairs.revise import OUT_OF_BUDGET, Revision, revise, unusable
 from goldsmith.kinds.pairs.schema import Candidates, ClusterPairs, PairsConfig, PairsResult
 from goldsmith.rules import Cluster
 from goldsmith.sessions import Session, sessions_ref
@@ -23,7 +23,7 @@ from goldsmith.teacher import BudgetReached, Teacher
 from goldsmith.teacher.bounded import for_each
 from goldsmith.uno.taught import Taught, lineage, rules_jobs, taught
 
-GONE, NO_RULE = "its session is gone or in quarantine", "no active rule from feedback"
+GONE = "its session is gone or in quarantine"
 LONGEST_NAME = 64
 NOTE = (
     "A model revised and a model graded; nobody checked. What people wrote as feedback is in the prompts: rules that were screened"
@@ -109,12 +109,11 @@ def _works(config: PairsConfig, ctx: JobContext) -> list[Work]:
             continue
         _check_name(config, work)
         for name in cluster.members:
-            if name not in sessions:
-                work.dropped[GONE] += 1
-            elif name not in rules or not rules[name].rules:
-                work.dropped[NO_RULE] += 1
-            else:
+            reason = unusable(sessions[name], rules.get(name, Taught())) if name in sessions else GONE
+            if reason is None:
                 work.sessions.append((sessions[name], rules[name]))
+            else:
+                work.dropped[reason] += 1
         if work.wants_pairs:
             work.revisions = [Revision(*one) for one in work.sessions]
     return works
@@ -191,11 +190,8 @@ def _save(work: Work, config: PairsConfig, teachers: Teachers, ctx: JobContext) 
     work.dropped.update(one.dropped for one in work.revisions if one.dropped)
     pairs, leaked = rows.pairs([one for one in work.revisions if one.chosen is not None])
     work.dropped.update(leaked)
-    good = [one for one in work.sessions if not is_error(one[0].answer)]
-    critics, leaked = rows.critics(good, {row.group: row.split for row in pairs})
-    if not work.wants_pairs:  # else they are counted with the pairs
-        work.dropped.update({NO_ANSWER: len(work.sessions) - len(good)} if len(good) < len(work.sessions) else {})
-        work.dropped.update(leaked)
+    critics, leaked = rows.critics(work.sessions, {row.group: row.split for row in pairs})
+    work.dropped.update({} if work.wants_pairs else leaked)
 
     refused = []
     versions: dict[str, str | None] = {"pairs": None, "critic": None}

@@ -300,3 +300,9 @@ def test_rules_of_a_rehearsal_label_the_result(tmp_path: Path) -> None:
     assert (measure(ctx).rehearsal, measure(ctx).label) == (False, "")
     ctx.saved_rules[RULES][0] = rule(0, "s1", "a", evidence={"rehearsal": True})
     assert (measure(ctx).rehearsal, measure(ctx).label) == (True, "REHEARSAL")
+
+
+def test_rules_that_no_teacher_reads_are_not_asked_about(tmp_path: Path) -> None:
+    long = [f"rule {number} {'x' * 390}" for number in range(500)]
+    result, asked = judged(context(tmp_path, {0: {"s1": (long, ["x"]), "s2": (["c"], ["y"])}}), lambda one: {"covered": [5]})
+    assert (result.unanswered, result.scored, len(asked)) == (1, 1, 1)

@@ -119,8 +119,8 @@ def test_every_session_gets_revisions_in_both_contexts_and_the_best_is_chosen(co
     assert (result.sessions, result.pairs, result.candidates.asked, result.candidates.usable) == (10, 10, 60, 60)
     revisions = [one for one in teacher.asked if one.json_schema is None]
     assert {(one.temperature, one.top_p, one.recorded, one.max_tokens) for one in revisions} == {(1.0, 0.9, True, 2048)}
-    assert sorted((one.item, one.ordinal) for one in revisions if one.item.startswith("s_0/")) == [
-        (f"s_0/revise/{context}", sample) for context in ("feedback", "rules") for sample in range(3)
+    assert sorted((one.item, one.ordinal, one.seed) for one in revisions if one.item.startswith("s_0/")) == [
+        (f"s_0/revise/{context}", sample, 42 + sample) for context in ("feedback", "rules") for sample in range(3)
     ]
     grades = [one for one in teacher.asked if one.json_schema is not None and one.item.startswith("s_0/")]
     assert len(grades) == 1 + 3  # the logged answer, and each text once: both contexts say the same here
@@ -303,7 +303,7 @@ def test_what_cannot_be_used_is_counted(context: Callable[..., FakeContext]) -> 
         "its session is gone or in quarantine": 1,
         "no active rule from feedback": 1,
     }
-    assert (cluster.pairs_train + cluster.pairs_heldout, cluster.critic_rows) == (6, 8)
+    assert (cluster.pairs_train + cluster.pairs_heldout, cluster.critic_rows) == (6, 7)
     assert {one.item.partition("/")[0] for one in teacher.asked} == {"s_0", "s_1", "s_2", "s_3", "s_4", "s_9"}
 
 
