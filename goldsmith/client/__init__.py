@@ -43,6 +43,7 @@ from goldsmith.kinds.pairs.schema import PairsConfig
 from goldsmith.kinds.rollback.schema import RollbackConfig
 from goldsmith.kinds.router.schema import RouterConfig
 from goldsmith.kinds.rules.schema import RulesConfig
+from goldsmith.kinds.sessions.schema import SessionsConfig
 from goldsmith.kinds.train.schema import TrainConfig
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "RollbackConfig",
     "RouterConfig",
     "RulesConfig",
+    "SessionsConfig",
     "TrainConfig",
 ]
 

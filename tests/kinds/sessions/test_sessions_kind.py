@@ -75,6 +75,25 @@ def test_a_log_in_which_nobody_said_anything_says_so(tmp_path: Path) -> None:
     assert "Nobody said anything about any answer" in read(ctx).note
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ngoDvam yIchel tugh bIQap net jalchugh vaj",
+        "короче, пожалуйста",
+        "請用繁體中文",
+        "Merci de donner les quantités en grammes et le temps de cuisson.",
+    ],
+)
+def test_feedback_in_an_unknown_language_is_pointed_out(tmp_path: Path, said: str) -> None:
+    ctx = FakeContext(tmp_path)
+    german = "Wie backe ich mit meiner Oma ein Brot?"
+    turns = [{"role": "user", "content": german}, {"role": "assistant", "content": "Mehl."}, {"role": "user", "content": said}]
+    upload(ctx, [chat(0, HONEST[0]), {"messages": turns}])
+    result = read(ctx)
+    assert result.languages["de"] > 0
+    assert "of 2 sessions are in another language" in result.note
+
+
 def test_no_session_is_a_failure_that_says_what_was_dropped(tmp_path: Path) -> None:
     ctx = FakeContext(tmp_path)
     upload(ctx, [{"messages": [{"role": "user", "content": "a"}]}])
