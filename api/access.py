@@ -45,6 +45,8 @@ BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
     "/v1/adapters",
     "/v1/route",
     "/v1/routes",
+    "/v1/rules",
+    "/v1/clusters",
     "/v1/experiments",
     "/api",
 )

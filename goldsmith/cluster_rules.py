@@ -119,6 +119,7 @@ def find(
     search: str | None = None,
     job_id: UUID | None = None,
     cluster: str | None = None,
+    label: int | None = None,
     config: str | None = None,
     status: Status | None = None,
     after: UUID | None = None,
@@ -131,6 +132,7 @@ def find(
         ("r.rule ILIKE ALL(%(search)s)", "search", [_like(word) for word in search.split()] if search else None),
         ("r.job_id = %(job)s", "job", job_id),
         ("c.cluster_id = %(cluster)s", "cluster", cluster),
+        ("r.label = %(label)s", "label", label),
         ("%(config)s = ANY(r.configs)", "config", config),
         ("r.status = %(status)s", "status", status),
     ):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,47 +8,13 @@ from goldsmith import audit, cluster_rules
 from goldsmith.cluster_rules import ClusterRule
 from goldsmith.db import Connection
 from goldsmith.errors import FencedOut, InvalidInput, NotFound
-from goldsmith.rules import Cluster, Rule, rules_of, save_clusters, save_rules
-
-JobFactory = Callable[..., UUID]
-
-NAME_YARN, SHORT, BRIDGE = "Nenne das Garn.", "Keep it to 50% of the length.", "Show the bridge."
+from goldsmith.rules import rules_of
+from tests.clustered import BRIDGE, NAME_YARN, SHORT, JobFactory, cluster
 
 
 @pytest.fixture
 def clustered(conn: Connection, job_factory: JobFactory) -> UUID:
-    """A cluster job over three sessions in two clusters."""
-    of_rules = job_factory(kind="rules")
-    learned = [("s1", "loom", NAME_YARN), ("s2", "loom", "nenne das garn"), ("s2", "loom", SHORT), ("s3", None, BRIDGE)]
-    evidence = {"signal": "turns", "quote": "which yarn?"}
-    save_rules(
-        conn, of_rules, 1, [Rule(i, s, config, "de", "feedback", rule, evidence) for i, (s, config, rule) in enumerate(learned)]
-    )
-    return cluster(conn, job_factory, of_rules)
-
-
-def cluster(conn: Connection, job_factory: JobFactory, of_rules: UUID) -> UUID:
-    job_id = job_factory(kind="cluster", config={"kind": "cluster", "rules": f"job:{of_rules}"})
-    save_clusters(
-        conn,
-        job_id,
-        1,
-        [
-            Cluster(0, 2, "active", ["s1", "s2"], {"input_pattern": "wool, loom"}, "c11111111"),
-            Cluster(1, 1, "fallback", ["s3"], {}, "c22222222"),
-        ],
-    )
-    cluster_rules.save(
-        conn,
-        job_id,
-        1,
-        [
-            ClusterRule(0, 0, NAME_YARN, 2, 1.0, ["s1", "s2"], ["favorite", "turns"], ["loom", "loom"], [0, 1]),
-            ClusterRule(1, 0, SHORT, 1, 0.5, ["s2"], ["turns"], ["loom"], [2]),
-            ClusterRule(2, 1, BRIDGE, 1, 1.0, ["s3"], ["turns"], [""], [3]),
-        ],
-    )
-    return job_id
+    return cluster(conn, job_factory)
 
 
 def texts(found: list[cluster_rules.FoundRule]) -> list[str]:
@@ -63,6 +28,7 @@ def test_they_come_back_as_they_were_saved_and_saving_again_replaces(conn: Conne
         (SHORT, 1, 0.5, [2]),
         (BRIDGE, 1, 1.0, [3]),
     ]
+    conn.execute("UPDATE jobs SET status = 'running', completed_at = NULL WHERE id = %s", (clustered,))
     cluster_rules.save(conn, clustered, 1, saved[:1])
     assert list(cluster_rules.of_job(conn, clustered)) == saved[:1]
     with pytest.raises(FencedOut):
@@ -103,7 +69,7 @@ def test_one_says_what_speaks_for_it(conn: Connection, clustered: UUID) -> None:
 
 
 def test_pages_cover_all_clusterings_the_newest_first(conn: Connection, clustered: UUID, job_factory: JobFactory) -> None:
-    newer = cluster(conn, job_factory, job_factory(kind="rules"))
+    newer = cluster(conn, job_factory)
     after, seen = None, []
     while page := cluster_rules.find(conn, after=after, limit=2):
         seen += [(one.job_id, one.rule) for one in page]

@@ -28,6 +28,7 @@ from goldsmith.cli import (
     passport,
     pipelines,
     quarantine,
+    rules,
     schedules,
     uno,
     uploads,
@@ -52,6 +53,7 @@ app.add_typer(kinds.app, name="kinds")
 app.add_typer(passport.app, name="passport")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(rules.app, name="rules")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(uno.app, name="uno")
 app.add_typer(uploads.app, name="uploads")

@@ -510,6 +510,44 @@ class Client:
             if cursor is None:
                 return
 
+    # -- rules of clusters
+
+    def clusters(self, job: str | None = None) -> dict[str, Any]:
+        """A clustering (`job:<id>`, else the newest): its clusters with size, rules, gap, path and what their adapters won."""
+        found: dict[str, Any] = self.request("GET", "/v1/clusters", params={"job": job} if job else {})
+        return found
+
+    def rules(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """The newest clustering's first, page by page; filters: search, job, cluster, config, status, limit (of a page)."""
+        cursor: dict[str, Any] = {}
+        while True:
+            page = self.request("GET", "/v1/rules", params=filters | cursor)
+            yield from page["rules"]
+            if page["next_cursor"] is None:
+                return
+            cursor = {"cursor": page["next_cursor"]}
+
+    def rule(self, rule_id: UUID | str) -> dict[str, Any]:
+        """One rule, and what sessions said that taught it."""
+        found: dict[str, Any] = self.request("GET", f"/v1/rules/{_part(rule_id)}")
+        return found
+
+    def retire_rule(self, rule_id: UUID | str) -> dict[str, Any]:
+        """Use it no more, nor any that it stands for."""
+        found: dict[str, Any] = self.request("POST", f"/v1/rules/{_part(rule_id)}/retire")
+        return found
+
+    def restore_rule(self, rule_id: UUID | str) -> dict[str, Any]:
+        """Take a retired rule back into use."""
+        found: dict[str, Any] = self.request("POST", f"/v1/rules/{_part(rule_id)}/restore")
+        return found
+
+    def export_rules(self, job: str | None = None, *, markdown: bool = False) -> Any:
+        """The active rules of a clustering: a list of `{rule, evidence, configs, input_pattern}`, or Markdown as text."""
+        params = {"format": "markdown" if markdown else "json"} | ({"job": job} if job else {})
+        answer = self._send("GET", "/v1/rules/export", params=params)
+        return answer.text if markdown else answer.json()
+
     def quarantine(self, job: str | None = None, *, limit: int = 100) -> Iterator[dict[str, Any]]:
         """Sessions and rules that the screen for prompt injection kept out, newest first; needs a key with the scope admin."""
         params: dict[str, Any] = {"limit": limit} | ({"job": job.removeprefix("job:")} if job else {})
