@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -49,6 +49,8 @@ class NewAdapter:
     alias: str | None = None
     base_revision: str | None = None
     """The commit on the hub; None for a base model that is not from there."""
+    base_files: Mapping[str, str] | None = None
+    """sha256 of the base model's files beside config and weights; None of one that is a GGUF file."""
     parents: tuple[str, ...] = ()
     """The adapter versions that a merge added up, or the one of whose training it is an epoch."""
 
@@ -75,6 +77,9 @@ class AdapterVersion(BaseModel):
     created_at: datetime
     aliases: list[str] = []
     base_revision: str | None = None
+    base_files: dict[str, str] | None = Field(
+        None, description="sha256 of the base model's files beside config and weights; null where it is a GGUF file."
+    )
     parents: list[str] = []
     created_by: str | None = None
     erased_rows: int = Field(0, description="Rows that it was trained on and that were erased since.")
@@ -104,7 +109,16 @@ class AdapterVersion(BaseModel):
 
     def facts(self) -> dict[str, Any]:
         """What never changes, as it is sealed and stands in passports."""
-        names = ("name", "version", "base_model", "base_revision", "base_sha256", "tokenizer_sha256", "template_sha256")
+        names = (
+            "name",
+            "version",
+            "base_model",
+            "base_revision",
+            "base_sha256",
+            "base_files",
+            "tokenizer_sha256",
+            "template_sha256",
+        )
         told = {name: getattr(self, name) for name in names}
         more = ("dataset", "parents", "method", "metrics", "files", "rehearsal", "created_by")
         return {**told, "job": f"job:{self.job_id}", **{name: getattr(self, name) for name in more}}
@@ -230,9 +244,9 @@ def _insert(
     seal = json.dumps(signing.sign(storage, "adapter", version.facts()), ensure_ascii=False)
     conn.execute(
         """
-        INSERT INTO adapter_versions (adapter_id, version, job_id, base_model, base_revision, base_sha256, tokenizer_sha256,
+        INSERT INTO adapter_versions (adapter_id, version, job_id, base_model, base_revision, base_sha256, base_files, tokenizer_sha256,
             template_sha256, dataset, parents, method, metrics, files, uri, rehearsal, created_by, seal, erased_rows, erased_at)
-        SELECT %(adapter)s, %(version)s, %(job)s, %(base_model)s, %(revision)s, %(base)s, %(tokenizer)s, %(template)s,
+        SELECT %(adapter)s, %(version)s, %(job)s, %(base_model)s, %(revision)s, %(base)s, %(base_files)s, %(tokenizer)s, %(template)s,
             %(dataset)s, %(parents)s, %(method)s, %(metrics)s, %(files)s, %(uri)s, %(rehearsal)s, %(created_by)s, %(seal)s,
             coalesce(sum(p.erased_rows), 0), max(p.erased_at)
         FROM adapter_versions p JOIN adapters a ON a.id = p.adapter_id
@@ -245,6 +259,7 @@ def _insert(
             "base_model": new.base_model,
             "revision": new.base_revision,
             "base": new.base_sha256,
+            "base_files": None if new.base_files is None else Jsonb(dict(new.base_files)),
             "tokenizer": new.tokenizer_sha256,
             "template": new.template_sha256,
             "dataset": new.dataset,

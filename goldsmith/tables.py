@@ -621,6 +621,7 @@ adapter_versions = Table(
     Column("erased_rows", Integer, nullable=False, server_default="0"),
     _at("erased_at"),
     Column("base_revision", Text),
+    _json("base_files"),  # of what lies beside config and weights
     Column("parents", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # the adapters that a merge added up
     Column("created_by", Text),
     Column("seal", Text),  # what was registered, signed; versions from before there were seals have none until they are sealed

@@ -306,6 +306,7 @@ class FakeContext:
             rehearsal=adapter.rehearsal,
             created_at=datetime.now(UTC),
             base_revision=adapter.base_revision,
+            base_files=None if adapter.base_files is None else dict(adapter.base_files),
             parents=list(adapter.parents),
         )
         versions.append(version)

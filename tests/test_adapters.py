@@ -178,11 +178,19 @@ def test_bad_names_and_empty_folders_are_refused(
 def test_a_version_keeps_who_asked_for_it_and_what_it_was_merged_from(
     conn: Connection, storage: Storage, job_factory: JobFactory, new: Callable[..., NewAdapter]
 ) -> None:
-    adapters.register(conn, storage, job_factory("train", created_by="ada"), 1, new(base_revision="f" * 40))
+    adapters.register(
+        conn,
+        storage,
+        job_factory("train", created_by="ada"),
+        1,
+        new(base_revision="f" * 40, base_files={"tokenizer.json": "e" * 64}),
+    )
     merged = adapters.register(conn, storage, job_factory("merge"), 1, new(name="both", parents=("adapter:prose@1",)))
 
     found = adapters.get(conn, storage, "adapter:prose@1")
     assert (found.created_by, found.base_revision, found.parents) == ("ada", "f" * 40, [])
+    assert found.base_files == {"tokenizer.json": "e" * 64}
+    found.verify()
     assert merged.parents == ["adapter:prose@1"]
 
 

@@ -73,6 +73,7 @@ def add_adapter(
             folder=folder,
             base_model=base_model,
             base_sha256=student.base_sha256,
+            base_files=student.base_files,
             tokenizer_sha256=student.tokenizer_sha256,
             template_sha256=student.template_sha256,
             dataset="dataset:gold@1",

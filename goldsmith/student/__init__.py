@@ -46,6 +46,8 @@ class Student(Protocol):
     """The base model's files."""
     tokenizer: Any
     base_sha256: str
+    base_files: Mapping[str, str] | None
+    """sha256 of the base model's files beside config and weights; None of one that is a GGUF file."""
     tokenizer_sha256: str
     template_sha256: str
 

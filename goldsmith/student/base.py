@@ -8,6 +8,7 @@ import importlib.util
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +32,12 @@ from goldsmith.student import HUB_ID, cut
 # GGUF files of the ChatML family name no usable end of turn: their tokenizers end with <|im_start|> and pad with nothing.
 END_OF_TURN = "<|im_end|>"
 PAD = "<|endoftext|>"
-COPY = (
-    "copy-2.sha256"  # beside the weights that were made of a GGUF file; counted up when `_convert` makes something else of it
-)
+COPY = "copy-3.sha256"  # beside the files that were made of a GGUF file; counted up when `_convert` makes something else of it
+# What a model's folder holds beside config and weights, and may change what it says or where it stops.
+BESIDE = (
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Base:
     sha256: str
     revision: str | None = None
     """The hub's commit."""
+    files: Mapping[str, str] | None = None
+    """sha256 of what lies beside config and weights; None of what was made of a GGUF file, whose sha256 decides it all."""
 
 
 def prepare(base_model: str, cache: Path) -> Base:
@@ -58,11 +64,13 @@ def prepare(base_model: str, cache: Path) -> Base:
         return _from_gguf(base_model, _packaged(base_model), cache)
     if found := HUB_ID.fullmatch(base_model):
         folder = _fetched(found[1], found[2], cache)
-        return Base(f"{found[1]}@{folder.name}", _model(base_model, folder), _weights_sha256(folder), revision=folder.name)
+        return Base(
+            f"{found[1]}@{folder.name}", _model(base_model, folder), _weights_sha256(folder), folder.name, _beside(folder)
+        )
     path = Path(base_model)
     if path.suffix == ".gguf" and path.is_file():
         return _from_gguf(base_model, path, cache)
-    return Base(base_model, _model(base_model, path), _weights_sha256(path))
+    return Base(base_model, _model(base_model, path), _weights_sha256(path), files=_beside(path))
 
 
 def _model(base_model: str, folder: Path) -> Path:
@@ -117,6 +125,14 @@ def _weights_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def _beside(folder: Path) -> dict[str, str]:
+    return {name: sha256_file(folder / name) for name in BESIDE if (folder / name).is_file()}
+
+
+def _copy_sha256(folder: Path) -> str:
+    return hashlib.sha256(f"{_weights_sha256(folder)} {_beside(folder)}".encode()).hexdigest()
+
+
 def _dequantised(gguf: Path, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Two processes that start together would both convert (19 s of two cores); the lock ends with its process.
@@ -129,7 +145,7 @@ def _dequantised(gguf: Path, target: Path) -> Path:
         temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
         try:
             _convert(gguf, temporary)
-            (temporary / COPY).write_text(_weights_sha256(temporary))
+            (temporary / COPY).write_text(_copy_sha256(temporary))
             temporary.chmod(0o755)
             temporary.rename(target)
         except BaseException:
@@ -139,8 +155,8 @@ def _dequantised(gguf: Path, target: Path) -> Path:
 
 
 def _check_copy(folder: Path, gguf: Path) -> None:
-    """An adapter names the GGUF file by its sha256, but what is loaded are the weights that were made of it."""
-    expected, actual = (folder / COPY).read_text(), _weights_sha256(folder)
+    """An adapter names the GGUF file by its sha256, but what is loaded was made of it."""
+    expected, actual = (folder / COPY).read_text(), _copy_sha256(folder)
     if actual != expected:
         raise ReferenceNotUsable(
             f"base_model: the float32 copy of {gguf.name} in {folder} changed: expected sha256 {expected}, as it was made; found"

@@ -19,7 +19,7 @@ from goldsmith.adapters import AdapterVersion
 from goldsmith.errors import InvalidInput, ReferenceNotUsable
 from goldsmith.storage import sha256_file
 from goldsmith.student import Conversation, Told
-from goldsmith.student.base import prepare
+from goldsmith.student.base import Base, prepare
 from goldsmith.student.conversation import IGNORED, Tokens, prompt_ids, tokenize
 
 ANSWERED_AT_ONCE = 32  # each step of answering reads all the weights once, for one row or for many
@@ -29,16 +29,14 @@ SCORED_AT_ONCE = 8  # more is no faster on a CPU: 660 tokens/s with 8 rows, 500 
 class LocalStudent:
     """See `Student`. float32 on a CPU (bfloat16 was five times slower on one without AMX), bfloat16 on CUDA."""
 
-    def __init__(self, base_model: str, folder: Path, base_sha256: str, revision: str | None = None) -> None:
-        self.base_model = base_model
-        self.revision = revision
-        self.folder = folder
-        self.base_sha256 = base_sha256
-        self.tokenizer: Any = _tokenizer(base_model, folder)
+    def __init__(self, base: Base) -> None:
+        self.base_model, self.revision, self.folder = base.name, base.revision, base.folder
+        self.base_sha256, self.base_files = base.sha256, base.files
+        self.tokenizer: Any = _tokenizer(base.name, base.folder)
         if not self.tokenizer.chat_template:
-            raise InvalidInput(f"base_model: {base_model!r} has no chat template; choose an instruction-tuned model")
+            raise InvalidInput(f"base_model: {base.name!r} has no chat template; choose an instruction-tuned model")
         if self.tokenizer.eos_token_id is None or self.tokenizer.pad_token_id is None:
-            raise InvalidInput(f"base_model: the tokenizer of {base_model!r} names no eos_token or no pad_token")
+            raise InvalidInput(f"base_model: the tokenizer of {base.name!r} names no eos_token or no pad_token")
         self.tokenizer_sha256 = _tokenizer_sha256(self.tokenizer)
         self.template_sha256 = hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()
         self._loaded: dict[str, str] = {}
@@ -53,7 +51,7 @@ class LocalStudent:
         if adapter is not None:
             _compare(adapter, "base", base.sha256, base.name)  # a changed config.json may not be read at all
         try:
-            student = cls(base.name, base.folder, base.sha256, base.revision)
+            student = cls(base)
         except _Unreadable as error:
             if adapter is None:
                 raise
@@ -92,6 +90,11 @@ class LocalStudent:
     def _check(self, adapter: AdapterVersion) -> None:
         for what in ("base", "tokenizer", "template"):
             _compare(adapter, what, getattr(self, f"{what}_sha256"), self.base_model)
+        for name, expected in (adapter.base_files or {}).items():
+            if (actual := (self.base_files or {}).get(name, "no such file")) != expected:
+                raise ReferenceNotUsable(
+                    f"{adapter.ref}: {name} of its base model {self.base_model} changed: expected sha256 {expected}, found {actual}"
+                )
         adapter.verify()
 
     def _load(self, adapter: AdapterVersion) -> None:

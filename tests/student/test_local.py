@@ -54,6 +54,7 @@ def adapter_of(student: LocalStudent, folder: Path, *, scale: float = 0.5, **mor
         "base_model": student.base_model,
         "base_sha256": student.base_sha256,
         "tokenizer_sha256": student.tokenizer_sha256,
+        "base_files": student.base_files,
         "template_sha256": student.template_sha256,
         "dataset": "dataset:gold@1",
         "status": "candidate",
@@ -190,6 +191,15 @@ class TestAdapters:
         weights.write_bytes(content)
         with pytest.raises(ReferenceNotUsable, match="changed"):
             student.use(adapter)
+
+    @pytest.mark.parametrize("name", ["tokenizer_config.json", "generation_config.json"])
+    def test_one_byte_of_any_file_of_the_base_model_is_enough(self, student: LocalStudent, tmp_path: Path, name: str) -> None:
+        adapter, folder = adapter_of(student, tmp_path / "a"), make_model(tmp_path / "other")
+        load_student(str(folder), adapter, cache=tmp_path)
+        (folder / name).write_text((folder / name).read_text() + " ")
+        expected = (student.base_files or {})[name]
+        with pytest.raises(ReferenceNotUsable, match=rf"{name} of its base .* expected sha256 {expected}, found \w{{64}}"):
+            load_student(str(folder), adapter, cache=tmp_path)
 
     @pytest.mark.parametrize(("file", "what"), [("config.json", "base"), ("tokenizer.json", "tokenizer")])
     def test_a_base_that_cannot_even_be_read_is_refused_with_what_was_expected(

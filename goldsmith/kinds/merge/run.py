@@ -164,6 +164,7 @@ def _register(
             folder=folder,
             base_model=first.base_model,
             base_revision=first.base_revision,
+            base_files=first.base_files,
             base_sha256=first.base_sha256,
             tokenizer_sha256=first.tokenizer_sha256,
             template_sha256=first.template_sha256,

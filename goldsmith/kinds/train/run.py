@@ -176,6 +176,7 @@ def _register(
             folder=folder,
             base_model=student.base_model,
             base_revision=student.revision,
+            base_files=student.base_files,
             **hashes,
             dataset=dataset.ref,
             method=method,

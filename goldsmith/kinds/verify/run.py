@@ -172,6 +172,7 @@ def _register(made: Trained, chosen: int, numbers: dict[str, Any], config: Verif
             rehearsal=numbers["rehearsal"],
             alias=config.alias if numbers["passed"] else None,
             base_revision=last.base_revision,
+            base_files=last.base_files,
             parents=(last.ref,),
         )
     )
