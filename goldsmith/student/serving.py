@@ -13,6 +13,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList, TextStreamer
 from goldsmith.adapters import AdapterVersion
 from goldsmith.errors import InvalidInput
 from goldsmith.student import Conversation
+from goldsmith.student.base import Base
 from goldsmith.student.conversation import prompt_ids
 from goldsmith.student.local import LocalStudent, is_whole
 
@@ -40,8 +41,8 @@ class ServedStudent(LocalStudent):
     keep = 4
     """Adapters held in memory; the one that was used longest ago makes room."""
 
-    def __init__(self, base_model: str, folder: Path, base_sha256: str, revision: str | None = None) -> None:
-        super().__init__(base_model, folder, base_sha256, revision)
+    def __init__(self, base: Base) -> None:
+        super().__init__(base)
         self._recent: list[AdapterVersion] = []
 
     def use(self, adapter: AdapterVersion | None) -> None:
