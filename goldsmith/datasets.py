@@ -108,6 +108,11 @@ class Example(BaseModel):
         return self.messages[-1].content if self.messages[-1].role == "assistant" else None
 
     @property
+    def asked(self) -> tuple[tuple[str, str], ...]:
+        """The prompt as prompts are told apart: case and spaces do not make another one."""
+        return tuple((message.role, " ".join(message.content.casefold().split())) for message in self.messages[:-1])
+
+    @property
     def private(self) -> bool:
         """Whether a person may have typed the input: only what a model made is surely nobody's."""
         return self.origin != "synthetic"

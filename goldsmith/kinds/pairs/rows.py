@@ -91,6 +91,6 @@ def _row(session: Session, messages: list[Message], which: str, *, rehearsal: bo
 
 def _without_leaks(rows: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
     """Training refuses a dataset whose held-out prompts are trained on: two sessions may have asked the same."""
-    trained = {tuple(row.messages[:-1]) for row in rows if row.split == "train"}
-    kept = [row for row in rows if row.split == "train" or tuple(row.messages[:-1]) not in trained]
+    trained = {row.asked for row in rows if row.split == "train"}
+    kept = [row for row in rows if row.split == "train" or row.asked not in trained]
     return kept, Counter({SEEN: len(rows) - len(kept)} if len(kept) < len(rows) else {})

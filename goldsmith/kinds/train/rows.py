@@ -79,21 +79,16 @@ def checked(dataset: str, examples: Iterable[Example], *, pairs: bool = False) -
 
 
 def _check_overlap(dataset: str, splits: dict[str, list[Example]]) -> None:
-    """The same prompt, or another row of the same group, in training would be asked again as if it were new. Case and spaces do
-    not make another prompt."""
-    prompts = {_prompt(example) for example in splits["train"]}
+    """The same prompt, or another row of the same group, in training would be asked again as if it were new."""
+    prompts = {example.asked for example in splits["train"]}
     groups = {example.group for example in splits["train"]}
-    shared = [named(example) for example in splits["heldout"] if _prompt(example) in prompts or example.group in groups]
+    shared = [named(example) for example in splits["heldout"] if example.asked in prompts or example.group in groups]
     if shared:
         raise InvalidInput(
             f"dataset: {len(shared)} of {len(splits['heldout'])} held-out rows of {dataset} are in training too, by prompt or by"
             f" group: {', '.join(shared[:100])}{' …' if len(shared) > 100 else ''}",
             overlapping=shared,
         )
-
-
-def _prompt(example: Example) -> tuple[tuple[str, str], ...]:
-    return tuple((message.role, " ".join(message.content.casefold().split())) for message in example.messages[:-1])
 
 
 def named(example: Example) -> str:

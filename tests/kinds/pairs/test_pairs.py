@@ -181,9 +181,10 @@ def test_training_takes_both_datasets(context: Callable[..., FakeContext]) -> No
 
 
 def test_a_held_out_prompt_that_is_trained_on_is_left_out(context: Callable[..., FakeContext]) -> None:
-    """s_0 and s_1 are held out; s_1 asks what s_2 asks."""
+    """s_0 and s_1 are held out; s_1 asks what s_2 asks, with more spaces: training does not tell such prompts apart."""
     again = [
-        session(one.session_id, query=TEN[2].query, answer=TEN[2].answer) if one.session_id == "s_1" else one for one in TEN
+        session(one.session_id, query=f"{TEN[2].query}  ", answer=TEN[2].answer) if one.session_id == "s_1" else one
+        for one in TEN
     ]
     ctx = context({0: again})
     [cluster] = buy(ctx).clusters

@@ -59,7 +59,7 @@ def progress(percent, message="", **metrics):
     if metrics.get("step") == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 ctx.progress = progress
-run(config(Path(sys.argv[3]), role="expert", num_train_epochs=2, checkpoint_every_steps=1), ctx)
+run(config(Path(sys.argv[3]), role="expert", num_train_epochs=2, checkpoint_every_steps=2), ctx)
 """
 
 
@@ -70,7 +70,7 @@ def test_an_experts_epochs_are_kept_whatever_kills_it(model_folder: Path, tmp_pa
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
     assert killed.returncode == -signal.SIGKILL
-    asked = config(model_folder, role="expert", num_train_epochs=2, checkpoint_every_steps=1)
+    asked = config(model_folder, role="expert", num_train_epochs=2, checkpoint_every_steps=2)
     whole = context(tmp_path / "whole", pairs())
     second = context(tmp_path / "cut", pairs(), job_id=job_id, attempt=2)
 
