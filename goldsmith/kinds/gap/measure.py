@@ -39,14 +39,11 @@ class Measured:
 
 def by_reranker(reranker: Reranker, sessions: Mapping[str, Taught], told: Told) -> Measured:
     """1 - P(yes) for each rule against all own rules at once, one a line."""
-    asked = {(rule, "\n".join(session.own)): 0.0 for session in sessions.values() for rule in session.rules}
-    asked = dict(zip(asked, reranker.covered(list(asked), told), strict=True))
-    return Measured(
-        {
-            session_id: Novelty.of([1 - asked[rule, "\n".join(session.own)] for rule in session.rules])
-            for session_id, session in sessions.items()
-        }
-    )
+    own = {session_id: "\n".join(session.own) for session_id, session in sessions.items()}
+    pairs = {session_id: [(rule, own[session_id]) for rule in session.rules] for session_id, session in sessions.items()}
+    asked = list(dict.fromkeys(pair for each in pairs.values() for pair in each))
+    covered = dict(zip(asked, reranker.covered(asked, told), strict=True))
+    return Measured({session_id: Novelty.of([1 - covered[pair] for pair in each]) for session_id, each in pairs.items()})
 
 
 def by_embedding(encoder: Encoder, sessions: Mapping[str, Taught], told: Told) -> Measured:
