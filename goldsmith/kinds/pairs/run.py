@@ -88,7 +88,7 @@ async def run(config: PairsConfig, ctx: JobContext) -> PairsResult:
         ctx.progress(96, "saving datasets", spent_usd=teachers.spent_usd)
         report = ctx.save_artifact("pairs.json", _report(config, works), "application/json")
         saved = [_save(work, config, teachers, ctx) for work in works]
-        if not any(one.pairs or one.critic for one in saved):
+        if any(work.wants_critic for work in works) and not any(one.pairs or one.critic for one in saved):
             raise GoldsmithError(_nothing(saved, report), clusters=[one.model_dump() for one in saved])
         return _result(config, ctx, works, saved, teachers, report)
 
@@ -296,8 +296,6 @@ def _report(config: PairsConfig, works: Sequence[Work]) -> bytes:
 
 
 def _nothing(saved: Sequence[ClusterPairs], report: str) -> str:
-    if not saved:
-        return "there is no cluster"
     told = "; ".join(f"{one.cluster_id}: {one.refused}" for one in saved)
     return f"no cluster gave a dataset ({told}); what became of each session is in {report}"
 

@@ -284,6 +284,17 @@ def test_a_job_that_makes_nothing_fails_and_says_why(context: Callable[..., Fake
         buy(context({0: TEN}), min_pairs=11)
 
 
+def test_where_nothing_is_to_be_made_nothing_fails(context: Callable[..., FakeContext]) -> None:
+    ctx = context({0: TEN, 1: [session("small")]}, gap={0: "unknown", 1: "fallback"}, small=[1])
+    teacher = ScriptedTeacher(better)
+    result = buy(ctx, teacher=teacher, gap=GAP)
+    assert [(one.pairs, one.critic, one.decision) for one in result.clusters] == [
+        (None, None, "unknown"),
+        (None, None, "fallback"),
+    ]
+    assert (teacher.asked, result.label) == ([], "")
+
+
 def test_what_cannot_be_used_is_counted(context: Callable[..., FakeContext]) -> None:
     odd = [
         session("s_5", answer=" "),
