@@ -1,4 +1,7 @@
-"""Goldsmith's recipe as a bare script: the same trainer on the same rows, told nothing and keeping nothing."""
+"""Goldsmith's recipe as a bare script: the same trainer on the same rows, told nothing and keeping nothing.
+
+Reads an order as JSON from stdin, writes what came of each seed as JSON to stdout.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.training_peers.rows import BASE, examples
 from goldsmith.kinds.train import backends, packed
@@ -17,19 +21,27 @@ from goldsmith.kinds.train.trainer import Trainer
 from goldsmith.student import load_student
 
 order = json.load(sys.stdin)
-config = TrainConfig(dataset="dataset:bench@1", name="bench", base_model=BASE, **order["config"])
-student = load_student(BASE, cache=Path(order["cache"]))
-data = tokenized(student.tokenizer, checked("bench", examples(order["train"], order["heldout"])), config.max_length)
-model = backends.adapted("peft", student, config)
-with tempfile.TemporaryDirectory() as folder:
-    trainer = Trainer(model, data.train, config, Path(folder), packed=config.packing)
-    began = time.monotonic()
-    with packed.attention(model, on=config.packing):
-        trainer.train()
-    seconds = time.monotonic() - began
-heldout_loss = mean(heldout_nll(model, data.heldout))
-print(
-    json.dumps(
-        {"tokens": trainer.tokens_read, "seconds": seconds, "steps": trainer.state.global_step, "heldout_loss": heldout_loss}
-    )
-)
+base = order.get("base", BASE)
+
+
+def trained(seed: int) -> dict[str, Any]:
+    config = TrainConfig(dataset="dataset:bench@1", name="bench", base_model=base, **(order["config"] | {"seed": seed}))
+    student = load_student(base, cache=Path(order["cache"]))
+    rows = examples(order["train"], order["heldout"], short=order.get("short", False))
+    data = tokenized(student.tokenizer, checked("bench", rows), config.max_length)
+    model = backends.adapted("peft", student, config)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(model, data.train, config, Path(folder), packed=config.packing)
+        began = time.monotonic()
+        with packed.attention(model, on=config.packing):
+            trainer.train()
+        seconds = time.monotonic() - began
+    return {
+        "tokens": trainer.tokens_read,
+        "seconds": seconds,
+        "steps": trainer.state.global_step,
+        "heldout_loss": mean(heldout_nll(model, data.heldout)),
+    }
+
+
+print(json.dumps([trained(seed) for seed in order.get("seeds", [order["config"]["seed"]])]))

@@ -24,7 +24,8 @@ CONTEXT = (
 )
 
 
-def examples(train: int, heldout: int) -> list[Example]:
+def examples(train: int, heldout: int, *, short: bool = False) -> list[Example]:
+    """`short`: without the context, so that many updates are made in minutes."""
     generator = random.Random(7)
     made = []
     for number in range(train + heldout):
@@ -32,13 +33,16 @@ def examples(train: int, heldout: int) -> list[Example]:
         # Lengths are spread as those of recorded prompts are: most short, a few three times as long.
         context = CONTEXT * generator.choices([1, 2, 4], weights=[6, 3, 1])[0]
         start = generator.randrange(len(WORDS))
-        told = " ".join((WORDS[start:] + WORDS)[: generator.randint(15, 60)])
+        told = " ".join((WORDS[start:] + WORDS)[: generator.randint(15, 30 if short else 60)])
         asked = f"a {look} {thing}, number {number}"
         made.append(
             Example(
                 split="train" if number < train else "heldout",
                 messages=[
-                    Message(role="user", content=f"Task:\n{TASK}\n\nContext:\n{context}\n\nPrompt:\n{asked}"),
+                    Message(
+                        role="user",
+                        content=f"Prompt:\n{asked}" if short else f"Task:\n{TASK}\n\nContext:\n{context}\n\nPrompt:\n{asked}",
+                    ),
                     Message(role="assistant", content=f"The {look} {thing} is woven; {told}."),
                 ],
                 config_id="loom",

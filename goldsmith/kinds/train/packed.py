@@ -112,12 +112,14 @@ def draws(model: Any) -> bool:
 
 
 def passes(lengths: Sequence[int], batch_size: int, budget: int | None) -> list[list[int]]:
-    """The rows of an update in parts that are computed at once: `batch_size` rows, or as many as `budget` tokens hold."""
+    """The rows of an update in parts that are computed at once: `batch_size` rows of like lengths, or as many as `budget` tokens
+    hold."""
+    longest_first = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     if budget is None:
-        return [list(range(start, min(start + batch_size, len(lengths)))) for start in range(0, len(lengths), batch_size)]
+        return [longest_first[start : start + batch_size] for start in range(0, len(lengths), batch_size)]
     parts: list[list[int]] = []
     held: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):  # first fit, longest first
+    for row in longest_first:  # first fit
         part = next((at for at, tokens in enumerate(held) if tokens + lengths[row] <= budget), None)
         if part is None:
             parts.append([])

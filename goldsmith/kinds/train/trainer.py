@@ -73,7 +73,7 @@ class Trainer(transformers.Trainer):
         return -(-len(self.rows) // self.rows_per_update)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LikeLengths(self.lengths, self.args.train_batch_size, self.args.seed)
+        return Shuffled(len(self.rows), self.args.seed)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         model.train()
@@ -179,34 +179,25 @@ class _Numbers(Dataset[int]):
         return index
 
 
-class LikeLengths(Sampler[int]):
-    """Row numbers, shuffled anew for each epoch such that the rows of one batch have like lengths: less padding to compute.
+class Shuffled(Sampler[int]):
+    """Row numbers, shuffled anew for each epoch. Seed and epoch alone decide, so that a resumed run sees the same.
 
-    Batches stay random as a whole: rows are sorted by length only within random groups of `GROUP` batches. Seed and epoch alone
-    decide, so that a resumed run sees the same.
+    Rows of like lengths are not put into the same update: an update is a mean over its tokens, so that those of short rows would
+    weigh more. On a tiny model the held-out loss was 0.05 higher with all of six seeds (bench/TRAINING.md).
     """
 
-    GROUP = 8
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+    def __init__(self, rows: int, seed: int) -> None:
+        self.rows, self.seed, self.epoch = rows, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return self.rows
 
     def __iter__(self) -> Iterator[int]:
         generator = random.Random(f"{self.seed}/{self.epoch}")  # noqa: S311 - reproducible on purpose
-        order = generator.sample(range(len(self.lengths)), len(self.lengths))
-        size = self.GROUP * self.batch_size
-        groups = [order[start : start + size] for start in range(0, len(order), size)]
-        rows = [row for group in groups for row in sorted(group, key=lambda row: self.lengths[row])]
-        batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
-        last = [batches.pop()] if len(batches[-1]) < self.batch_size else []  # stays last, or it would shift the others
-        generator.shuffle(batches)
-        return iter([row for batch in batches + last for row in batch])
+        return iter(generator.sample(range(self.rows), self.rows))
 
 
 def out_of_memory(error: BaseException) -> bool:

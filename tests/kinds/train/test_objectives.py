@@ -105,7 +105,7 @@ class TestPacking:
         parts = packed.passes([5, 9, 2, 2, 7, 1], batch_size=2, budget=10)
         assert sorted(row for part in parts for row in part) == list(range(6))
         assert [sum([5, 9, 2, 2, 7, 1][row] for row in part) for part in parts] == [10, 9, 7]
-        assert packed.passes([5, 9, 2], batch_size=2, budget=None) == [[0, 1], [2]]
+        assert packed.passes([5, 9, 2], batch_size=2, budget=None) == [[1, 0], [2]]
 
     def test_a_large_head_is_computed_in_parts_to_the_same(
         self, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,16 +11,19 @@ from uuid import uuid4
 import pytest
 import torch
 from pydantic import ValidationError
+from transformers import AutoModelForCausalLM
 
 from goldsmith.adapters import AdapterVersion
 from goldsmith.datasets import Message
 from goldsmith.errors import InvalidInput, JobCancelled
 from goldsmith.kinds.registry import parse_config
 from goldsmith.kinds.train import backends, ending, losses, rows
+from goldsmith.kinds.train.packed import passes
 from goldsmith.kinds.train.run import run
 from goldsmith.kinds.train.schema import TrainConfig
-from goldsmith.kinds.train.trainer import LikeLengths
+from goldsmith.kinds.train.trainer import Shuffled, Trainer
 from goldsmith.student import Student
+from goldsmith.student.conversation import IGNORED, Tokens
 from tests.fakes import FakeContext
 from tests.tiny import gold, make_model, student_factory
 from tests.training import config, context, weights
@@ -411,16 +414,33 @@ def test_a_tracker_that_is_not_installed_is_refused_by_name(model_folder: Path, 
         run(config(model_folder, report_to=["swanlab"]), context(tmp_path))
 
 
-def test_batches_have_like_lengths_and_every_row_once() -> None:
-    lengths = [(37 * row) % 101 for row in range(50)]
-    sampler = LikeLengths(lengths, batch_size=4, seed=1)
-    orders = []
-    for epoch in (0, 1, 0):
+def test_every_row_comes_once_an_epoch_and_seed_and_epoch_decide_when() -> None:
+    orders = {}
+    for seed, epoch in ((1, 0), (1, 1), (2, 0)):
+        sampler = Shuffled(50, seed)
         sampler.set_epoch(epoch)
-        orders.append(list(sampler))
+        orders[seed, epoch] = list(sampler)
+        assert orders[seed, epoch] == list(sampler)
+    assert all(sorted(order) == list(range(50)) for order in orders.values())
+    assert len(set(map(tuple, orders.values()))) == 3
 
-    assert sorted(orders[0]) == list(range(50))
-    assert orders[0] == orders[2] != orders[1]
-    batches = [orders[0][start : start + 4] for start in range(0, 50, 4)]
-    padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
-    assert padded < 1.3 * sum(lengths)
+
+def test_an_update_has_rows_of_all_lengths_and_what_is_padded_together_has_like_ones(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    """An update of short rows alone would let each of their tokens weigh more."""
+    tokens = [Tokens([1] * length, [IGNORED] * (length - 1) + [1]) for length in range(10, 74)]
+    data = [rows.Row(str(len(each.input_ids)), each) for each in tokens]
+    asked = config(model_folder, per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    made = Trainer(AutoModelForCausalLM.from_pretrained(model_folder), data, asked, tmp_path)
+    order = list(made.get_train_dataloader().batch_sampler)
+    assert [len(numbers) for numbers in order] == [8] * 8
+    assert all(max(numbers) - min(numbers) > 30 for numbers in order)
+    parts = passes([made.lengths[number] for number in order[0]], 2, None)
+    assert [len(part) for part in parts] == [2] * 4
+    held = [sorted(made.lengths[order[0][at]] for at in part) for part in parts]
+    assert (
+        sorted(held)
+        == sorted(map(sorted, held))
+        == [sorted(made.lengths[number] for number in order[0])[at : at + 2] for at in range(0, 8, 2)]
+    )
