@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from goldsmith import privacy
 from goldsmith.kinds.pairs.schema import Context, PairsConfig
 from goldsmith.sessions import Session
 from goldsmith.teacher import Answer, NotAnswered, Teacher
@@ -149,8 +150,16 @@ def unusable(session: Session, taught: Taught) -> str | None:
         return NO_RULE
     if is_error(session.answer):
         return NO_ANSWER
-    texts = [session.query_text, session.answer, session.feedback or "", *taught.rules]
-    return TOO_LONG if sum(map(len, texts)) > prompts.LONGEST else None
+    typed = [session.query, session.feedback or "", *taught.rules]
+    if len(session.system or "") + len(session.answer) + sum(map(len, typed)) > prompts.LONGEST:
+        return TOO_LONG
+    return _personal(typed, session.language) if session.private else None
+
+
+def _personal(typed: Sequence[str], language: str | None) -> str | None:
+    """`personal data: email, name`, in what somebody typed or in what was read out of it; None: nothing was found."""
+    kinds = sorted({finding.kind for text in typed for finding in privacy.find(text, language)})
+    return f"personal data: {', '.join(kinds)}" if kinds else None
 
 
 def is_error(text: str) -> bool:

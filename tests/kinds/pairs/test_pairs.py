@@ -226,6 +226,20 @@ def test_a_recorded_run_keeps_its_id_by_which_it_is_erased(context: Callable[...
     assert any("<question>\nYou are a joiner.\n\nHow do I build s_0?" in one.prompt for one in teacher.asked)
 
 
+@pytest.mark.parametrize("private", [True, False])
+def test_personal_data_that_somebody_typed_gets_into_no_dataset(context: Callable[..., FakeContext], private: bool) -> None:
+    typed = [
+        session("s_0", query="How do I build s_0? I am ada.lovelace@example.com", private=private),
+        session("s_1", feedback="Feedback 1: call me at +49 170 1234567", private=private),
+    ]
+    ctx = context({0: [*typed, *TEN[2:]]})
+    teacher = ScriptedTeacher(better, rehearsal=False)
+    [cluster] = buy(ctx, teacher=teacher).clusters
+    assert cluster.dropped == ({"personal data: email": 1, "personal data: phone": 1} if private else {})
+    assert cluster.critic_rows == (8 if private else 10)
+    assert any(one.item.startswith(("s_0/", "s_1/")) for one in teacher.asked) is not private
+
+
 def test_what_was_made_up_may_go_anywhere(context: Callable[..., FakeContext]) -> None:
     teacher = ScriptedTeacher(better, rehearsal=False)
     ctx = context({0: [session(one.session_id, private=one.session_id == "s_0") for one in TEN]})
