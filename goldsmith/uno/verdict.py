@@ -40,6 +40,7 @@ def point(
 ) -> Point:
     """An answer that is far shorter than the base model's, or has next to nothing of it, cannot win, nor can one that no judge
     could grade (score None). It stays in the number of items."""
+    base, answer = base.strip(), answer.strip()
     if len(answer) < length_min * len(base):
         return Point(0.0, "length")
     bleu = bleu4(base, answer, tokenize)

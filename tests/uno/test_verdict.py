@@ -40,6 +40,9 @@ class TestAnItem:
     def test_a_length_of_just_a_tenth_is_enough(self) -> None:
         assert points("ja nein ab", 1, 2, base="ja nein ab " * 9 + "j").barred == "bleu"  # 10 of 100
         assert points("ja nein a", 1, 2, base="ja nein ab " * 9 + "j").barred == "length"
+        assert (
+            points(" \nja nein a \n", 1, 2, base="ja nein ab " * 9 + "j").barred == "length"
+        )  # spaces around it are nothing said
 
     def test_what_no_judge_could_grade_does_not_win(self) -> None:
         assert points(BASE, 1, None).points == 0
