@@ -34,10 +34,13 @@ def points(n: int) -> NDArray[numpy.float64]:
 
 
 def texts() -> list[str]:
-    """As long as short questions and lists of a few rules are: 5 to 120 words, in no order."""
+    """As long as prompts and lists of a few rules are: 3 to 15 words and 10 to 60, by turns."""
     random = numpy.random.default_rng(7)
-    words = [line.strip() for line in Path(__file__).read_text().split() if line.strip().isalpha()]
-    return [" ".join(random.choice(words, int(random.integers(5, 120 if one % 2 else 25)))) for one in range(TEXTS)]
+    words = [word for word in Path(__file__).read_text().split() if word.isalpha()]
+    return [
+        " ".join(random.choice(words, int(random.integers(10, 60) if one % 2 else random.integers(3, 15))))
+        for one in range(TEXTS)
+    ]
 
 
 def ours(n: int) -> list[int]:

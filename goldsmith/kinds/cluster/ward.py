@@ -25,7 +25,7 @@ from goldsmith.kinds.cluster import memory
 Points = NDArray[numpy.float64]
 Labels = NDArray[numpy.int64]
 
-BLOCK = 256  # rows of distances that are computed by one matrix product
+ROWS, COLUMNS = 256, 2048  # of one matrix product: 4 MB, which stay in the cache until they are in their place
 
 ROUNDING = 1e-11
 """Squared distances from matrix products are off by at most 1e-14 of the largest squared length (20,000 points of 1,536
@@ -104,18 +104,20 @@ def _squared_distances(points: Points, squares: Points, counts: Labels) -> Point
     n = len(points)
     condensed = numpy.empty(n * (n - 1) // 2)
     repeated = counts.max() > 1
-    for start in range(0, n - 1, BLOCK):
-        squared = points[start : start + BLOCK] @ points[start:].T
-        squared *= -2
-        squared += squares[start : start + BLOCK, None]
-        squared += squares[None, start:]
-        if repeated:
-            mine, theirs = counts[start : start + BLOCK, None], counts[None, start:]
-            squared *= 2 * mine * theirs / (mine + theirs)
-        for offset in range(len(squared)):
-            row = start + offset
-            at = row * (n - 1) - row * (row - 1) // 2
-            condensed[at : at + n - 1 - row] = squared[offset, offset + 1 :]
+    for top in range(0, n - 1, ROWS):
+        for left in range(top, n, COLUMNS):
+            mine, theirs = slice(top, top + ROWS), slice(left, left + COLUMNS)
+            squared = points[mine] @ points[theirs].T
+            squared *= -2
+            squared += squares[mine, None]
+            squared += squares[None, theirs]
+            if repeated:
+                squared *= 2 * counts[mine, None] * counts[None, theirs] / (counts[mine, None] + counts[None, theirs])
+            for offset, found in enumerate(squared):
+                row = top + offset
+                first = max(left, row + 1)
+                at = row * (n - 1) - row * (row - 1) // 2 + first - row - 1
+                condensed[at : at + left + len(found) - first] = found[first - left :]
     return numpy.maximum(condensed, 0, out=condensed)  # rounding leaves about -1e-16 between points that almost coincide
 
 
@@ -134,7 +136,14 @@ def _chain(squared: Points, sizes: Points, longest: float) -> Points | None:
         at = int(numpy.searchsorted(others, one))
         return numpy.concatenate([before[others[:at]] + one, before[one] + others[at:]])
 
+    def between(one: int, other: int, others: Labels) -> Points:
+        """From one cluster to the others. What the search found, if it still holds, is not read again."""
+        if one not in found:
+            return squared.take(places(one, others))
+        return numpy.delete(found[one], int(numpy.searchsorted(live, other)) - (other > one))
+
     for step in range(n - 1):
+        found: dict[int, Points] = {}  # the last two searches since the last merge
         while len(chain) < 3 or chain[-1] != chain[-3]:
             last = chain[-1] if chain else int(live[0])
             chain = chain or [last]
@@ -144,17 +153,18 @@ def _chain(squared: Points, sizes: Points, longest: float) -> Points | None:
             height = float(distances[nearest])
             if numpy.count_nonzero(distances <= height + ROUNDING * (longest + height)) > 1:
                 return None
+            found = {one: found[one] for one in chain[-2:-1] if one in found} | {last: distances}
             chain.append(int(others[nearest]))
         gone, kept = sorted(chain[-2:])
         del chain[-3:]
         merges[step] = gone, kept, sqrt(height)
-        live = live[live != gone]
-        others = live[live != kept]
-        to_gone, to_kept, theirs = squared.take(places(gone, others)), places(kept, others), sizes[others]
-        squared[to_kept] = (
-            (theirs + sizes[gone]) * to_gone + (theirs + sizes[kept]) * squared.take(to_kept) - theirs * height
+        others = live[(live != gone) & (live != kept)]
+        to_gone, to_kept, theirs = between(gone, kept, others), between(kept, gone, others), sizes[others]
+        squared[places(kept, others)] = (
+            (theirs + sizes[gone]) * to_gone + (theirs + sizes[kept]) * to_kept - theirs * height
         ) / (theirs + sizes[gone] + sizes[kept])
         sizes[kept] += sizes[gone]
+        live = live[live != gone]
     return merges
 
 

@@ -105,7 +105,7 @@ def test_fewer_than_eight_sessions_are_one_cluster_at_the_default(n: int, seed: 
 
 
 def test_matrix_products_are_used_unless_their_rounding_could_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = numpy.random.default_rng(3).normal(size=(2 * ward.BLOCK + 7, 20))
+    points = numpy.random.default_rng(3).normal(size=(ward.COLUMNS + ward.ROWS + 7, 20))
     points[5:40] = points[4]
     asked: list[int] = []
     slow = ward._pair_by_pair
