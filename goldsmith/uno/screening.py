@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from goldsmith.language import is_other
 from goldsmith.sessions import Session
-from goldsmith.uno.screen import Where, screen
+from goldsmith.uno.injections import Where
+from goldsmith.uno.screen import screen
 
 LOOKED_AT = 500  # characters of feedback that tell its language
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from goldsmith.uno.screen import Where, screen
+from goldsmith.uno.injections import Where
+from goldsmith.uno.screen import screen
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -78,7 +78,6 @@ def test_a_log_in_which_nobody_said_anything_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        "ngoDvam yIchel tugh bIQap net jalchugh vaj",
         "короче, пожалуйста",
         "請用繁體中文",
         "Merci de donner les quantités en grammes et le temps de cuisson.",
