@@ -28,6 +28,7 @@ import httpx
 
 from goldsmith.job import FINAL, Job
 from goldsmith.kinds.ab_report.schema import AbReportConfig
+from goldsmith.kinds.ablation.schema import AblationConfig
 from goldsmith.kinds.base import JobConfig
 from goldsmith.kinds.cluster.schema import ClusterConfig
 from goldsmith.kinds.corpus.schema import CorpusConfig
@@ -48,6 +49,7 @@ from goldsmith.kinds.train.schema import TrainConfig
 
 __all__ = [
     "AbReportConfig",
+    "AblationConfig",
     "ApiError",
     "Client",
     "ClusterConfig",

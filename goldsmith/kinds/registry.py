@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from goldsmith.errors import InvalidInput
 from goldsmith.kinds.ab_report.schema import AbReportConfig, AbReportResult
+from goldsmith.kinds.ablation.schema import AblationConfig, AblationResult
 from goldsmith.kinds.base import JobConfig, JobResult
 from goldsmith.kinds.cluster.schema import ClusterConfig, ClusterResult
 from goldsmith.kinds.corpus.schema import CorpusConfig, CorpusResult
@@ -60,6 +61,7 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(TrainConfig, TrainResult),
     Kind(VerifyConfig, VerifyResult),
     Kind(RouterConfig, RouterResult),
+    Kind(AblationConfig, AblationResult),
     Kind(UnoConfig, UnoResult),
     Kind(MergeConfig, MergeResult),
     Kind(EvaluateConfig, EvaluateResult),

@@ -1,0 +1,1 @@
+"""Ablation: what each part of UNO was worth, on held-out sessions."""
