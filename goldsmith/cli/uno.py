@@ -85,6 +85,34 @@ def show(job: UnoJob, as_json: Json = False) -> None:
 
 
 @app.command()
+def ablation(
+    job: Annotated[str, typer.Argument(help="The id of a uno job or of an ablation job.")], as_json: Json = False
+) -> None:
+    """Was it worth it? Every variant beside the base model on held-out sessions, with intervals."""
+    with said_plainly(as_json), connect() as client:
+        found = _ablation(client, client.get(job.removeprefix("job:")))
+        if as_json:
+            print_json(found.model_dump(mode="json"))
+        elif found.result is None:
+            console.print(f"{found.ref} {found.status}, {found.progress:.0f} %: {found.message}", markup=False)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                text = client.download(found.result["table"], Path(folder) / "ablation.md").read_text(encoding="utf-8")
+            typer.echo(text, nl=False)
+
+
+def _ablation(client: Client, job: Job) -> Job:
+    if job.kind == "ablation":
+        return job
+    if job.kind != "uno":
+        raise InvalidInput(f"job {job.id} is a {job.kind} job; a uno or an ablation job is wanted")
+    found = next((step for step in client.list(submitted_by=job.id, kind="ablation")), None)
+    if found is None:
+        raise InvalidInput(f"{job.ref} has no ablation; `ablation=all` makes one, or submit an ablation job with its router")
+    return found
+
+
+@app.command()
 def log(
     seed: Annotated[int, typer.Option(help="Another seed, another log.")] = uno_demo.SEED,
     sessions: Annotated[int, typer.Option(min=100, max=4000, help="How many.")] = uno_log.SESSIONS,

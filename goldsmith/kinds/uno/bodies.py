@@ -98,8 +98,18 @@ def router(config: UnoConfig, clusters: str, gap: str, verified: Sequence[str], 
     return {"kind": "router", **jobs, **config.router}
 
 
-def ablation(config: UnoConfig, router: str, pairs: str, budget_usd: float) -> Body:
-    return {"kind": "ablation", "router": router, "pairs": pairs, **_judge(config, budget_usd), **(config.ablation or {})}
+def other_gap(config: UnoConfig, clusters: str) -> Body | None:
+    """The gap once more by the embedding, which costs nothing, for the ablation to compare; None: it is by the embedding already,
+    or the ablation's options name another one."""
+    if config.gap.get("method") == "embedding" or "other_gap" in (config.ablation or {}):
+        return None
+    return {"kind": "gap", "clusters": clusters, "method": "embedding"}
+
+
+def ablation(config: UnoConfig, router: str, pairs: str, budget_usd: float, other_gap: str | None) -> Body:
+    compared = {"other_gap": other_gap} if other_gap else {}
+    refs = {"router": router, "pairs": pairs, **compared}
+    return {"kind": "ablation", **refs, **_judge(config, budget_usd), **(config.ablation or {})}
 
 
 def _train(config: UnoConfig, name: str, dataset: str, says: Mapping[str, Any]) -> Body:
@@ -128,4 +138,4 @@ def drafts(config: UnoConfig) -> list[tuple[str, Body]]:
         ("verify", verify(config, "c", job, usd)),
         ("router", router(config, job, job, [job], [job])),
     ]
-    return found if config.ablation is None else [*found, ("ablation", ablation(config, job, job, usd))]
+    return found if config.ablation is None else [*found, ("ablation", ablation(config, job, job, usd, job))]

@@ -125,8 +125,10 @@ def _route(config: UnoConfig, steps: Steps) -> None:
     refs = steps.jobs["cluster"].ref, steps.jobs["gap"].ref
     router = steps.start("router", bodies.router(config, *refs, of["verify"], of["critic"]))
     if config.ablation is not None:
+        again = bodies.other_gap(config, refs[0])
+        other = steps.start("gap-embedding", again).ref if again else None
         steps.settle("router")
-        body = bodies.ablation(config, router.ref, steps.jobs["pairs"].ref, _left(config, steps))
+        body = bodies.ablation(config, router.ref, steps.jobs["pairs"].ref, _left(config, steps), other)
         steps.start("ablation", body)
     steps.settle()
 

@@ -263,6 +263,9 @@ def test_a_judge_of_its_own_grades_and_the_ablation_keeps_its_part(tmp_path: Pat
     play.route(c0="primary")
     play.look()
     assert play.ctx.submitted["ablation"]["budget_usd"] == pytest.approx(4.0)
+    assert play.ctx.submitted["ablation"]["other_gap"] == f"job:{play.id('gap-embedding')}"
+    assert play.ctx.submitted["gap-embedding"]["method"] == "embedding"
+    play.end("gap-embedding", {})
     play.end("ablation", {})
     result = play.look()
     assert isinstance(result, UnoResult)
