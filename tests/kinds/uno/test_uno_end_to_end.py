@@ -20,6 +20,7 @@ from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.errors import Requeue
 from goldsmith.job import Job
 from goldsmith.jobs import Outcome
+from goldsmith.kinds.ablation.schema import VARIANTS
 from goldsmith.kinds.registry import kinds, load_run, parse_config
 from goldsmith.rules import clusters_of
 from goldsmith.settings import Settings
@@ -121,7 +122,7 @@ def uno(workshop: Workshop, **more: Any) -> Job:
 @pytest.mark.timeout(180)
 def test_a_planted_log_becomes_a_router(workshop: Workshop) -> None:
     conn = workshop.conn
-    job = uno(workshop)
+    job = uno(workshop, ablation={"limit": 6, "max_new_tokens": 16, "judge_samples": 1})
     waiting = workshop.work(job.id)
     assert "waits for approval" in waiting.message, (waiting.status, waiting.message, waiting.error)
     children.approve(conn, job.id, "museum")
@@ -148,5 +149,11 @@ def test_a_planted_log_becomes_a_router(workshop: Workshop) -> None:
     assert result["label"] == "REHEARSAL"
     made = jobs.list_jobs(conn, submitted_by=job.id)
     assert {one.status for one in made} == {"completed"}
-    assert {one.kind for one in made} == {"sessions", "rules", "cluster", "gap", "pairs", "train", "verify", "router"}
+    every = {"sessions", "rules", "cluster", "gap", "pairs", "train", "verify", "router", "ablation"}
+    assert {one.kind for one in made} == every
+    examined = next(one.result for one in made if one.kind == "ablation")
+    assert examined is not None
+    assert {one["variant"] for one in examined["variants"]} | examined["not_run"].keys() == set(VARIANTS)
+    assert {one["sessions"] for one in examined["variants"]} == {6}
+    assert examined["label"] == "REHEARSAL"
     assert json.dumps(result["variant"]).count("unit") == 1
