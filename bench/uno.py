@@ -1,4 +1,4 @@
-"""UNO's own computing beside what others would call: `python -m bench.uno --only cluster embed`.
+"""UNO's own computing beside what others would call: `python -m bench.uno --only cluster embed rules`.
 
 Each line runs in a process of its own, so that its peak of memory is its own; CPU seconds rather than wall time, so that a
 neighbour on the machine says little.
@@ -116,7 +116,7 @@ def same_partition(one: list[int], other: list[int]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=LINES, default=list(LINES))
+    parser.add_argument("--only", nargs="+", choices=[*LINES, "rules"], default=[*LINES, "rules"])
     parser.add_argument("--n", type=int, help="Sessions, or texts; 3,752 and 7,504 unless told.")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -124,6 +124,11 @@ def main() -> None:
         print(json.dumps(RUNS[asked.run](asked.n)))
         return
     for line in asked.only:
+        if line == "rules":
+            from bench import uno_rules  # here, so that it is no part of the other lines' peaks
+
+            uno_rules.show(asked.n or uno_rules.SESSIONS)
+            continue
         n = asked.n or {"cluster": 3752, "embed": TEXTS}[line]
         found = {name: run(name, n) for name in LINES[line]}
         for name, (took, _) in found.items():

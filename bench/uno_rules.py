@@ -126,15 +126,19 @@ def main() -> None:
     if told.child:
         child()
         return
+    show(told.sessions, told.rounds, own_rules=told.own_rules)
+
+
+def show(sessions: int, rounds: int = 1, *, own_rules: bool = False) -> None:
     servers = Servers([])
-    rounds = []
+    found = []
     try:
         servers.start(finished=0)
-        for _ in range(told.rounds):
-            rounds.append(measure(servers, told.sessions, own_rules=told.own_rules))
+        for _ in range(rounds):
+            found.append(measure(servers, sessions, own_rules=own_rules))
     finally:
         servers.stop()
-    Console(width=128).print(table(told.sessions, rounds))
+    Console(width=128).print(table(sessions, found))
 
 
 def table(sessions: int, rounds: list[dict[str, float]]) -> Table:
