@@ -73,13 +73,9 @@ def show(job: UnoJob, as_json: Json = False) -> None:
             print_json(uno.model_dump(mode="json") | {"jobs": [step.model_dump(mode="json") for step in steps]})
             return
         console.print(f"{uno.ref} {uno.status}, {uno.progress:.0f} %: {uno.message}", markup=False)
-        print_table(
-            ("job", "kind", "status", "done", "USD", "message"),
-            [
-                (step.id, step.kind, step.status, f"{step.progress:.0f} %", f"{step.cost_usd:.4f}", step.message)
-                for step in steps
-            ],
-        )
+        # an id is to be copied, so nothing beside it that would fold it
+        rows = [(step.id, step.kind, step.status, f"{step.progress:.0f} %", f"{step.cost_usd:.3f}") for step in steps]
+        print_table(("job", "kind", "status", "done", "USD"), rows)
         if uno.result:
             show_clusters(uno.result)
 
