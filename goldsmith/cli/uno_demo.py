@@ -37,6 +37,7 @@ CONFIG: dict[str, Any] = {
     "gap": {"method": "embedding"},  # no package ships a reranker
     "pairs": {"samples": 1},
     "verify": {"max_new_tokens": 40},  # the revised answers have 15 to 30 words
+    "ablation": {"limit": 16, "max_new_tokens": 40},  # of so few, intervals are wide: this shows the table, it decides nothing
     "experts_at_most": CLUSTERS,
     # The upper 10 of 30 blocks, as in `goldsmith demo`; batches of 8, where UNO's 32 would make 10 updates in all.
     "train": {
@@ -70,11 +71,14 @@ def _story(show: Show, teacher: str, settings: Settings) -> dict[str, Any]:
     result = show.wait("uno", handle).result
     for step in sorted(client.list(submitted_by=handle.id), key=lambda step: step.id):
         show.add(_step(step))
+    examined = next(step.result for step in client.list(submitted_by=handle.id, kind="ablation"))
+    assert examined is not None
     return {
         "uno": handle.ref,
         "plan": plan,
         "result": result,
         "found": found_again(_members(client, result["cluster"])),
+        "ablation": {name: examined[name] for name in ("worth_it", "variants", "not_run")},
         "routes": [{"query": query} | client.route(result["router"], query=query) for query in ASKED],
     }
 
@@ -120,6 +124,7 @@ def _made(kind: str, result: Mapping[str, Any]) -> str:
         "train": ("adapter", "steps", "heldout_loss_before", "heldout_loss_after"),
         "verify": ("adapter", "win_rate", "passed"),
         "router": ("outlier_distance",),
+        "ablation": ("drawn", "graded"),
     }.get(kind, ())
     words = (f"{name} {_short(result[name])}" for name in shown if name in result)
     return ", ".join(words)
@@ -214,6 +219,9 @@ def in_words(answer: Mapping[str, Any]) -> list[str]:
             f"“{route['query']}”: {route['path']}, cluster {route['cluster_id']}, distance {route['distance']:.2f}"
             for route in answer["routes"]
         ),
+        *(f"{one['variant']}: {one['words']}" for one in answer["ablation"]["variants"]),
+        *(f"{variant}: not run, {why}" for variant, why in answer["ablation"]["not_run"].items()),
+        answer["ablation"]["worth_it"],
         "Rehearsed: rules, revised answers and grades come from written rules that count words, so win rates say that an adapter"
         " learned what it was shown, not that a person would like it better. Not rehearsed: every other step.",
     ]
