@@ -81,6 +81,26 @@ def show(job: UnoJob, as_json: Json = False) -> None:
 
 
 @app.command()
+def route(
+    job: Annotated[str, typer.Argument(help="The id of a router job, or of a uno job that has one.")],
+    query: Annotated[str, typer.Argument(help="What is asked.")],
+    answer: Annotated[bool, typer.Option("--answer", help="Answer as well.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say where a question goes, and on demand answer it."""
+    with said_plainly(as_json), connect() as client:
+        found = client.get(job.removeprefix("job:"))
+        router = (found.result or {}).get("router", found.ref) if found.kind == "uno" else found.ref
+        routed = client.route(router, query, answer=answer)
+        if as_json:
+            print_json(routed)
+            return
+        print_table(("", ""), [(name, value) for name, value in routed.items() if value is not None and name != "answer"])
+        if answer:
+            console.print(routed["answer"], markup=False)
+
+
+@app.command()
 def ablation(
     job: Annotated[str, typer.Argument(help="The id of a uno job or of an ablation job.")], as_json: Json = False
 ) -> None:
