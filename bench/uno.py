@@ -1,4 +1,4 @@
-"""UNO's own computing beside what others would call: `python -m bench.uno --only cluster embed rules`.
+"""UNO's own computing beside what others would call: `python -m bench.uno --only cluster embed rules route`.
 
 Each line runs in a process of its own, so that its peak of memory is its own; CPU seconds rather than wall time, so that a
 neighbour on the machine says little.
@@ -99,6 +99,7 @@ class measured:  # noqa: N801  reads as a verb
 RUNS: dict[str, Callable[[int], list[int]]] = {
     "ours": ours, "scikit-learn": scikit_learn, "encoder": encoder, "plain script": plain_script,
 }  # fmt: skip
+OTHERS = ("rules", "route")
 LINES = {"cluster": ("ours", "scikit-learn"), "embed": ("encoder", "plain script")}
 
 
@@ -116,8 +117,8 @@ def same_partition(one: list[int], other: list[int]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=[*LINES, "rules"], default=[*LINES, "rules"])
-    parser.add_argument("--n", type=int, help="Sessions, or texts; 3,752 and 7,504 unless told.")
+    parser.add_argument("--only", nargs="+", choices=[*LINES, *OTHERS], default=[*LINES, *OTHERS])
+    parser.add_argument("--n", type=int, help="Sessions, texts or rounds; 3,752, 7,504 and 200 unless told.")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.run:
@@ -128,6 +129,11 @@ def main() -> None:
             from bench import uno_rules  # here, so that it is no part of the other lines' peaks
 
             uno_rules.show(asked.n or uno_rules.SESSIONS)
+            continue
+        if line == "route":
+            from bench import uno_route
+
+            uno_route.show(asked.n or uno_route.ROUNDS)
             continue
         n = asked.n or {"cluster": 3752, "embed": TEXTS}[line]
         found = {name: run(name, n) for name in LINES[line]}

@@ -1,4 +1,4 @@
-"""`python -m bench.uno_route`: what routing adds to the encoder's call, over real HTTP and in the SDK's process.
+"""`python -m bench.uno --only route`: what routing adds to the encoder's call, over real HTTP and in the SDK's process.
 
 One text at a time, the ways in turn, so that what else the machine does falls on all alike. Over HTTP the API asks the model
 server for the vector as the plain call does, decides, and keeps the decision in Postgres. Nothing passes or fails by time: the
@@ -7,7 +7,6 @@ aim stands beside the number.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -33,7 +32,7 @@ from goldsmith.student import load_encoder
 from goldsmith.uno.centroids import FORMAT_VERSION, Centroids, read_centroids
 from goldsmith.uno.route import RoutingTable
 
-CLUSTERS, AIM_MS = 1000, 1.0
+CLUSTERS, ROUNDS = 1000, 200
 TEXTS = ("What is this painting made of?", "Wie alt ist das Haus neben der Kirche, und wer hat es gebaut?", "a fox in the snow")
 JOB = """
 INSERT INTO jobs (kind, config, status, queue, attempt, timeout, worker, heartbeat_at, started_at)
@@ -138,17 +137,10 @@ def in_process(rounds: int) -> dict[str, list[float]]:
     return in_turn(ways | {"vector": lambda text: router.route(vector=vector)}, rounds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=400)
-    rounds = parser.parse_args().rounds
+def show(rounds: int) -> None:
     table = Table("where", "one encoder call, ms", "route, ms", "added, ms (aim ≤ 1)", "vector given, ms", box=None)
     for where, took in (("SDK, in this process", in_process(rounds)), ("server, over HTTP", over_http(rounds))):
         added = median(route - encoder for route, encoder in zip(took["route"], took["encoder"], strict=True))
         numbers = (median(took["encoder"]), median(took["route"]), added, median(took["vector"]))
         table.add_row(where, *(f"{number:.2f}" for number in numbers))
-    Console().print(f"{CLUSTERS:,} clusters of MiniLM's 384 numbers, medians of {rounds} rounds", table)
-
-
-if __name__ == "__main__":
-    main()
+    Console(width=120).print(f"{CLUSTERS:,} clusters of MiniLM's 384 numbers, medians of {rounds} rounds", table)
