@@ -68,7 +68,10 @@ def _story(show: Show, teacher: str, settings: Settings) -> dict[str, Any]:
         upload = client.upload(log, kind="sessions", origin="synthetic")["ref"]
     handle = show.submit("uno", CONFIG | {"upload": upload})
     plan = _approved(show, handle.job)
+    rules = next(client.list(submitted_by=handle.id, kind="rules")).ref
+    code = show.submit("cluster at 4", {"kind": "cluster", "rules": rules})  # beside the trainings, which have another worker
     result = show.wait("uno", handle).result
+    at_4 = show.wait("cluster at 4", code).result
     for step in sorted(client.list(submitted_by=handle.id), key=lambda step: step.id):
         show.add(_step(step))
     examined = next(step.result for step in client.list(submitted_by=handle.id, kind="ablation"))
@@ -78,6 +81,7 @@ def _story(show: Show, teacher: str, settings: Settings) -> dict[str, Any]:
         "plan": plan,
         "result": result,
         "found": found_again(_members(client, result["cluster"])),
+        "k": {"at_4": at_4["clusters_fixed"], "at_t_n": at_4["clusters_scaled"]},
         "ablation": {name: examined[name] for name in ("worth_it", "variants", "not_run")},
         "routes": [{"query": query} | client.route(result["router"], query=query) for query in ASKED],
     }
@@ -213,7 +217,7 @@ def in_words(answer: Mapping[str, Any]) -> list[str]:
         f"Topics found again, adjusted Rand index: within {within}; both languages as one {found['ari_mixed']:.3f}: a topic's German"
         " and English sessions are clusters of their own, as the encoder tells languages apart.",
         f"Threshold ΔSSE {DELTA_SSE_MAX} ({variant['space']} space), chosen on the log of seed {TUNED_ON}, run on seed {SEED}."
-        f" At UNO's height 4 there would be {variant['clusters_fixed']} clusters, at t(n) {variant['clusters_scaled']}.",
+        f" At UNO's height 4 there would be {answer['k']['at_4']} clusters, at t(n) {answer['k']['at_t_n']}.",
         f"The planted noise: {paths}.",
         *(
             f"“{route['query']}”: {route['path']}, cluster {route['cluster_id']}, distance {route['distance']:.2f}"
