@@ -12,16 +12,16 @@ from goldsmith.errors import InvalidInput
 SHARE = 0.9  # of what is free
 
 
-def check(n: int, copies: int = 1) -> None:
-    """Raise `InvalidInput` when the distances between n points, `copies` times, do not fit into the memory that is free now."""
-    needed = 8 * copies * (n * (n - 1) // 2)
+def check(n: int, per_pair: int = 4) -> None:
+    """Raise `InvalidInput` when the distances between n points, so many bytes for each pair, do not fit into the memory that is free now."""
+    needed = per_pair * (n * (n - 1) // 2)
     free = free_memory()
     if needed > SHARE * free:
-        most = int((1 + sqrt(1 + 8 * SHARE * free / (8 * copies))) / 2)
+        most = int((1 + sqrt(1 + 8 * SHARE * free / per_pair)) / 2)
         why = (
             ""
-            if copies == 1
-            else " (some of them are equally near, and the same partition as scikit-learn's then takes a copy)"
+            if per_pair == 4
+            else " (some are equally near: the same partition as scikit-learn's then takes four times as much)"
         )
         raise InvalidInput(
             f"{n:,} sessions need {needed / 1e9:.1f} GB for their distances{why} and {free / 1e9:.1f} GB are free: about"

@@ -170,11 +170,13 @@ def test_a_perturbation_moves_each_point_by_its_share() -> None:
 
 def test_what_does_not_fit_into_memory_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
-    memory.check(10_000)
-    with pytest.raises(InvalidInput, match=r"20,000 sessions need 1\.6 GB .* 1\.0 GB are free: about 15,000 sessions"):
-        memory.check(20_000)
+    memory.check(20_000)
+    with pytest.raises(
+        InvalidInput, match=r"30,000 sessions need 1\.8 GB .* 1\.0 GB are free: about 21,213 sessions would fit"
+    ):
+        memory.check(30_000)
     with pytest.raises(InvalidInput, match=r"about 10,607 sessions would fit"):
-        memory.check(11_000, copies=2)
+        memory.check(11_000, per_pair=16)
 
 
 def test_free_memory_is_what_the_machine_has_or_what_the_container_may_still_take(tmp_path: Path) -> None:
