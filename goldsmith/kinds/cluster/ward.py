@@ -30,7 +30,7 @@ ROWS, COLUMNS = 256, 2048  # of one matrix product: 2 MB, which stay in the cach
 ROUGH = 1e-4
 """Squared distances from products in float32 are off by 5e-7 of the largest squared length, and what is computed from them merge
 by merge by 2e-6 (6,000 points of 1,536 numbers). Neighbours that are closer to each other than this are compared in float64; that
-is one search in a hundred. Half of it is where float32 is trusted no more."""
+is one search in two hundred. Half of it is where float32 is trusted no more."""
 ROUNDING = 1e-11
 """The same in float64: what is closer than this, only scikit-learn's own way of rounding decides as scikit-learn does."""
 RIVALS = 200  # neighbours to compare; more are no accident, but points that tie
