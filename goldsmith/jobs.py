@@ -380,7 +380,7 @@ def finish(conn: Connection, job_id: UUID, attempt: int, end: Outcome) -> Ended:
         if freed:
             woke = conn.execute(sql.UNBLOCK, {"names": freed}).rowcount > 0 or woke
         if row["submitted_by"] and row["status"] in FINAL:
-            woke = bool(wake_due(conn, now=row["submitted_by"])) or woke
+            woke = bool(wake_due(conn, also=row["submitted_by"])) or woke
     return Ended(row["status"], woke)
 
 
@@ -492,9 +492,9 @@ def running_attempts(conn: Connection) -> set[str]:
     return {f"{row['id']}-{row['attempt']}" for row in rows}
 
 
-def wake_due(conn: Connection, now: UUID | None = None) -> list[UUID]:
-    """Queue the scheduled jobs whose time has come, and `now` whatever its time; returns which."""
-    return [row["id"] for row in conn.execute(sql.WAKE_DUE, {"now": now}).fetchall()]
+def wake_due(conn: Connection, also: UUID | None = None) -> list[UUID]:
+    """Queue the scheduled jobs whose time has come, and `also` whatever its time; returns which."""
+    return [row["id"] for row in conn.execute(sql.WAKE_DUE, {"also": also}).fetchall()]
 
 
 def tell(conn: Connection, queue: str, limit: int, *, retell_after_s: float = RETELL_AFTER_S) -> list[Told]:

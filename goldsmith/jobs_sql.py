@@ -247,12 +247,12 @@ WITH lost AS (
 SELECT id, queue, kind, title AS cause FROM job
 """
 
-# Those whose time has come, and `now` whatever its time.
+# Those whose time has come, and `also` whatever its time.
 # Here and below, `completed_at IS NULL` lets the planner use the index of live jobs: 0.3 ms instead of 429 beside 300,000 ended ones.
 WAKE_DUE = f"""
 WITH job AS (
     UPDATE jobs SET status = 'queued', published_at = NULL, blocked_by = {PAUSED}, seq = seq + 1
-    WHERE status = 'scheduled' AND completed_at IS NULL AND (run_at <= now() OR id = %(now)s::uuid)
+    WHERE status = 'scheduled' AND completed_at IS NULL AND (run_at <= now() OR id = %(also)s::uuid)
     RETURNING *
 ), event AS (
     INSERT INTO job_events (job_id, seq, attempt, event, data)

@@ -22,8 +22,14 @@ app = typer.Typer(no_args_is_help=True, help="Submit, list, show, watch, cancel 
 
 MESSAGE_WIDTH = 14  # below it a message says nothing; 80 columns leave 15 beside id, kind, status and progress
 
-JobId = Annotated[str, typer.Argument(help="The job's id.")]
-OneOrFilter = Annotated[str | None, typer.Argument(help="One job's id; without, the options say which jobs.")]
+
+def _bare(job_id: str | None) -> str | None:
+    """References are written `job:<id>`, and people paste them."""
+    return job_id and job_id.removeprefix("job:")
+
+
+JobId = Annotated[str, typer.Argument(help="The job's id.", callback=_bare)]
+OneOrFilter = Annotated[str | None, typer.Argument(help="One job's id; without, the options say which jobs.", callback=_bare)]
 KindFilter = Annotated[str | None, typer.Option("--kind", help="Only this kind.")]
 StatusFilter = Annotated[str | None, typer.Option("--status", help="Only this status.")]
 Before = Annotated[datetime | None, typer.Option(help="Only what was submitted before this moment (local time).")]

@@ -105,7 +105,7 @@ def test_cancel_ends_a_queued_job_and_asks_a_running_one(api: Api, goldsmith: Go
     start_by_hand(api.database_url, UUID(str(running["id"])))
 
     assert json.loads(goldsmith("jobs", "cancel", str(queued["id"]), "--json").stdout)["status"] == "cancelled"
-    assert "asked to stop" in goldsmith("jobs", "cancel", str(running["id"])).stdout
+    assert "asked to stop" in goldsmith("jobs", "cancel", f"job:{running['id']}").stdout
 
 
 def test_cancelling_what_has_ended_is_refused(api: Api, goldsmith: Goldsmith) -> None:
