@@ -6,11 +6,13 @@ import random
 from collections.abc import Iterable
 from typing import Literal
 
+Split = Literal["train", "heldout"]
+
 SEED = 42
 TRAIN = 0.8
 
 
-def split(ids: Iterable[str]) -> dict[str, Literal["train", "heldout"]]:
+def split(ids: Iterable[str]) -> dict[str, Split]:
     """Of each id its split: sorted as strings, shuffled with seed 42, the first int(0.8 n) train. Their order does not matter."""
     shuffled = sorted(set(ids))
     random.Random(SEED).shuffle(shuffled)  # noqa: S311 - reproducible on purpose

@@ -11,6 +11,7 @@ from goldsmith.kinds.pairs.schema import Context, PairsConfig
 from goldsmith.sessions import Session
 from goldsmith.teacher import Answer, NotAnswered, Teacher
 from goldsmith.uno import prompts
+from goldsmith.uno.candidates import is_error, preferred
 from goldsmith.uno.judge import HIGHEST, Grade, grade, sampled
 from goldsmith.uno.taught import Taught
 
@@ -18,8 +19,6 @@ BEST, UNGRADED = "the logged answer has the highest grade", "the logged answer c
 NO_RULE = "no active rule from feedback"
 NO_ANSWER, NO_FEEDBACK = "the logged answer is empty or an error", "nobody said anything in words"
 TOO_LONG = f"longer than {prompts.LONGEST:,} characters"
-NO_CANDIDATE, NO_GRADE = "no revised answer could be used", "no revised answer could be graded"
-EQUAL, NO_GAIN = "the revised answer equals the logged one", "no revised answer beats the logged one"
 OUT_OF_BUDGET = "the budget ended"
 
 
@@ -162,26 +161,9 @@ def _personal(typed: Sequence[str], language: str | None) -> str | None:
     return f"personal data: {', '.join(kinds)}" if kinds else None
 
 
-def is_error(text: str) -> bool:
-    """Whether nothing can be learned from it: empty, or what a failed call left in a log."""
-    return not text.strip() or text.strip().casefold().startswith("error")
-
-
 def choose(
     candidates: Sequence[Candidate], logged: str, grade: Grade, *, require_gain: bool
 ) -> tuple[Candidate | None, str | None]:
-    """The candidate with the highest grade, of equals the first; or None and the reason why there is no pair.
-
-    Without `require_gain` a candidate that could not be graded counts as 0, and the logged answer's grade does not matter.
-    """
-    if not candidates:
-        return None, NO_CANDIDATE
-    graded = [one for one in candidates if one.grade.mean is not None] if require_gain else list(candidates)
-    if not graded:
-        return None, NO_GRADE
-    best = max(graded, key=lambda one: one.grade.mean or 0.0)  # the first of equals
-    if best.text.split() == logged.split():
-        return None, EQUAL
-    if require_gain and (grade.mean is None or (best.grade.mean or 0.0) <= grade.mean):
-        return None, NO_GAIN
-    return best, None
+    """See `preferred`."""
+    place, reason = preferred([(one.text, one.grade.mean) for one in candidates], logged, grade.mean, require_gain=require_gain)
+    return None if place is None else candidates[place], reason

@@ -1,23 +1,23 @@
-"""Rows of the two datasets of a cluster, split as UNO's reference code splits."""
+"""Rows of the two datasets of a cluster. Both have the split of the cluster's members, as in UNO's reference code: what gave no row
+counts, so that no critic trains on what an expert is tested on, and a session that drops out moves no other one."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from goldsmith.datasets import Example, Message, Origin
 from goldsmith.kinds.pairs.revise import Revision
 from goldsmith.sessions import Session
 from goldsmith.uno.prompts import critic_prompt, numbered
-from goldsmith.uno.split import split
+from goldsmith.uno.split import Split
 from goldsmith.uno.taught import Taught
 
 SEEN = "held out, but its prompt is in training too"
 
 
-def pairs(revisions: Sequence[Revision]) -> tuple[list[Example], Counter[str]]:
-    """A row for each chosen answer, and the rows left out, by reason. The split is over the sessions that have a pair."""
-    splits = split(one.session.session_id for one in revisions)
+def pairs(revisions: Sequence[Revision], splits: Mapping[str, Split]) -> tuple[list[Example], Counter[str]]:
+    """A row for each chosen answer, and the rows left out, by reason."""
     rows = []
     for one in revisions:
         assert one.chosen is not None
@@ -49,11 +49,8 @@ def pairs(revisions: Sequence[Revision]) -> tuple[list[Example], Counter[str]]:
     return _without_leaks(rows)
 
 
-def critics(sessions: Sequence[tuple[Session, Taught]], heldout: dict[str, str]) -> tuple[list[Example], Counter[str]]:
-    """A row for each session with rules. `heldout`: the splits of the cluster's pairs, which are kept, so that no critic has
-    trained on what an expert is tested on; the other sessions are split by the same rule among themselves."""
-    others = split(session.session_id for session, _ in sessions if session.session_id not in heldout)
-    splits = {**others, **heldout}
+def critics(sessions: Sequence[tuple[Session, Taught]], splits: Mapping[str, Split]) -> tuple[list[Example], Counter[str]]:
+    """A row for each session with rules."""
     rows = [
         _row(
             session,

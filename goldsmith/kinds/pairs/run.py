@@ -21,6 +21,7 @@ from goldsmith.rules import Cluster
 from goldsmith.sessions import Session, sessions_ref
 from goldsmith.teacher import BudgetReached, Teacher
 from goldsmith.teacher.bounded import for_each
+from goldsmith.uno.split import split
 from goldsmith.uno.taught import Taught, lineage, rules_jobs, taught
 
 GONE = "its session is gone or in quarantine"
@@ -188,9 +189,10 @@ async def _buy(works: Iterable[Work], config: PairsConfig, teachers: Teachers, c
 
 def _save(work: Work, config: PairsConfig, teachers: Teachers, ctx: JobContext) -> ClusterPairs:
     work.dropped.update(one.dropped for one in work.revisions if one.dropped)
-    pairs, leaked = rows.pairs([one for one in work.revisions if one.chosen is not None])
+    splits = split(work.cluster.members)
+    pairs, leaked = rows.pairs([one for one in work.revisions if one.chosen is not None], splits)
     work.dropped.update(leaked)
-    critics, leaked = rows.critics(work.sessions, {row.group: row.split for row in pairs})
+    critics, leaked = rows.critics(work.sessions, splits)
     work.dropped.update({} if work.wants_pairs else leaked)
 
     refused = []
@@ -238,8 +240,9 @@ def _missing(found: Sequence[Example], least: int) -> str | None:
     """What lacks for a dataset that can be trained on."""
     if len(found) < least:
         return f"{least - len(found)} missing: {len(found)} rows, min_pairs is {least}"
-    if not any(row.split == "heldout" for row in found):
-        return "1 missing: none of the held-out rows asks what is not in training"
+    for which in ("train", "heldout"):
+        if not any(row.split == which for row in found):
+            return f"1 missing: none of {len(found)} rows is in the split {which} with a prompt of its own"
     return None
 
 

@@ -45,7 +45,9 @@ class PairsConfig(JobConfig):
     require_gain: bool = Field(
         True, description="The chosen answer must get a higher grade than the logged one. False: as in the reference, no test."
     )
-    min_pairs: int = Field(10, ge=2, le=100_000, description="A dataset with fewer rows is refused; 10 leaves 2 held out.")
+    min_pairs: int = Field(
+        10, ge=2, le=100_000, description="A dataset with fewer rows is refused, and one without a held-out row."
+    )
     max_tokens: int = Field(2048, ge=16, le=16_384, description="Longest revised answer; a longer one is cut, and dropped.")
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from goldsmith.datasets import Example
 from goldsmith.db import Connection, Database
 from goldsmith.errors import GoldsmithError, InvalidInput, JobCancelled
-from goldsmith.kinds.pairs.revise import EQUAL, NO_CANDIDATE, NO_GAIN, NO_GRADE, Candidate, choose
+from goldsmith.kinds.pairs.revise import Candidate, choose
 from goldsmith.kinds.pairs.run import run
 from goldsmith.kinds.pairs.schema import PairsConfig, PairsResult
 from goldsmith.kinds.train.rows import checked
@@ -24,6 +24,7 @@ from goldsmith.settings import Settings
 from goldsmith.teacher import open_teacher
 from goldsmith.teacher.rehearsal import RehearsalServer
 from goldsmith.uno import prompts
+from goldsmith.uno.candidates import EQUAL, NO_CANDIDATE, NO_GAIN, NO_GRADE
 from goldsmith.uno.judge import Grade
 from goldsmith.uno.split import split
 from tests.fakes import FakeContext
@@ -165,10 +166,21 @@ def test_a_critic_never_trains_on_what_an_expert_is_tested_on(context: Callable[
     [cluster] = buy(ctx, say).clusters
     pairs, critics = ({one.source: one.split for one in rows(ctx, ref)} for ref in (cluster.pairs, cluster.critic))
     assert (len(pairs), len(critics)) == (20, 30)
-    assert pairs == split(pairs)
-    assert {name: critics[name] for name in pairs} == pairs
-    others = {name: which for name, which in critics.items() if name not in pairs}
-    assert others == split(others)
+    assert critics == split(one.session_id for one in many)
+    assert pairs == {name: which for name, which in critics.items() if int(name[2:]) % 3}
+
+
+def test_sessions_without_a_pair_count_in_the_split_as_in_the_reference(context: Callable[..., FakeContext]) -> None:
+    """Ids sorted and shuffled by CPython with seed 42: s_0 and s_1 are held out of ten, whatever becomes of s_2 to s_9."""
+    ctx = context({0: [session("s_2", answer="error: timeout") if one.session_id == "s_2" else one for one in TEN]})
+
+    def say(one: Asked) -> object:
+        return {"reason": "", "score": 7} if one.json_schema is not None and one.item[2] in "37" else better(one)
+
+    [cluster] = buy(ctx, say, min_pairs=4).clusters
+    found = {one.source: one.split for one in rows(ctx, cluster.pairs)}
+    assert sorted(found) == ["s_0", "s_1", "s_4", "s_5", "s_6", "s_8", "s_9"]
+    assert {name for name, which in found.items() if which == "heldout"} == {"s_0", "s_1"}
 
 
 def test_training_takes_both_datasets(context: Callable[..., FakeContext]) -> None:
@@ -229,15 +241,15 @@ def test_a_recorded_run_keeps_its_id_by_which_it_is_erased(context: Callable[...
 @pytest.mark.parametrize("private", [True, False])
 def test_personal_data_that_somebody_typed_gets_into_no_dataset(context: Callable[..., FakeContext], private: bool) -> None:
     typed = [
-        session("s_0", query="How do I build s_0? I am ada.lovelace@example.com", private=private),
-        session("s_1", feedback="Feedback 1: call me at +49 170 1234567", private=private),
+        session("s_2", query="How do I build s_2? I am ada.lovelace@example.com", private=private),
+        session("s_3", feedback="Feedback 1: call me at +49 170 1234567", private=private),
     ]
-    ctx = context({0: [*typed, *TEN[2:]]})
+    ctx = context({0: [*TEN[:2], *typed, *TEN[4:]]})
     teacher = ScriptedTeacher(better, rehearsal=False)
     [cluster] = buy(ctx, teacher=teacher).clusters
     assert cluster.dropped == ({"personal data: email": 1, "personal data: phone": 1} if private else {})
     assert cluster.critic_rows == (8 if private else 10)
-    assert any(one.item.startswith(("s_0/", "s_1/")) for one in teacher.asked) is not private
+    assert any(one.item.startswith(("s_2/", "s_3/")) for one in teacher.asked) is not private
 
 
 def test_what_was_made_up_may_go_anywhere(context: Callable[..., FakeContext]) -> None:
@@ -286,11 +298,19 @@ def test_too_few_pairs_are_refused_with_the_number_missing(context: Callable[...
     ctx = context({0: TEN, 1: [session("small")]}, small=[1])
     first, second = buy(ctx, say, min_pairs=6).clusters
     assert (first.pairs, first.refused) == (None, "pairs: 2 missing: 4 rows, min_pairs is 6")
-    assert (first.pairs_train, first.pairs_heldout, first.dropped) == (3, 1, {NO_GAIN: 6})
+    assert (first.pairs_train, first.pairs_heldout, first.dropped) == (2, 2, {NO_GAIN: 6})
     assert first.critic is not None
     assert second.decision == "fallback"
     assert second.refused == "pairs: the cluster is too small for an adapter; critic: the cluster is too small for an adapter"
     assert "wood-c0-pairs" not in ctx.datasets
+
+
+def test_pairs_none_of_which_is_held_out_are_refused(context: Callable[..., FakeContext]) -> None:
+    def say(one: Asked) -> object:
+        return better(one) if one.item[2] in "2345" else one.prompt if one.json_schema is None else {"reason": "", "score": 5}
+
+    [cluster] = buy(context({0: TEN}), say, min_pairs=4).clusters
+    assert cluster.refused == "pairs: 1 missing: none of 4 rows is in the split heldout with a prompt of its own"
 
 
 def test_a_job_that_makes_nothing_fails_and_says_why(context: Callable[..., FakeContext]) -> None:
@@ -316,9 +336,9 @@ def test_what_cannot_be_used_is_counted(context: Callable[..., FakeContext]) -> 
         session("s_7", feedback=None),
         session("s_8", query="x" * 100_001),
     ]
-    ctx = context({0: [*TEN[:5], *odd, session("s_9"), session("gone"), session("mute")]})
-    ctx.saved_sessions[RULES] = [one for one in ctx.saved_sessions[RULES] if one.session_id != "gone"]
-    ctx.saved_rules[RULES] = [one for one in ctx.saved_rules[RULES] if one.session_id != "mute"]
+    ctx = context({0: [*TEN[:5], *odd, session("s_9"), session("t_gone"), session("t_mute")]})
+    ctx.saved_sessions[RULES] = [one for one in ctx.saved_sessions[RULES] if one.session_id != "t_gone"]
+    ctx.saved_rules[RULES] = [one for one in ctx.saved_rules[RULES] if one.session_id != "t_mute"]
     teacher = ScriptedTeacher(better, rehearsal=False)
     result = buy(ctx, teacher=teacher, contexts=["feedback"], samples=1)
     [cluster] = result.clusters
@@ -363,6 +383,8 @@ def candidate(text: str, *scores: int) -> Candidate:
         ([("a", None)], 5, False, "a", None),
         ([("a", 6)], None, True, None, NO_GAIN),
         ([("a", 6)], None, False, "a", None),
+        ([("  ", 9), ("error: timeout", 8), ("a", 6)], 5, True, "a", None),
+        ([(" ", 9)], 5, False, None, NO_CANDIDATE),
     ],
 )
 def test_the_best_candidate(
