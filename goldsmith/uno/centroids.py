@@ -42,6 +42,36 @@ class Centroids:
         return out.getvalue()
 
 
+def means(queries: NDArray[numpy.float32], labels: NDArray[numpy.int64]) -> NDArray[numpy.float32]:
+    """A centroid for each label from 0: the mean of its queries' vectors, not brought to length 1. Every label has a query."""
+    found = [queries[labels == label].mean(axis=0, dtype=numpy.float64) for label in range(int(labels.max()) + 1)]
+    return numpy.stack(found).astype(numpy.float32)
+
+
+def nearest(queries: NDArray[numpy.float32], centroids: NDArray[numpy.float32]) -> NDArray[numpy.int64]:
+    """The label of the nearest centroid; of equals the first."""
+    found = numpy.empty(len(queries), dtype=numpy.int64)
+    wide = centroids.astype(numpy.float64)
+    for row, query in enumerate(queries):
+        found[row] = int(((wide - query) ** 2).sum(axis=1).argmin())
+    return found
+
+
+def moved_on(
+    centroids: NDArray[numpy.float32],
+    sizes: NDArray[numpy.int64],
+    queries: NDArray[numpy.float32],
+    labels: NDArray[numpy.int64],
+) -> NDArray[numpy.float32]:
+    """The centroids after queries were added under these labels, one after the other: c ← (c·n + a) / (n + 1), where n is how many
+    the cluster has by then, `sizes` at first."""
+    wide, counts = centroids.astype(numpy.float64), sizes.copy()
+    for label, query in zip(labels, queries, strict=True):
+        wide[label] = (wide[label] * counts[label] + query) / (counts[label] + 1)
+        counts[label] += 1
+    return wide.astype(numpy.float32)
+
+
 def read_centroids(file: Path | bytes) -> Centroids:
     """`centroids.npz` of a cluster job or a router; plain arrays, never a pickle. Raises `InvalidInput` for another version."""
     try:

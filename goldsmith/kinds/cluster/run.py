@@ -18,6 +18,7 @@ from goldsmith.kinds.cluster.saved import Clustering
 from goldsmith.kinds.cluster.schema import ClusterConfig, ClusterResult, ClusterSummary
 from goldsmith.kinds.cluster.sessions import Joined, Taught, of_earlier, read
 from goldsmith.kinds.cluster.summary import describe, input_patterns
+from goldsmith.uno.centroids import means
 
 if TYPE_CHECKING:
     from goldsmith.cluster_rules import ClusterRule
@@ -103,8 +104,8 @@ def _cluster(
         "stability_ari": float(adjusted_rand_score(labels, moved)),
     }
     session_ids = [one.session_id for one in joined.sessions]
-    centroids = numpy.stack([queries[labels == label].mean(axis=0, dtype=numpy.float64) for label in range(labels.max() + 1)])
-    clustering = Clustering(encoder.name, centroids.astype(numpy.float32), [], session_ids, labels, queries, rules)
+    centroids = means(queries, labels)
+    clustering = Clustering(encoder.name, centroids, [], session_ids, labels, queries, rules)
     members = [[session_ids[index] for index in numpy.flatnonzero(labels == label)] for label in range(len(centroids))]
     known, earlier = _known(config.previous, members, clustering, ctx) if config.previous else ({}, [])
     clustering.cluster_ids = [known.get(label) or identity.name(one) for label, one in enumerate(members)]

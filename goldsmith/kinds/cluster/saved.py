@@ -11,7 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from goldsmith.errors import Conflict, InvalidInput
-from goldsmith.uno.centroids import FORMAT_VERSION, read_centroids
+from goldsmith.uno.centroids import FORMAT_VERSION, moved_on, nearest, read_centroids
 
 Vectors = NDArray[numpy.float32]
 
@@ -93,31 +93,14 @@ def load(centroids: Path, embeddings: Path) -> Clustering:
 
 
 def added(to: Clustering, sessions: list[str], queries: Vectors, rules: Vectors) -> Clustering:
-    """The sessions beside those that are there: each with the nearest of the centroids as they were; then these move on.
-
-    A centroid moves by one text after the other, c ← (c·n + a) / (n + 1); n is how many sessions its cluster has by then.
-    """
+    """The sessions beside those that are there: each with the nearest of the centroids as they were; then these move on."""
     labels = nearest(queries, to.centroids)
-    centroids = to.centroids.astype(numpy.float64)
-    sizes = to.sizes
-    for label, query in zip(labels, queries, strict=True):
-        centroids[label] = (centroids[label] * sizes[label] + query) / (sizes[label] + 1)
-        sizes[label] += 1
     return Clustering(
         to.encoder,
-        centroids.astype(numpy.float32),
+        moved_on(to.centroids, to.sizes, queries, labels),
         to.cluster_ids,
         [*to.sessions, *sessions],
         numpy.concatenate([to.labels, labels]),
         numpy.concatenate([to.queries, queries]),
         numpy.concatenate([to.rules, rules]),
     )
-
-
-def nearest(queries: Vectors, centroids: Vectors) -> NDArray[numpy.int64]:
-    """The label of the nearest centroid; of equals the first."""
-    found = numpy.empty(len(queries), dtype=numpy.int64)
-    wide = centroids.astype(numpy.float64)
-    for row, query in enumerate(queries):
-        found[row] = int(((wide - query) ** 2).sum(axis=1).argmin())
-    return found
