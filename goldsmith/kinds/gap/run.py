@@ -57,7 +57,9 @@ def run(config: GapConfig, ctx: JobContext) -> GapResult:
     tau = TAU[config.method] if config.tau is None else config.tau
     novelty = how.measured.novelty
     gaps = [
-        gap_of(cluster, [novelty[name] for name in cluster.members if name in novelty], tau, config.undecided_within)
+        gap_of(
+            cluster, [novelty[name] for name in cluster.members if name in novelty], tau, config.undecided_within, config.at_tau
+        )
         for cluster in clusters
     ]
     rehearsal = how.measured.rehearsal or any(one.rehearsal for one in asked.values())
@@ -69,6 +71,7 @@ def run(config: GapConfig, ctx: JobContext) -> GapResult:
         model_sha256=how.model_sha256,
         tau=tau,
         undecided_within=config.undecided_within,
+        at_tau=config.at_tau,
         clusters=gaps,
         decisions=dict(Counter(gap.decision for gap in gaps)),
         sessions=len(members),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from goldsmith.kinds.base import JobConfig, JobRef, JobResult, Reference, TeacherName
 
 Method = Literal["reranker", "embedding", "judge"]
+AtTau = Literal["high", "low"]
 Decision = Literal["primary", "reflective", "undecided", "unknown", "fallback"]
 
 TAU: dict[Method, float] = {"reranker": 0.45, "embedding": 0.5, "judge": 0.45}
@@ -51,6 +52,7 @@ class GapConfig(JobConfig):
         le=1,
         description="Nearer to tau than this decides nothing: 16-bit numbers are good to a thousandth. 0: off.",
     )
+    at_tau: AtTau = Field("high", description="What a mean of exactly tau is: high in UNO's code, low in the paper.")
     teacher: TeacherName | None = Field(None, description="For method judge.")
     model: str | None = Field(None, max_length=200, description="The teacher's model; empty: the one in the settings.")
     budget_usd: float | None = Field(None, gt=0, le=100_000, description="For method judge: the job never spends more.")
@@ -76,7 +78,7 @@ class ClusterGap(BaseModel):
     mu: float | None = Field(description="Mean over sessions of the minimum over rules; what decides.")
     mu_mean: float | None = Field(description="The same with the mean over rules, for comparison.")
     mu_max: float | None = Field(description="The same with the maximum.")
-    high: bool | None = Field(description="Whether mu is at least tau, as the reference decides; exactly tau is high.")
+    high: bool | None = Field(description="Whether mu is above tau; exactly tau is what at_tau says.")
     decision: Decision = Field(
         description="primary: low gap, an expert may be trained; reflective: high gap, a critic; undecided: too near to tau,"
         " handled like reflective; unknown: no session could be scored, nothing is trained; fallback: the cluster is too small."
@@ -91,6 +93,7 @@ class GapResult(JobResult):
     model_sha256: str | None = Field(description="Of a reranker: over its config and weights.")
     tau: float
     undecided_within: float
+    at_tau: AtTau
     clusters: list[ClusterGap]
     decisions: dict[str, int] = Field(description="Clusters by decision.")
     sessions: int = Field(description="Members of clusters that are large enough.")

@@ -19,24 +19,30 @@ class Counted:
     """By row."""
     ungraded: int
     """Of them, answers of which no grade could be read: they win nothing."""
+    removed: bool = False
+    """Whether rows with barred answers leave the number."""
+
+    @property
+    def counted(self) -> list[float]:
+        return [one.points for one in self.points.values() if one.barred is None or not self.removed]
 
     @property
     def n(self) -> int:
-        return len(self.points)
+        return len(self.counted)
 
     @property
     def won(self) -> float:
-        return sum(one.points for one in self.points.values())
+        return sum(self.counted)
 
     @property
     def win_rate(self) -> float:
-        return win_rate([one.points for one in self.points.values()])
+        return win_rate(self.counted)
 
     def barred(self, by: Bar) -> int:
         return sum(one.barred == by for one in self.points.values())
 
     def report(self) -> EpochReport:
-        points = [one.points for one in self.points.values()]
+        points = self.counted
         return EpochReport(
             epoch=self.epoch,
             win_rate=self.win_rate,
@@ -68,4 +74,4 @@ def count(epoch: int, rows: Sequence[Row], answered: Answered, config: VerifyCon
             length_min=config.length_min,
             tokenize=TOKENIZERS[config.bleu_tokenizer],
         )
-    return Counted(epoch, points, ungraded)
+    return Counted(epoch, points, ungraded, removed=config.barred == "removed")

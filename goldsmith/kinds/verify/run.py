@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -64,6 +65,8 @@ def run(config: VerifyConfig, ctx: JobContext) -> VerifyResult:
         "epochs": [one.report().model_dump() for one in epochs],
         "chosen": chosen,
         "win_rate_min": config.win_rate_min,
+        "at_win_rate_min": config.at_win_rate_min,
+        "barred": config.barred,
         "confidence": config.confidence,
         "heldout": len(every),
         "left_out": left_out,
@@ -102,8 +105,9 @@ def _gated(config: VerifyConfig, gated: Counted | None) -> Gated:
         nothing = dict.fromkeys(("win_rate", "interval", "lower_bound", "needed"))
         return {**nothing, "passed": False, "n_gate": 0, "barred_by_bleu": 0, "barred_by_length": 0, "ungraded": 0}
     bound = verdict.lower_bound(gated.won, gated.n, config.confidence)
+    reaches = operator.ge if config.at_win_rate_min == "passes" else operator.gt
     needed: float | None = next(
-        (points / 2 for points in range(2 * gated.n + 1) if points / 2 / gated.n >= config.win_rate_min), None
+        (points / 2 for points in range(2 * gated.n + 1) if reaches(points / 2 / gated.n, config.win_rate_min)), None
     )
     if config.gate == "halves":
         needed = verdict.needed(gated.n, config.win_rate_min, config.confidence)

@@ -36,6 +36,10 @@ class VerifyConfig(JobConfig):
         " a coin passes mostly.",
     )
     win_rate_min: float = Field(0.53, ge=0, le=1)
+    at_win_rate_min: Literal["passes", "fails"] = Field(
+        "passes",
+        description="For gate reference: a win rate of exactly win_rate_min passes in UNO's code and fails in its paper.",
+    )
     confidence: float = Field(0.95, ge=0.5, lt=1, description="Of the one-sided lower bound, and of the two-sided interval.")
     bleu_min: float = Field(
         0.05, ge=0, le=1, description="An answer with no more BLEU-4 than this against the base model's cannot win: nobody's"
@@ -45,6 +49,11 @@ class VerifyConfig(JobConfig):
         "unspaced",
         description="unspaced: words between spaces, characters in scripts without spaces. reference: as UNO's code, by jieba where"
         " there is a Chinese character, else between spaces, so that a Thai answer is one token.",
+    )
+    barred: Literal["no_win", "removed"] = Field(
+        "no_win",
+        description="Answers that are barred by BLEU or length. no_win: they stay in the number of rows, as in UNO's code; removed:"
+        " they leave it, as in section 3.4 of the paper, and the win rates of two epochs are then over different rows.",
     )
     length_min: float = Field(0.1, ge=0, le=1, description="Nor can one shorter than this share of the base model's answer.")
     min_heldout: int = Field(
@@ -64,7 +73,7 @@ class EpochReport(BaseModel):
 
     epoch: int
     win_rate: float = Field(description="On the rows that the epoch is chosen on.")
-    n: int = Field(description="Those rows, barred ones included.")
+    n: int = Field(description="Those rows; barred ones included unless they are removed.")
     wins: int
     ties: int
     losses: int = Field(description="Barred and ungraded answers among them.")
@@ -92,6 +101,8 @@ class VerifyResult(JobResult):
         description="One-sided. After a choice on the same rows (gate: reference) it does not hold."
     )
     win_rate_min: float
+    at_win_rate_min: Literal["passes", "fails"]
+    barred: Literal["no_win", "removed"] = Field(description="What became of barred answers.")
     confidence: float
     needed: float | None = Field(description="The fewest points of n_gate that pass, a tie being half; null: none are enough.")
     heldout: int = Field(description="Held-out rows of the dataset.")

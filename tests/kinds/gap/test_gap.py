@@ -142,6 +142,14 @@ def test_exactly_tau_is_high_and_nearly_tau_decides_nothing(mu: float, within: f
     assert gap.cluster_id == "0"
 
 
+def test_exactly_tau_is_low_as_in_the_paper_where_that_is_chosen() -> None:
+    cluster = Cluster(0, 1, "active", ["s"])
+    for mu, at_tau, decision in ((0.45, "low", "primary"), (0.45, "high", "reflective"), (0.4501, "low", "reflective")):
+        gap = gap_of(cluster, [Novelty.of([mu, 0.9])], 0.45, 0.0, at_tau)
+        assert (gap.decision, gap.high) == (decision, decision == "reflective")
+        assert gap_of(cluster, [Novelty.of([0.45])], 0.45, 0.001, at_tau).decision == "undecided"
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.randoms())
 def test_the_order_of_rules_does_not_matter(values: list[float], order: Any) -> None:
     shuffled = list(values)

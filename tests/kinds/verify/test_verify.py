@@ -233,6 +233,21 @@ class TestTheGate:
         (epoch,) = result.epochs
         assert (epoch.wins, epoch.losses, epoch.barred_by_length, epoch.barred_by_bleu, epoch.n) == (10, 10, 5, 5, 20)
         assert (result.win_rate, result.barred_by_length, result.barred_by_bleu, result.passed) == (0.5, 5, 5, False)
+        assert result.barred == "no_win"
+
+        again, *_ = context(tmp_path / "again", model_folder, epochs=1, says=says, grades=lambda epoch, _: 9 if epoch else 1)
+        removed = run(asked(gate="reference", barred="removed"), again)
+        (epoch,) = removed.epochs
+        assert (epoch.wins, epoch.losses, epoch.barred_by_length, epoch.barred_by_bleu, epoch.n) == (10, 0, 5, 5, 10)
+        assert (removed.win_rate, removed.n_gate, removed.passed, removed.barred) == (1.0, 10, True, "removed")
+
+    @pytest.mark.parametrize(("at", "needed", "passed"), [("passes", 10.0, True), ("fails", 10.5, False)])
+    def test_exactly_the_win_rate_that_is_asked_passes_unless_the_papers_rule_is_chosen(
+        self, model_folder: Path, tmp_path: Path, at: str, needed: float, passed: bool
+    ) -> None:
+        ctx, *_ = context(tmp_path, model_folder, epochs=1, grades=lambda _, __: 5)  # twenty ties: 0.5
+        result = run(asked(gate="reference", win_rate_min=0.5, at_win_rate_min=at), ctx)
+        assert (result.win_rate, result.needed, result.passed, result.at_win_rate_min) == (0.5, needed, passed, at)
 
     def test_where_nothing_is_won_no_epoch_is_chosen(self, model_folder: Path, tmp_path: Path) -> None:
         ctx, *_ = context(tmp_path, model_folder, grades=lambda epoch, _: 1 if epoch else 9)
