@@ -51,7 +51,7 @@ def dual_features(
 def _unit(rows: NDArray[numpy.floating]) -> Points:
     rows = rows.astype(numpy.float64)
     lengths = numpy.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Points = numpy.divide(rows, lengths, out=numpy.zeros_like(rows), where=lengths > 0)
+    unit: Points = numpy.divide(rows, lengths, out=numpy.zeros_like(rows), where=lengths != 0)
     return unit
 
 

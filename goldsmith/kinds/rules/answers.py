@@ -12,7 +12,7 @@ from goldsmith.sessions import Session
 from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Teacher
 
 MAX_TOKENS = 2048  # forty sentences
-TEMPERATURE = 0.1  # as in the reference
+TEMPERATURE, SEED = 0.1, 42  # as in the reference
 LONGEST = 400  # characters of one rule; a guess: longer ones are no single instruction
 REJECTED = "\n\nRejected answer:\n"
 
@@ -77,6 +77,7 @@ async def _ask(session: Session, question: str, teacher: Teacher, item: str, mos
                 json_schema=SCHEMA,
                 recorded=session.private,
                 temperature=TEMPERATURE if teacher.takes_temperature else None,
+                seed=SEED if teacher.takes_temperature else None,
             )
         except NotAnswered:
             asked.dropped = "the teacher gave no answer"

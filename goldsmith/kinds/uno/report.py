@@ -28,7 +28,7 @@ def result(config: UnoConfig, steps: Steps) -> UnoResult:
         plan=f"job:{own}/{PLAN}",
         table=f"job:{own}/{TABLE}",
         clusters=_clusters(config, steps),
-        variant=_variant(steps),
+        variant=_variant(config, steps),
         spent_usd=round(sum(job.cost_usd for job in steps.jobs.values()), 6),
         rehearsal=rehearsal,
         label="REHEARSAL" if rehearsal else "",
@@ -68,15 +68,30 @@ def _clusters(config: UnoConfig, steps: Steps) -> list[UnoCluster]:
     return found
 
 
-def _variant(steps: Steps) -> dict[str, Any]:
-    """What each step says of the variant that made it."""
+def _variant(config: UnoConfig, steps: Steps) -> dict[str, Any]:
+    """What each step says of the variant that made it; all gates are held by one rule."""
     wanted = {
-        "cluster": ("encoder", "space", "delta_sse_max", "clusters_fixed", "clusters_scaled", "stability_ari"),
-        "gap": ("gap_method", "reranker", "tau"),
-        "pairs": ("require_gain",),
-        "router": ("outlier_distance",),
+        "cluster": (
+            "encoder",
+            "space",
+            "delta_sse_max",
+            "height",
+            "scaled",
+            "clusters_fixed",
+            "clusters_scaled",
+            "stability_ari",
+        ),
+        "gap": ("gap_method", "reranker", "tau", "at_tau", "undecided_within"),
+        "pairs": ("contexts", "samples", "judge_samples", "require_gain"),
+        **{
+            step: ("gate", "win_rate_min", "at_win_rate_min", "confidence", "bleu_min", "bleu_tokenizer", "barred")
+            for step in steps.jobs
+            if step.startswith("verify-")
+        },
+        "router": ("outlier_distance", "calibrated"),
     }
-    return {name: steps.result(step)[name] for step, names in wanted.items() for name in names if name in steps.result(step)}
+    said = {name: steps.result(step)[name] for step, names in wanted.items() for name in names if name in steps.result(step)}
+    return {**said, "adapters": config.adapters, "base_model": config.base_model}
 
 
 def markdown(config: UnoConfig, result: UnoResult) -> str:

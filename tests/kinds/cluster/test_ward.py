@@ -135,6 +135,15 @@ def test_vectors_that_are_not_finite_are_refused() -> None:
         ward.tree(points)
 
 
+@pytest.mark.parametrize("bad", [numpy.nan, numpy.inf])
+def test_a_vector_that_is_not_finite_does_not_become_a_zero_vector(bad: float) -> None:
+    queries, rules = numpy.eye(3, dtype=numpy.float32), numpy.eye(3, dtype=numpy.float32)
+    rules[1, 1] = bad
+    for space in ("unit", "dual"):
+        with numpy.errstate(invalid="ignore"), pytest.raises(InvalidInput, match="not finite"):
+            ward.tree(ward.dual_features(queries, rules, space))
+
+
 def test_the_height_says_by_how_much_a_merge_raises_the_sum_of_squares() -> None:
     points = numpy.random.default_rng(0).normal(size=(30, 4))
     merges = ward.tree(points)

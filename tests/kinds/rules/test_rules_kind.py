@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from goldsmith.db import Connection, Database
 from goldsmith.errors import GoldsmithError, InvalidInput, JobCancelled
+from goldsmith.kinds.rules import answers
 from goldsmith.kinds.rules.answers import complete, read
 from goldsmith.kinds.rules.run import run
 from goldsmith.kinds.rules.schema import RulesConfig, RulesResult
@@ -23,6 +24,7 @@ from goldsmith.settings import Settings
 from goldsmith.teacher import Answer, open_teacher
 from goldsmith.teacher.rehearsal import RehearsalServer
 from tests.fakes import FakeContext
+from tests.teachers import ScriptedTeacher
 
 
 def recorded(
@@ -140,6 +142,14 @@ def test_every_session_is_asked_what_it_is_worth(context: Callable[..., FakeCont
     assert not any("<answer>" in prompt or "<feedback>" in prompt for prompt in own)  # only the query is shown
     saved = {one.session_id: one for one in ctx.sessions(ctx.ref)}
     assert saved["run_favourite_edit"].weight > saved["run_edit"].weight > saved["run_favourite"].weight
+
+
+@pytest.mark.parametrize(("takes", "sampling"), [(True, (0.1, 42, 2048)), (False, (None, None, 2048))])
+def test_both_questions_are_asked_with_the_references_sampling(takes: bool, sampling: tuple[object, ...]) -> None:
+    teacher = ScriptedTeacher(lambda _: {"rules": ["Name the wood."]}, takes_temperature=takes)
+    found = asyncio.run(answers.extract(chat(1, "Ein Stuhl", "nenne das Holz"), teacher, own=True, most=50))
+    assert (found.feedback and found.feedback.rules, found.own and found.own.rules) == (["Name the wood."], ["Name the wood."])
+    assert [(one.temperature, one.seed, one.max_tokens) for one in teacher.asked] == [sampling, sampling]
 
 
 def test_sessions_of_another_job_are_read_without_those_in_quarantine(context: Callable[..., FakeContext]) -> None:

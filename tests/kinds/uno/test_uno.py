@@ -124,7 +124,7 @@ def test_a_low_gap_gets_an_expert_a_high_one_a_critic_and_a_failed_gate_too(tmp_
 
     for key in ("expert-c0", "expert-c2", "critic-c1"):
         play.end(key, {"adapter": f"adapter:museum-{key}@1"})
-    won = {"adapter": "adapter:museum-c0-expert@1", "win_rate": 0.7, "interval": [0.55, 0.83], "passed": True}
+    won = {"adapter": "adapter:museum-c0-expert@1", "win_rate": 0.7, "interval": [0.55, 0.83], "passed": True, "gate": "halves"}
     play.end("verify-c0", won, cost=0.5)
     play.look()
     assert "router" not in play.keys
@@ -143,7 +143,8 @@ def test_a_low_gap_gets_an_expert_a_high_one_a_critic_and_a_failed_gate_too(tmp_
     assert [one.passed for one in result.clusters] == [True, None, False, None]
     assert result.spent_usd == 3.0
     assert result.label == "REHEARSAL"
-    assert result.variant | {"space": "unit", "gap_method": "reranker", "require_gain": True} == result.variant
+    made_by = {"space": "unit", "gap_method": "reranker", "require_gain": True, "gate": "halves", "adapters": "as_needed"}
+    assert result.variant | made_by == result.variant
     table = play.ctx.artifact(result.table).read_text()
     assert "0.70 [0.55, 0.83]: passed" in table
     assert "REHEARSAL" in table
