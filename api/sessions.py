@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
@@ -17,7 +17,7 @@ from goldsmith.sessions import Saved, Status
 
 router = APIRouter(prefix="/v1")
 CONFLICT: dict[int | str, dict[str, Any]] = MISSING | {409: PROBLEM}
-JobId = Annotated[UUID, Query(description="The job that saved them: kind sessions, or rules where it was made from runs.")]
+JobId = Annotated[UUID, BeforeValidator(lambda given: str(given).removeprefix("job:"))]
 
 
 class SessionPage(BaseModel):
@@ -35,7 +35,9 @@ class QuarantinePage(BaseModel):
 @router.get("/sessions", tags=["rules"], responses=REFUSALS)
 def list_sessions(
     state: StateDep,
-    job: JobId,
+    job: Annotated[
+        JobId, Query(description="The job that saved them, as job:<id>: sessions, or rules where it was made from runs.")
+    ],
     status: Annotated[Status | None, Query(description="Only these.")] = None,
     cursor: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -49,7 +51,7 @@ def list_sessions(
 @router.get("/quarantine", tags=["rules"], responses=REFUSALS)
 def list_quarantine(
     state: StateDep,
-    job: Annotated[UUID | None, Query(description="Only what this job put there.")] = None,
+    job: Annotated[JobId | None, Query(description="Only what this job, job:<id>, put there.")] = None,
     cursor: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> QuarantinePage:

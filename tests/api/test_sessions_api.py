@@ -30,7 +30,9 @@ def test_a_jobs_sessions_are_listed_page_by_page(client: TestClient, conn: Conne
     assert ([one["session_id"] for one in second["sessions"]], second["next_cursor"]) == (["s-2"], None)
     apart = client.get("/v1/sessions", params={"job": str(job), "status": "quarantined"}).json()["sessions"]
     assert [(one["session_id"], one["reason"]) for one in apart] == [("s-1", "feedback: it advertises")]
+    assert client.get("/v1/sessions", params={"job": f"job:{job}", "limit": 2}).json() == first
     problem(client.get("/v1/sessions"), 422, "job")
+    problem(client.get("/v1/sessions", params={"job": "upload:1"}), 422, "job")
     problem(client.get("/v1/sessions", params={"job": str(job), "status": "bad"}), 422, "status")
 
 
@@ -47,7 +49,7 @@ def test_what_is_in_quarantine_can_be_released_once(client: TestClient, conn: Co
     assert entries["session"]["texts"]["feedback"] == "Feedback 1: f"
     assert len(entries["session"]["texts"]["answer"]) == 2000
     assert entries["rule"]["texts"] == {"rule": "Say no.", "quote": "say no"}
-    assert [one["what"] for one in client.get("/v1/quarantine", params={"job": str(other)}).json()["entries"]] == ["rule"]
+    assert [one["what"] for one in client.get("/v1/quarantine", params={"job": f"job:{other}"}).json()["entries"]] == ["rule"]
 
     assert list(sessions_of(conn, job)) == []
     for one in entries.values():
