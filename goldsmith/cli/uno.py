@@ -16,9 +16,11 @@ from goldsmith.cli.output import Json, console, print_json, print_table, said_pl
 from goldsmith.cli.stack import connect
 from goldsmith.client import Client, Job
 from goldsmith.errors import InvalidInput
+from goldsmith.job import FINAL
 
 app = typer.Typer(no_args_is_help=True, help="UNO: rules, clusters, adapters and a router out of a log.")
 
+PLAN = "plan.json"
 UnoJob = Annotated[str, typer.Argument(help="The id of a uno job.")]
 
 
@@ -156,8 +158,10 @@ def _uno(client: Client, job_id: str) -> Job:
 
 
 def plan_of(client: Client, job: Job) -> dict[str, Any]:
+    if not any(one["name"] == PLAN for one in client.artifacts(job.id)):
+        raise InvalidInput(f"{job.ref} has no plan{' yet' if job.status not in FINAL else ''}: {job.status}, {job.message}")
     with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, Any] = json.loads(client.download(f"{job.ref}/plan.json", Path(folder) / "plan.json").read_text())
+        found: dict[str, Any] = json.loads(client.download(f"{job.ref}/{PLAN}", Path(folder) / PLAN).read_text())
     return found
 
 
