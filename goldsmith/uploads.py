@@ -152,6 +152,10 @@ def _check(lines: Iterable[tuple[int, Any]], check: Callable[[Any], object], wha
     return rows
 
 
+_ALTERNATIVE = re.compile(r"^constrained-|\[")
+"""What pydantic puts into a place to say which of several types it tried; it is no key of the line."""
+
+
 def _errors_of(number: int, error: ValidationError | ValueError, known: str) -> list[dict[str, Any]]:
     if not isinstance(error, ValidationError):
         return [{"field": f"line {number}", "line": number, "message": str(error)}]
@@ -159,7 +163,7 @@ def _errors_of(number: int, error: ValidationError | ValueError, known: str) -> 
     for each in error.errors(include_url=False, include_context=False):
         unknown = each["type"] == "extra_forbidden"
         message = f"unknown key; the known ones are: {known}" if unknown else each["msg"].removeprefix("Value error, ")
-        where = ".".join(str(step)[:64] for step in each["loc"])
+        where = ".".join(str(step)[:64] for step in each["loc"] if not _ALTERNATIVE.search(str(step)))
         found.append({"field": f"line {number}{': ' if where else ''}{where}", "line": number, "message": message})
     return found
 

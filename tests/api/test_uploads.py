@@ -146,6 +146,8 @@ def test_a_log_of_sessions_is_kept_and_its_lines_are_checked(shared: TestClient,
     wrong = problem(send(shared, f'{body}\n{{"messages": 5}}\n{"[" * 50_000}', kind="sessions"), 422, says="2 of 5 lines")
     assert [entry["line"] for entry in wrong["errors"]] == [4, 5]
     assert wrong["errors"][0]["field"] == "line 4: messages"
+    no_text = problem(send(shared, '{"messages": [{"role": "user", "content": 5}]}', kind="sessions"), 422)
+    assert {entry["field"] for entry in no_text["errors"]} == {"line 1: messages.0.content"}
     problem(send(shared, "text\na\n", CSV, kind="sessions"), 422, "kind", "as jsonl, not as csv")
     problem(send(shared, '{"input": "a"}', kind="sessions"), 422, says="neither messages")
     problem(send(shared, "", kind="sessions"), 422, says="no session")

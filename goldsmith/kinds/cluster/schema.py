@@ -67,7 +67,7 @@ class ClusterConfig(JobConfig):
     @model_validator(mode="after")
     def _one_way_to_go_on(self) -> Self:
         if self.add_to is not None and self.previous is not None:
-            raise ValueError("previous and add_to: give one; what is added to keeps its cluster ids")
+            raise ValueError("add_to: give this or previous, not both; what is added to keeps its cluster ids")
         return self
 
     @property

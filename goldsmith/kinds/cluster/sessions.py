@@ -60,10 +60,15 @@ def read(config: ClusterConfig, ctx: JobContext, known: Container[str] = ()) -> 
             errors=[{"field": "runs", "value": config.runs, "message": f"leave it out; it was {made}"}],
         )
     joined = join(config.rules, ctx.rules(config.rules), ctx.sessions(sessions_ref(config.rules, asked)), known)
+    if joined.already and not joined.sessions:
+        raise InvalidInput(
+            f"rules: {config.add_to} has all {joined.already} sessions of {config.rules} already; nothing is to be added",
+            errors=[{"field": "rules", "value": config.rules, "message": f"must have sessions that {config.add_to} has not"}],
+        )
     if not joined.sessions:
         raise InvalidInput(
             f"no session of {config.rules} has both rules from feedback and a text that may be used (without feedback:"
-            f" {joined.without_feedback}, without text: {joined.without_text}, added before: {joined.already})",
+            f" {joined.without_feedback}, without text: {joined.without_text})",
             errors=[{"field": "rules", "value": config.rules, "message": "must be a rules job that found rules in feedback"}],
         )
     return joined

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import Literal
 
 from goldsmith.context import JobContext
-from goldsmith.errors import GoldsmithError, InvalidInput
+from goldsmith.errors import InvalidInput
 from goldsmith.kinds.rules.answers import Asked, Extraction, extract
 from goldsmith.kinds.rules.evidence import quote, source_of
 from goldsmith.kinds.rules.questions import ask_of
@@ -46,10 +46,16 @@ async def run(config: RulesConfig, ctx: JobContext) -> RulesResult:
         if len(asked) < len(sessions):
             dropped["the budget ended"] += len(sessions) - len(asked)
         if not rules:
-            raise GoldsmithError(f"none of the {len(sessions)} sessions gave a rule: {dict(dropped)}")
+            raise InvalidInput(
+                f"none of the {len(sessions)} sessions gave a rule ({_counted(dropped)}); rules are learned from what users say"
+            )
         ctx.save_rules(rules)
         ctx.save_artifact("rules.json", json.dumps([asdict(rule) for rule in rules], indent=1, ensure_ascii=False).encode())
         return _result(sessions, asked, extractions, rules, dropped, apart, teacher)
+
+
+def _counted(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
 
 
 def _sessions(config: RulesConfig, ctx: JobContext) -> tuple[list[Session], Counter[str], dict[str, int]]:
@@ -71,7 +77,7 @@ def _sessions(config: RulesConfig, ctx: JobContext) -> tuple[list[Session], Coun
     if not found:
         source = config.sessions or config.runs
         raise InvalidInput(
-            f"{source} has no session to learn from ({dict(dropped) | apart or 'none at all'})",
+            f"{source} has no session to learn from ({_counted({**dropped, **apart}) or 'none at all'})",
             errors=[
                 {
                     "field": "sessions" if config.sessions else "runs",

@@ -115,6 +115,8 @@ def test_added_sessions_go_to_the_nearest_centroids_and_move_them(tmp_path: Path
     result = run(config(rules=new, add_to=first.ref), second)
     assert (result.method, result.sessions, result.already, result.sizes) == ("nearest", 2, 1, [5, 5])
     assert (result.delta_sse_max, result.stability_ari, result.clusters_fixed) == (None, None, None)
+    with pytest.raises(InvalidInput, match=rf"{first.ref} has all .* sessions of .* already; nothing is to be added"):
+        run(config(add_to=first.ref), after(first))
     assert ids(second) == ids(first) | {"x1": ids(first)["a0"], "x2": ids(first)["h0"]}
     before, now = (
         saved.load(*(ctx.artifact(f"{ctx.ref}/{name}.npz") for name in ("centroids", "embeddings"))) for ctx in (first, second)
@@ -184,5 +186,5 @@ def packed(arrays: dict[str, numpy.ndarray]) -> bytes:
 
 
 def test_one_goes_on_in_one_way() -> None:
-    with pytest.raises(ValueError, match="previous and add_to: give one"):
+    with pytest.raises(ValueError, match="add_to: give this or previous, not both"):
         config(previous=RULES, add_to=RULES)

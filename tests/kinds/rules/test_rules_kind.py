@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from goldsmith.db import Connection, Database
-from goldsmith.errors import GoldsmithError, InvalidInput, JobCancelled
+from goldsmith.errors import InvalidInput, JobCancelled
 from goldsmith.kinds.rules import answers
 from goldsmith.kinds.rules.answers import complete, read
 from goldsmith.kinds.rules.run import run
@@ -258,9 +258,9 @@ def test_a_limit_takes_the_oldest_sessions(context: Callable[..., FakeContext]) 
 
 
 def test_no_session_and_no_rule_are_failures(context: Callable[..., FakeContext]) -> None:
-    with pytest.raises(InvalidInput, match=r"no session to learn from \(\{'blocked': 1\}\)"):
+    with pytest.raises(InvalidInput, match=r"no session to learn from \(blocked: 1\)"):
         extract(context([RUNS[6]]))
-    with pytest.raises(GoldsmithError, match=r"none of the 1 sessions gave a rule: \{'no rule was found': 1\}"):
+    with pytest.raises(InvalidInput, match=r"none of the 1 sessions gave a rule \(no rule was found: 1\)"):
         extract(context([RUNS[5]]))
     with pytest.raises(ValidationError, match="exactly one of sessions and runs"):
         RulesConfig(teacher="rehearsal", budget_usd=1)
