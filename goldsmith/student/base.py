@@ -114,7 +114,7 @@ def _fetched(name: str, revision: str | None, cache: Path) -> Path:
     except RevisionNotFoundError as error:
         raise InvalidInput(f"base_model: {name!r} has no revision {revision!r} on the hub") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise Unavailable(f"base_model: {asked!r} is not in {cache / 'hub'} and the hub does not answer") from error
+        raise Unavailable(f"base_model: {asked!r} is not on this machine and the hub does not answer") from error
 
 
 def _weights_sha256(folder: Path) -> str:

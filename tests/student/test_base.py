@@ -114,8 +114,9 @@ class TestHub:
 
     def test_a_hub_that_does_not_answer_is_no_bad_input(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-        with pytest.raises(Unavailable, match="the hub does not answer"):
+        with pytest.raises(Unavailable, match="the hub does not answer") as refusal:
             base.prepare("owner/open", tmp_path)
+        assert str(tmp_path) not in refusal.value.detail, "callers see it, and where the server keeps its files is not theirs"
 
 
 def converted(source: Path, folder: Path) -> None:

@@ -127,13 +127,16 @@ def test_a_missing_encoder_is_an_error_and_never_another_one(monkeypatch: pytest
     monkeypatch.setattr(encoder, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match=r"pip install 'goldsmith\[train\]'"):
         load_encoder("minilm", cache=tmp_path)
+    with pytest.raises(Unavailable, match="package nothing is not installed: pip install nothing where the workers run"):
+        load_encoder("package:nothing", cache=tmp_path)
 
     def away(base_model: str, cache: Path) -> None:
-        raise Unavailable(f"base_model: '{base_model}' is not in {cache}/hub and the hub does not answer")
+        raise Unavailable(f"base_model: '{base_model}' is not on this machine and the hub does not answer")
 
     monkeypatch.setattr(encoder, "prepare", away)
     with pytest.raises(
-        Unavailable, match=r"qwen3-embedding-0\.6b is not there .'Qwen/Qwen3-Embedding-0.6B' is not in"
+        Unavailable, match=r"qwen3-embedding-0\.6b is not there .'Qwen/Qwen3-Embedding-0.6B' is not on this machine"
     ) as refusal:
         load_encoder("qwen3-embedding-0.6b", cache=tmp_path)
-    assert "errors" in refusal.value.extra
+    [field] = refusal.value.extra["errors"]
+    assert field["message"].startswith("'Qwen/Qwen3-Embedding-0.6B' is not on this machine")
