@@ -56,7 +56,9 @@ def _clusters(config: UnoConfig, steps: Steps) -> list[UnoCluster]:
                 pairs_train=learned.get("pairs_train", 0),
                 pairs_heldout=learned.get("pairs_heldout", 0),
                 expert=gate.get("adapter"),
-                no_expert=wanted[cluster_id].no_expert or learned.get("refused"),
+                no_expert=None
+                if gate.get("adapter")
+                else wanted[cluster_id].no_expert or gate.get("why") or learned.get("refused"),
                 win_rate=gate.get("win_rate"),
                 win_rate_interval=gate.get("interval"),
                 passed=gate.get("passed"),

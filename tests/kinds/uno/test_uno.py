@@ -186,6 +186,24 @@ def test_experts_go_to_the_largest_clusters_where_there_may_be_few(tmp_path: Pat
     assert why == ["experts_at_most is 1", None, "the gap's decision is reflective"]
 
 
+def test_an_expert_of_which_no_epoch_won_is_none_and_the_gate_says_why(tmp_path: Path) -> None:
+    play = Play(tmp_path, config())
+    play.to_the_plan(cluster(0, "primary"))
+    play.look()
+    play.end("pairs", {"clusters": [learned(0)]})
+    play.look()
+    play.end("expert-c0", {})
+    play.end("verify-c0", {"passed": False, "adapter": None, "win_rate": None, "interval": None, "why": "no epoch won"})
+    play.look()
+    play.end("critic-c0", {"adapter": "adapter:museum-c0-critic@1"})
+    play.look()
+    play.route(c0="reflective")
+    result = play.look()
+    assert isinstance(result, UnoResult)
+    assert result.clusters[0].no_expert == "no epoch won"
+    assert "no expert: no epoch won" in play.ctx.artifact(result.table).read_text()
+
+
 def test_the_plan_waits_for_an_approval_and_says_what_the_rest_takes(tmp_path: Path) -> None:
     play = Play(tmp_path, config(approve="plan", pairs={"samples": 2}, train={"num_train_epochs": 4}))
     play.to_the_plan(cluster(0, "primary"), cluster(1, "reflective", 50))
