@@ -204,6 +204,25 @@ def test_an_expert_of_which_no_epoch_won_is_none_and_the_gate_says_why(tmp_path:
     assert "no expert: no epoch won" in play.ctx.artifact(result.table).read_text()
 
 
+def test_a_gate_that_no_epoch_came_near_says_why_there_is_no_expert(tmp_path: Path) -> None:
+    play = Play(tmp_path, config())
+    play.to_the_plan(cluster(0, "primary"))
+    play.look()
+    play.end("pairs", {"clusters": [learned(0)]})
+    play.look()
+    play.end("expert-c0", {})
+    play.end(
+        "verify-c0", {"passed": False, "adapter": None, "win_rate": None, "interval": None, "why": "no epoch won anything"}
+    )
+    play.look()
+    play.end("critic-c0", {"adapter": "adapter:a@1"})
+    play.look()
+    play.route(c0="reflective")
+    result = play.look()
+    assert isinstance(result, UnoResult)
+    assert (result.clusters[0].expert, result.clusters[0].no_expert) == (None, "no epoch won anything")
+
+
 def test_the_plan_waits_for_an_approval_and_says_what_the_rest_takes(tmp_path: Path) -> None:
     play = Play(tmp_path, config(approve="plan", pairs={"samples": 2}, train={"num_train_epochs": 4}))
     play.to_the_plan(cluster(0, "primary"), cluster(1, "reflective", 50))
