@@ -23,6 +23,11 @@ class Taught:
     rehearsal: bool = False
 
 
+def rules_text(rules: Iterable[str]) -> str:
+    """Rules as they are embedded and shown to a reranker: each stripped, one a line, without numbers."""
+    return "\n".join(rule.strip() for rule in rules)
+
+
 def taught(rules: Iterable[Rule]) -> dict[str, Taught]:
     """By session. `rules`: the active ones of a rules job, as `JobContext.rules` gives them."""
     sessions: dict[str, Taught] = {}

@@ -52,6 +52,7 @@ def point(
 
 
 def win_rate(points: Sequence[float]) -> float:
+    """Of the items' points, barred ones (0) among them; 0 where there is no item."""
     return sum(points) / len(points) if points else 0.0
 
 

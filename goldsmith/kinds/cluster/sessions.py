@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from goldsmith.errors import InvalidInput
 from goldsmith.sessions import sessions_ref
-from goldsmith.uno.taught import rules_jobs
+from goldsmith.uno.taught import rules_jobs, rules_text
 
 if TYPE_CHECKING:
     from goldsmith.context import JobContext
@@ -36,7 +36,7 @@ class Taught:
 
     @property
     def rules_text(self) -> str:
-        return "\n".join(rule.rule.strip() for rule in self.rules)
+        return rules_text(rule.rule for rule in self.rules)
 
 
 @dataclass(frozen=True)

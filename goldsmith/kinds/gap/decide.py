@@ -20,6 +20,7 @@ class Novelty:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Novelty:
+        """`values`: of each rule from feedback, at least one; 1 - P(yes) by the paper's measure."""
         return cls(min(values), fmean(values), max(values))
 
 
@@ -35,6 +36,7 @@ def is_high(mu: float, tau: float, at_tau: AtTau = "high") -> bool:
 
 
 def decide(mu: float, tau: float, undecided_within: float, at_tau: AtTau = "high") -> Decision:
+    """`undecided` nearer to tau than `undecided_within`; else reflective where mu is high, primary where it is not."""
     if abs(mu - tau) < undecided_within:
         return "undecided"
     return "reflective" if is_high(mu, tau, at_tau) else "primary"

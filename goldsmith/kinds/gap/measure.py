@@ -14,7 +14,7 @@ from goldsmith.teacher import BudgetReached, NotAnswered, Teacher
 from goldsmith.teacher.bounded import for_each
 from goldsmith.uno import prompts
 from goldsmith.uno.judge import greedy, loaded, repair
-from goldsmith.uno.taught import Taught
+from goldsmith.uno.taught import Taught, rules_text
 
 SCHEMA = {
     "type": "object",
@@ -39,7 +39,7 @@ class Measured:
 
 def by_reranker(reranker: Reranker, sessions: Mapping[str, Taught], told: Told) -> Measured:
     """1 - P(yes) for each rule against all own rules at once, one a line."""
-    own = {session_id: "\n".join(session.own) for session_id, session in sessions.items()}
+    own = {session_id: rules_text(session.own) for session_id, session in sessions.items()}
     pairs = {session_id: [(rule, own[session_id]) for rule in session.rules] for session_id, session in sessions.items()}
     asked = list(dict.fromkeys(pair for each in pairs.values() for pair in each))
     covered = dict(zip(asked, reranker.covered(asked, told), strict=True))
