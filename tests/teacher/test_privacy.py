@@ -142,7 +142,7 @@ def test_a_server_elsewhere_needs_a_price_and_the_admins_word(tmp_path: Path) ->
 
 
 def test_what_is_not_set_is_named() -> None:
-    with pytest.raises(GoldsmithError, match="set GOLDSMITH_OPENAI_COMPATIBLE_URL or OLLAMA_HOST"):
+    with pytest.raises(InvalidInput, match="set GOLDSMITH_OPENAI_COMPATIBLE_URL or OLLAMA_HOST"):
         opened("openai-compatible", "qwen3:32b")
     with pytest.raises(InvalidInput, match="say `model`, or set GOLDSMITH_OPENAI_COMPATIBLE_MODEL"):
         opened("openai-compatible", OLLAMA_HOST="127.0.0.1:11434")
