@@ -92,7 +92,9 @@ def route(
     """Say where a question goes, and on demand answer it."""
     with said_plainly(as_json), connect() as client:
         found = client.get(job.removeprefix("job:"))
-        router = (found.result or {}).get("router", found.ref) if found.kind == "uno" else found.ref
+        if found.kind == "uno" and found.result is None:
+            raise InvalidInput(f"{found.ref} has no router{' yet' if found.status not in FINAL else ''}: {found.status}")
+        router = found.result["router"] if found.kind == "uno" and found.result else found.ref
         routed = client.route(router, query, answer=answer)
         if as_json:
             print_json(routed)
