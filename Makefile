@@ -30,7 +30,7 @@ down:  ## Stop everything; no process is left
 	@if [ -x $(BIN)/goldsmith ]; then $(BIN)/goldsmith down; else echo "nothing is set up"; fi
 
 test: setup  ## Run the whole test suite
-	@$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -rs -n 3 --dist loadfile --no-loadscope-reorder
 
 chaos: setup  ## Eleven minutes of kill -9 and worse under load, then counted (SEED=… repeats one)
 	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED))

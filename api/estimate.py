@@ -11,7 +11,6 @@ from api.body import inline, read_json
 from api.jobs import REFUSALS
 from api.state import CallerDep, State, StateDep
 from goldsmith import estimates, references, submit
-from goldsmith.errors import GoldsmithError, Unavailable
 from goldsmith.estimates import Estimate
 from goldsmith.keys import Caller
 from goldsmith.kinds.gold.schema import GoldConfig
@@ -39,9 +38,4 @@ async def estimate_a_job(request: Request, state: StateDep, caller: CallerDep) -
 def _estimate(state: State, config: GoldConfig, caller: Caller) -> Estimate:
     with state.database.connection() as conn:
         pinned, _ = references.resolve(conn, config)
-        try:
-            return estimates.estimate(conn, state.settings, estimates.parse(pinned), caller)
-        except GoldsmithError as error:
-            if error.status != 500:
-                raise
-            raise Unavailable(error.detail) from error  # the teacher is not set up here; the words say what is missing
+        return estimates.estimate(conn, state.settings, estimates.parse(pinned), caller)

@@ -107,7 +107,7 @@ class _Seen:
 
 
 def estimate(conn: Connection, settings: Settings, config: GoldConfig, caller: Caller) -> Estimate:
-    """Raises what the job itself would fail with: `NotFound`, `InvalidInput`, `GoldsmithError` that name field or setting."""
+    """Raises what the job itself would fail with: `NotFound`, `InvalidInput`, `Unavailable` that name field or setting."""
     from goldsmith.teacher.dry_run import DryRun  # the SDK costs a second to import; only who asks pays it
     from goldsmith.teacher.providers import open_provider
 

@@ -10,7 +10,7 @@ import anthropic
 import httpx
 import httpx2
 
-from goldsmith.errors import InvalidInput
+from goldsmith.errors import InvalidInput, Unavailable
 from goldsmith.teacher.anthropic import Messages
 from goldsmith.teacher.batches import MessageBatches
 from goldsmith.teacher.bedrock import Bedrock
@@ -40,7 +40,7 @@ _HERE = "on this machine or its network"
 def open_provider(settings: Settings, provider: str, model: str | None, *, recorded: bool) -> Provider:
     """The teacher below the meter. `recorded`: some of what it is going to be asked comes from recorded runs.
 
-    Raises `InvalidInput` that names the setting; nothing is sent yet.
+    Raises `InvalidInput`, and `Unavailable` where it is not set up here; both name the setting. Nothing is sent yet.
     """
     wire: Wire
     if provider == "anthropic":
@@ -67,10 +67,6 @@ def check_model(settings: Settings, provider: str, model: str | None) -> None:
         _price(settings, provider, model or default[provider])
     elif provider == "openai-compatible" and (settings.openai_compatible_url or settings.ollama_host):
         _openai_compatible(settings, model, False)
-
-
-def _not_set_up(says: str) -> InvalidInput:
-    return InvalidInput(says, errors=[{"field": "teacher", "message": says}])
 
 
 def _account(settings: Settings, wire: Wire) -> str:
@@ -102,7 +98,7 @@ def _anthropic(settings: Settings, model: str, recorded: bool) -> Wire:
     gate.check(recorded)
     key = settings.anthropic_api_key.get_secret_value() if settings.anthropic_api_key else ""
     if not key:
-        raise _not_set_up("teacher 'anthropic' needs a key: set ANTHROPIC_API_KEY, or rehearse with teacher 'rehearsal'")
+        raise Unavailable("teacher 'anthropic' needs a key: set ANTHROPIC_API_KEY, or rehearse with teacher 'rehearsal'")
     client = _client(key, settings.anthropic_base_url, settings.teacher_timeout_s)
     return BatchedMessages(client, name="anthropic", model=model, price=price, gate=gate, key_setting="ANTHROPIC_API_KEY")
 
@@ -126,7 +122,7 @@ def _openai_compatible(settings: Settings, model: str | None, recorded: bool) ->
     model = model or settings.openai_compatible_model or settings.ollama_model
     url = settings.openai_compatible_url or settings.ollama_host
     if not url:
-        raise _not_set_up("teacher 'openai-compatible' has no address: set GOLDSMITH_OPENAI_COMPATIBLE_URL or OLLAMA_HOST")
+        raise Unavailable("teacher 'openai-compatible' has no address: set GOLDSMITH_OPENAI_COMPATIBLE_URL or OLLAMA_HOST")
     if not model:
         raise InvalidInput(
             "teacher 'openai-compatible' needs a model: say `model`, or set GOLDSMITH_OPENAI_COMPATIBLE_MODEL",
@@ -148,7 +144,7 @@ def _rehearsal(settings: Settings, model: str) -> Wire:
     price = _price(settings, "rehearsal", model)
     url = settings.rehearsal_url
     if not url:
-        raise _not_set_up(
+        raise Unavailable(
             "the rehearsal teacher is not running: start Goldsmith with --rehearsal, or set GOLDSMITH_REHEARSAL_URL"
         )
     if not is_loopback(url):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from goldsmith.errors import GoldsmithError, InvalidInput
+from goldsmith.errors import GoldsmithError, InvalidInput, Unavailable
 from goldsmith.settings import Settings
 from goldsmith.teacher.prices import eu_regions
 from goldsmith.teacher.privacy import bedrock_place, is_own
@@ -142,7 +142,7 @@ def test_a_server_elsewhere_needs_a_price_and_the_admins_word(tmp_path: Path) ->
 
 
 def test_what_is_not_set_is_named() -> None:
-    with pytest.raises(InvalidInput, match="set GOLDSMITH_OPENAI_COMPATIBLE_URL or OLLAMA_HOST"):
+    with pytest.raises(Unavailable, match="set GOLDSMITH_OPENAI_COMPATIBLE_URL or OLLAMA_HOST"):
         opened("openai-compatible", "qwen3:32b")
     with pytest.raises(InvalidInput, match="say `model`, or set GOLDSMITH_OPENAI_COMPATIBLE_MODEL"):
         opened("openai-compatible", OLLAMA_HOST="127.0.0.1:11434")

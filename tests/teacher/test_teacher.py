@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from bench.metering import MeteringServer
 from goldsmith import metrics
 from goldsmith.db import Connection, Database
-from goldsmith.errors import FencedOut, GoldsmithError, InvalidInput, RetryableError
+from goldsmith.errors import FencedOut, GoldsmithError, InvalidInput, RetryableError, Unavailable
 from goldsmith.settings import Settings
 from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Teacher, counting, metered, open_teacher
 from goldsmith.teacher.bounded import for_each
@@ -564,7 +564,7 @@ def test_recorded_data_leaves_the_machine_only_when_the_admin_allows_it(
 
 def test_claude_needs_a_key(database: Database, job_factory: Callable[..., UUID], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
-    with pytest.raises(InvalidInput, match="set ANTHROPIC_API_KEY") as caught:
+    with pytest.raises(Unavailable, match="set ANTHROPIC_API_KEY") as caught:
         open_anthropic(database, job_factory(), anthropic_api_key=None)
     assert not isinstance(caught.value, RetryableError)
 
