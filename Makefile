@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## The whole main job on a recorded workshop, live
 	@$(BIN)/goldsmith demo
 
-uno: setup  ## All of UNO on a planted log: rules, clusters, experts, critics, a router (half an hour or so on 2 free cores)
+uno: setup  ## All of UNO on a planted log: rules, clusters, experts, critics, a router (expected: half an hour or so on 2 free cores)
 	@$(BIN)/goldsmith uno demo
 
 up: setup  ## Start everything in the background
