@@ -1,9 +1,11 @@
-"""Webhooks: whoever asked is told when a job ends, by a signed POST (Standard Webhooks), until it is taken or a day has passed.
+"""Webhooks: whoever asked is told when a job ends, or of what happens to an experiment, by a signed POST (Standard Webhooks), until
+it is taken or a day has passed.
 
 The delivery is written by the transaction that ends the job: the trigger on `jobs` in the migrations, which sees every way in
-which a job can end. A sender then takes what is due, one delivery of a webhook at a time, and never holds a transaction while
-it waits for an answer. At least once: a sender that dies between the receiver's answer and its own note of it sends again,
-with the same `webhook-id`, by which a receiver knows what it has seen. Several senders never send one at once.
+which a job can end; that of an experiment by the transaction that decides (`announce`). A sender then takes what is due, one
+delivery of a webhook at a time, and never holds a transaction while it waits for an answer. At least once: a sender that dies
+between the receiver's answer and its own note of it sends again, with the same `webhook-id`, by which a receiver knows what it
+has seen. Several senders never send one at once.
 """
 
 from __future__ import annotations
@@ -16,15 +18,16 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import psycopg
 import structlog
+from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
@@ -36,7 +39,17 @@ from goldsmith.outbound import Network
 
 log = structlog.get_logger()
 
-Event = Literal["job.completed", "job.failed", "job.cancelled"]
+Event = Literal[
+    "job.completed",
+    "job.failed",
+    "job.cancelled",
+    "experiment.rolled_back",
+    "experiment.held",
+    "experiment.completed",
+    "experiment.promoted",
+    "experiment.probe_failed",
+]
+EVENTS: tuple[Event, ...] = get_args(Event)
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 # Seconds after each failed try; the last is made a day after the first. Each is stretched or shortened by up to a tenth, so
@@ -56,8 +69,12 @@ class NewWebhook(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     url: str = Field(max_length=2048, description="https:// or http://, without user name and password.", json_schema_extra=URL)
-    events: list[Event] = Field([], max_length=3, description="Which events; empty: all of them.")
-    kinds: list[str] = Field([], max_length=64, description="Of which kinds of jobs; empty: of all.")
+    events: list[Event] = Field([], max_length=len(EVENTS), description="Which events; empty: all of them.")
+    kinds: list[str] = Field(
+        [],
+        max_length=64,
+        description="Of which kinds of jobs; empty: of all. With kinds and no events, none of experiments are told.",
+    )
 
     @field_validator("kinds")
     @classmethod
@@ -71,7 +88,7 @@ class WebhookChange(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     url: str | None = Field(None, max_length=2048, json_schema_extra=URL)
-    events: list[Event] | None = Field(None, max_length=3)
+    events: list[Event] | None = Field(None, max_length=len(EVENTS))
     kinds: list[str] | None = Field(None, max_length=64)
     active: bool | None = Field(None, description="False: no more is written or sent. True: also after it was disabled.")
 
@@ -161,6 +178,12 @@ INSERT INTO webhook_deliveries (webhook_id, event, payload, next_at)
 SELECT id, 'webhook.test', jsonb_build_object('type', 'webhook.test', 'timestamp', now(), 'data', jsonb_build_object('webhook_id', id)),
     now()
 FROM webhooks WHERE id = %(id)s AND active RETURNING {_DELIVERY}
+"""
+
+ANNOUNCE = """
+INSERT INTO webhook_deliveries (webhook_id, event, payload, next_at)
+SELECT id, %(event)s, jsonb_build_object('type', %(event)s::text, 'timestamp', now(), 'data', %(data)s::jsonb), now()
+FROM webhooks WHERE active AND (%(event)s = ANY(events) OR events = '{}' AND kinds = '{}')
 """
 
 DELIVERIES = f"""
@@ -292,6 +315,11 @@ def test(conn: Connection, webhook_id: UUID) -> Delivery:
         hook = get(conn, webhook_id)
         raise Conflict(f"webhook {webhook_id} is not active ({hook.disabled_reason}); switch it on first")
     return Delivery.model_validate(row)
+
+
+def announce(conn: Connection, event: Event, data: Mapping[str, Any]) -> None:
+    """Write the deliveries of what is no job's. Call it inside the transaction of the act, so that none is told without the other."""
+    conn.execute(ANNOUNCE, {"event": event, "data": Jsonb(dict(data))})
 
 
 def deliveries(

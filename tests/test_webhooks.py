@@ -578,3 +578,33 @@ def test_every_try_is_counted_by_what_came_of_it(conn: Connection) -> None:
     assert tried() == {"put_off": 1, "delivered": 1, "given_up": 1}
     webhooks.remove(conn, hook.id)
     assert metrics.read(conn).webhook_tries == tried()
+
+
+# -- experiments
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, True),
+        ({"events": ["experiment.rolled_back"]}, True),
+        ({"events": ["experiment.rolled_back"], "kinds": ["train"]}, True),
+        ({"events": ["job.failed"]}, False),
+        ({"kinds": ["train"]}, False),
+    ],
+)
+def test_what_happens_to_an_experiment_is_told_to_who_asked_for_it(conn: Connection, asked: dict[str, Any], told: bool):
+    hook = add(conn, **asked)
+    webhooks.announce(conn, "experiment.rolled_back", {"experiment_id": "e", "reason": "Too many blocks."})
+    found = [(one.event, one.job_id, one.payload["type"], one.payload["data"]["reason"]) for one in written(conn, hook)]
+    assert found == ([("experiment.rolled_back", None, "experiment.rolled_back", "Too many blocks.")] if told else [])
+
+
+def test_an_experiment_is_told_of_with_the_act_or_not_at_all(conn: Connection):
+    hook = add(conn)
+    with conn.transaction(force_rollback=True):
+        webhooks.announce(conn, "experiment.completed", {})
+    assert written(conn, hook) == []
+    conn.execute("UPDATE webhooks SET active = false")
+    webhooks.announce(conn, "experiment.completed", {})
+    assert written(conn, hook) == []

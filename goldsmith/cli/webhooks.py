@@ -1,4 +1,4 @@
-"""`goldsmith webhooks …`: who is told when jobs end."""
+"""`goldsmith webhooks …`: who is told when jobs end, and of what happens to experiments."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def list_webhooks(as_json: Json = False) -> None:
 def add(
     url: Annotated[str, typer.Argument(help="https:// or http://; private networks need GOLDSMITH_WEBHOOK_PRIVATE.")],
     event: Annotated[
-        list[str] | None, typer.Option("--event", "-e", help="job.completed, job.failed or job.cancelled; none given: all.")
+        list[str] | None, typer.Option("--event", "-e", help="Such as job.failed or experiment.rolled_back; none given: all.")
     ] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", "-k", help="Only jobs of this kind; none given: all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell a URL when jobs end. The secret is shown now and never again."""
+    """Tell a URL when jobs end, and of what happens to experiments. The secret is shown now and never again."""
     with said_plainly(as_json), connect() as client:
         made = client.add_webhook(url, events=event or [], kinds=kind or [])
         if as_json:
