@@ -362,8 +362,10 @@ class _Erasing:
         self.found.cluster_members = self._members(one)
         self._cluster_rules(one)
         self.found.experiment_events = self._count(
-            "DELETE FROM ab_events WHERE unit = %(device)s OR interception_run_id = ANY(%(runs)s)", one
+            "DELETE FROM ab_events WHERE unit = %(device)s OR unit = ANY(%(runs)s) OR interception_run_id = ANY(%(runs)s)", one
         )
+        for table in ("ab_units", "ab_sketches"):
+            self.conn.execute(f"DELETE FROM {table} WHERE unit = %(device)s OR unit = ANY(%(runs)s)", one)
         self.found.feedback = self._count(
             "DELETE FROM feedback f USING runs r WHERE r.id = f.run_id AND r.device_id = %(device)s", one
         )

@@ -18,6 +18,7 @@ from goldsmith.ab import (
     BASE,
     MAX_BATCH,
     Arm,
+    ArmNow,
     Decision,
     Event,
     EventBatch,
@@ -62,10 +63,12 @@ __all__ = [
 CLOCK_SKEW = timedelta(minutes=5)  # a guess: more than this ahead of the database's clock is a wrong clock, not a slow network
 
 _EXPERIMENT = """
-    SELECT e.id, e.name, e.status, e.salt, e.unit, e.plan, e.created_by, e.created_at, e.started_at, e.ended_at, (
-        SELECT jsonb_agg(jsonb_build_object('name', a.name, 'weight', a.weight, 'adapter', a.adapter) ORDER BY a.name)
-        FROM arms a WHERE a.experiment_id = e.id
-    ) AS arms
+    SELECT e.id, e.name, e.version, e.supersedes, e.status, e.salt, e.plan, e.plan_sha256, e.step, e.step_started_at,
+        e.approved_step, CASE WHEN e.group_lo IS NOT NULL THEN ARRAY[e.group_lo, e.group_hi] END AS group_range,
+        e.held_reason, e.held_at, e.forced, e.cooldown_until, e.created_by, e.created_at, e.started_at, e.ended_at, (
+            SELECT jsonb_object_agg(a.name, jsonb_build_object('weight', a.weight, 'gated', a.gated))
+            FROM arms a WHERE a.experiment_id = e.id
+        ) AS arms
     FROM experiments e
 """
 
@@ -73,9 +76,7 @@ _EXPERIMENT = """
 def create(conn: Connection, new: NewExperiment, *, created_by: str = "local") -> Experiment:
     """Write a draft. An adapter alias is pinned to its version; raises `Conflict` when the name is taken."""
     arms = [_pinned(conn, arm, index) for index, arm in enumerate(new.arms)]
-    plan = ExperimentPlan.model_validate(
-        new.model_dump(exclude={"salt", "arms"}) | {"arms": [arm.model_dump() for arm in arms]}
-    )
+    plan = new.plan.model_copy(update={"arms": arms})
     with conn.transaction():
         try:
             row = conn.execute(
@@ -143,12 +144,8 @@ def list_experiments(conn: Connection, *, status: str | None = None, limit: int 
 
 def _experiment(row: dict[str, Any]) -> Experiment:
     plan = ExperimentPlan.model_validate(row["plan"])
-    models = {arm.name: arm.model for arm in plan.arms}
-    order = [arm.name for arm in plan.arms]
-    arms = sorted((Arm(**arm, model=models[arm["name"]]) for arm in row["arms"]), key=lambda arm: order.index(arm.name))
-    return Experiment(
-        **{name: row[name] for name in Experiment.model_fields if name not in ("plan", "arms")}, plan=plan, arms=arms
-    )
+    arms = [ArmNow(**arm.model_dump(exclude={"weight"}), **row["arms"][arm.name]) for arm in plan.arms]
+    return Experiment(**row | {"plan": plan, "arms": arms})
 
 
 _INGEST = """

@@ -14,8 +14,10 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     SmallInteger,
@@ -30,6 +32,11 @@ STATES = ("waiting", "scheduled", "queued", "running", "completed", "failed", "c
 FINAL = ("completed", "failed", "cancelled")
 FATES = ("fail", "run", "cancel")
 QUEUES = ("io", "cpu", "gpu")
+DECISIONS = (  # the verdicts of reports, and what happened to an experiment
+    "promote", "keep_base", "continue", "rollback", "invalid",
+    "create", "start", "pause", "resume", "ramp", "approve", "hold", "release", "gate", "complete", "force", "unforce",
+    "promote_done", "probe",
+)  # fmt: skip
 COUNTED = ("started", "rescued", "completed", "failed", "cancelled")  # the events that metrics add up
 
 metadata = MetaData(
@@ -651,11 +658,12 @@ erasures = Table(
     Index("ix_erasures_device", "device_sha256"),
 )
 
+# A trigger counts every change that a caller's assignment could see into `ab_snapshot`.
 experiments = Table(
     "experiments",
     metadata,
     _id(),
-    Column("name", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
     Column("status", Text, nullable=False, server_default="draft"),
     Column("salt", Text, nullable=False),
     Column("unit", Text, nullable=False, server_default="device_id"),
@@ -664,8 +672,26 @@ experiments = Table(
     _created_at(),
     _at("started_at"),
     _at("ended_at"),
+    Column("version", Integer, nullable=False, server_default="1"),
+    Column("supersedes", UUID, ForeignKey("experiments.id", ondelete="SET NULL")),
+    Column("plan_sha256", Text),
+    Column("step", Integer, nullable=False, server_default="0"),
+    _at("step_started_at"),
+    Column("approved_step", Integer),  # the highest step that a person let go on
+    Column("group_name", Text),
+    Column("group_lo", Integer),
+    Column("group_hi", Integer),
+    Column("held_reason", Text),
+    _at("held_at"),
+    _json("forced"),  # who overrode a guardrail, why, until when
+    _at("cooldown_until"),
+    UniqueConstraint("name", "version"),
     CheckConstraint(_in("status", ("draft", "running", "paused", "completed", "rolled_back")), name="status"),
     CheckConstraint("(ended_at IS NOT NULL) = (status IN ('completed', 'rolled_back'))", name="ended_at"),
+    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("step >= 0", name="step"),
+    CheckConstraint("(held_at IS NULL) = (held_reason IS NULL)", name="held"),
+    CheckConstraint("0 <= group_lo AND group_lo < group_hi AND group_hi <= 10000", name="group_range"),
 )
 
 arms = Table(
@@ -675,7 +701,27 @@ arms = Table(
     Column("name", Text, primary_key=True),
     Column("weight", Double, nullable=False),
     Column("adapter", Text),
+    Column("gated", Text),  # why base answers in its place
     CheckConstraint("weight >= 0 AND weight <= 1", name="weight"),
+)
+
+# When which step of the ramp was in force: one row for each stretch, a pause ends it.
+experiment_steps = Table(
+    "experiment_steps",
+    metadata,
+    Column("experiment_id", UUID, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("started_at", DateTime(timezone=True), primary_key=True),
+    Column("step", Integer, nullable=False),
+    _at("ended_at"),
+)
+
+# How often anything changed that a snapshot of the running experiments shows; no row: never.
+ab_snapshot = Table(
+    "ab_snapshot",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    Column("sequence", BigInteger, nullable=False, server_default="1"),
+    CheckConstraint("one", name="one"),
 )
 
 ab_events = Table(
@@ -690,7 +736,63 @@ ab_events = Table(
     _json("data", "{}"),
     Column("occurred_at", DateTime(timezone=True), nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("step", Integer, nullable=False, server_default="0"),
     Index("ix_ab_events_unit", "experiment_id", "unit"),
+)
+
+# What each unit came to at each step of the ramp, worked out anew from its events whenever one comes in.
+ab_units = Table(
+    "ab_units",
+    metadata,
+    Column("experiment_id", UUID, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("unit", Text, primary_key=True),
+    Column("step", Integer, primary_key=True, server_default="0"),
+    Column("seq", BigInteger, Identity(), nullable=False),  # the order of becoming known
+    Column("arm", Text, nullable=False),
+    Column("former_step", Integer),  # the latest earlier step at which it was seen, in base
+    Column("exposed", Boolean, nullable=False, server_default=text("false")),
+    *(
+        Column(name, Integer, nullable=False, server_default="0")
+        for name in (
+            "gated", "interceptions", "foreign_", "wiki", "attempts", "blocks", "edited_attempts", "edited_blocks",
+            "foreign_attempts", "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow",
+        )
+    ),
+    *(Column(name, Double, nullable=False, server_default="0") for name in ("edit_share", "latency_ms", "dwell_ms")),
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Index("ix_ab_units_seq", "experiment_id", "seq"),
+)  # fmt: skip
+
+# One for each interception whose caller sent one: counts of keyed hashes, which nobody can read.
+ab_sketches = Table(
+    "ab_sketches",
+    metadata,
+    Column("experiment_id", UUID, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, Identity(), primary_key=True),
+    Column("arm", Text, nullable=False),
+    Column("config_id", Text),
+    Column("unit", Text, nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("sketch", LargeBinary, nullable=False),
+)
+
+# The newest look at an experiment, and what the watch over it remembers between two.
+ab_state = Table(
+    "ab_state",
+    metadata,
+    Column("experiment_id", UUID, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    _json("numbers", "{}"),
+    _json("memory", "{}"),
+)
+
+# Earlier looks, thinned out: the curve of the effect.
+ab_looks = Table(
+    "ab_looks",
+    metadata,
+    Column("experiment_id", UUID, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("at", DateTime(timezone=True), primary_key=True, server_default=text("now()")),
+    _json("numbers", "{}"),
 )
 
 ab_decisions = Table(
@@ -703,7 +805,13 @@ ab_decisions = Table(
     Column("reason", Text, nullable=False),
     _json("statistics", "{}"),
     _created_at(),
-    CheckConstraint(_in("decision", ("promote", "keep_base", "continue", "rollback", "invalid")), name="decision"),
+    Column("actor", Text),
+    _json("probe"),  # what the serving route answered after a rollback
+    _json("effects", "[]"),  # what has to follow outside the database, and what came of it
+    _at("due_at"),  # when the next of them is to be tried; none: all is done
+    CheckConstraint(_in("decision", DECISIONS), name="decision"),
+    Index("ix_ab_decisions_experiment", "experiment_id", "created_at"),
+    Index("ix_ab_decisions_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
 
 webhooks = Table(

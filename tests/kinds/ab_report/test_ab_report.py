@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from goldsmith.ab import Arm, Experiment, ExperimentPlan
+from goldsmith.ab import Arm, ArmNow, Experiment, ExperimentPlan
 from goldsmith.errors import NotFound
 from goldsmith.experiments import ArmCounts, ExperimentData, UnitOutcome
 from goldsmith.kinds.ab_report.run import run
@@ -48,8 +48,9 @@ def data(of: list[UnitOutcome], *, lora_weight: float = 0.1, **more: Any) -> Exp
     ]
     plan = ExperimentPlan(name="spring", arms=arms)
     now = datetime(2025, 3, 10, tzinfo=UTC)
+    arms_now = [ArmNow(**arm.model_dump()) for arm in arms]
     experiment = Experiment(
-        id=ID, name="spring", status="running", salt="salt-salt", plan=plan, arms=arms, created_by="local", created_at=now,
+        id=ID, name="spring", status="running", salt="salt-salt", plan=plan, arms=arms_now, created_by="local", created_at=now,
         started_at=now, ended_at=None,
     )  # fmt: skip
     whole = ExperimentData(experiment, len(of), of, {"base": NONE, "lora": NONE}, rehearsal=False)
