@@ -1,4 +1,4 @@
-"""`/v1/uploads`: prompts as JSONL or CSV, logs of sessions as JSONL, contexts as ZIP."""
+"""`/v1/uploads`: prompts as JSONL or CSV, logs of sessions and golden sets as JSONL, contexts as ZIP."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ async def upload(
 ) -> UploadView:
     """Keep prompts (JSONL: `{"input": …, "language": …, "config_id": …}` a line; CSV: the same as columns), the contexts of a
     devserver (a ZIP of its checkout or of a folder of config files), or with `kind=sessions` a log (JSONL, an object a line: a chat
-    with `messages` as OpenAI or `conversations` as ShareGPT write it, or a row of feedback with `text`, `score`, `correction`). A
-    422 names each wrong line. The limit is GOLDSMITH_MAX_BODY_BYTES."""
+    with `messages` as OpenAI or `conversations` as ShareGPT write it, or a row of feedback with `text`, `score`, `correction`), or
+    with `kind=golden` a golden set (JSONL: `input` or `messages`, and exactly one of `expected`, `pattern`, `schema`, `rules`). A 422
+    names each wrong line. The limit is GOLDSMITH_MAX_BODY_BYTES."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in MEDIA_TYPES:
         raise HTTPException(415, f"send one of {', '.join(MEDIA_TYPES)}, not {media_type or 'a body without Content-Type'}")

@@ -87,6 +87,9 @@ class Example(BaseModel):
     rejected: str | None = Field(
         None, description="Of a pair: another answer to the same prompt, which the last message beats."
     )
+    expect: dict[str, Any] | None = Field(
+        None, description="Of a golden set: what is expected of an answer, one of `expected`, `pattern`, `schema`, `rules`."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -95,11 +98,12 @@ class Example(BaseModel):
         return {name: value for name, value in data.items() if name != "output"} if isinstance(data, dict) else data
 
     @model_serializer(mode="wrap")
-    def _without_an_empty_rejected(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Rows that are no pairs keep the line, and so the hash, that they had before there were pairs."""
+    def _without_what_came_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Rows that are no pairs and of no golden set keep the line, and so the hash, that they had before there were such."""
         row: dict[str, Any] = handler(self)
-        if self.rejected is None:
-            row.pop("rejected", None)
+        for name in ("rejected", "expect"):
+            if getattr(self, name) is None:
+                row.pop(name, None)
         return row
 
     @computed_field(description="The answer; null for a row of a corpus.")  # type: ignore[prop-decorator]
@@ -345,7 +349,9 @@ def _card(files: Sequence[str], about: Mapping[str, Any]) -> str:
 def _training_row(example: Example) -> str:
     row = example.model_dump(mode="json", exclude={"split"})
     row["traditions"] = ", ".join(row["traditions"])  # Arrow would take a split in which every list is empty for another type
-    row["gates"] = json.dumps(row["gates"], sort_keys=True, ensure_ascii=False)  # free-form: as a struct, Arrow would refuse it
+    for name in ("gates", "expect"):  # free-form: as a struct, Arrow would refuse it
+        if name in row:
+            row[name] = json.dumps(row[name], sort_keys=True, ensure_ascii=False)
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 

@@ -398,7 +398,7 @@ uploads = Table(
     Column("created_by", Text),
     _created_at(),
     UniqueConstraint("kind", "origin", "sha256"),
-    CheckConstraint(_in("kind", ("prompts", "contexts", "sessions")), name="kind"),
+    CheckConstraint(_in("kind", ("prompts", "contexts", "sessions", "golden")), name="kind"),
     CheckConstraint(_in("origin", ("recorded", "upload", "synthetic")), name="origin"),
 )
 

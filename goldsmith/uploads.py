@@ -1,4 +1,4 @@
-"""Uploads: prompts as JSONL or CSV, logs of sessions as JSONL, and folders of context configs as ZIP.
+"""Uploads: prompts as JSONL or CSV, logs of sessions and golden sets as JSONL, and folders of context configs as ZIP.
 
 Kept as they came and named `upload:<id>`.
 """
@@ -26,6 +26,7 @@ from goldsmith import audit
 from goldsmith.datasets import Origin
 from goldsmith.devserver.checkout import CONFIGS, Checkout, read_checkout
 from goldsmith.errors import Conflict, Forbidden, InvalidInput, NotFound, ReferenceNotUsable
+from goldsmith.golden import KEYS, GoldenRow, read_row
 from goldsmith.storage import Storage
 from goldsmith.uno import logs
 
@@ -34,11 +35,16 @@ if TYPE_CHECKING:
 
     from goldsmith.keys import Caller
 
-UploadKind = Literal["prompts", "contexts", "sessions"]
+UploadKind = Literal["prompts", "contexts", "sessions", "golden"]
 JSONL, CSV, ZIP = "application/x-ndjson", "text/csv", "application/zip"
 MEDIA_TYPES = {JSONL: "jsonl", "application/jsonl": "jsonl", "application/json-lines": "jsonl", CSV: "csv", ZIP: "zip"}
 
-FORMS: dict[UploadKind, tuple[str, ...]] = {"prompts": ("jsonl", "csv"), "contexts": ("zip",), "sessions": ("jsonl",)}
+FORMS: dict[UploadKind, tuple[str, ...]] = {
+    "prompts": ("jsonl", "csv"),
+    "contexts": ("zip",),
+    "sessions": ("jsonl",),
+    "golden": ("jsonl",),
+}
 
 MAX_ROWS = 200_000
 MAX_TEXT = 20_000  # characters of one prompt
@@ -106,6 +112,22 @@ def read_prompts(path: Path, form: str) -> Iterator[Line]:
 def read_sessions(path: Path) -> Iterator[Any]:
     """The lines of a stored upload of sessions, as JSON."""
     return (data for _, data in _rows(path, "jsonl"))
+
+
+def read_golden(path: Path) -> Iterator[tuple[int, GoldenRow]]:
+    """Line number and row of a stored golden set, which was checked when it came."""
+    return ((number, read_row(data)) for number, data in _rows(path, "jsonl"))
+
+
+def check_golden(path: Path) -> dict[str, Any]:
+    """What is in a golden set, and how many rows expect what; raises as `check_prompts` does."""
+    expected: Counter[str] = Counter()
+
+    def one(data: Any) -> None:
+        expected[read_row(data).expectation.kind] += 1
+
+    rows = _check(_rows(path, "jsonl"), one, "row", ", ".join(KEYS))
+    return {"format": "jsonl", "rows": rows, "expected": dict(expected)}
 
 
 def check_prompts(path: Path, form: str) -> dict[str, Any]:
@@ -309,7 +331,8 @@ def save(
         checkout, about = unpack_contexts(path)
         content = checkout.model_dump_json().encode()
     else:
-        about = check_sessions(path) if kind == "sessions" else check_prompts(path, form)
+        checks = {"sessions": check_sessions, "golden": check_golden}
+        about = checks[kind](path) if kind in checks else check_prompts(path, form)
     with conn.transaction():
         conn.execute(_LOCK, (sha256,))
         stored = storage.put(f"uploads/{sha256}/{'contexts.json' if kind == 'contexts' else f'{kind}.{form}'}", content)

@@ -1,4 +1,4 @@
-"""`goldsmith uploads …`: prompts, sessions and contexts that are sent to the server."""
+"""`goldsmith uploads …`: prompts, sessions, golden sets and contexts that are sent to the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from goldsmith.cli.output import Json, console, print_json, print_table, said_pl
 from goldsmith.cli.stack import connect
 from goldsmith.errors import InvalidInput
 
-app = typer.Typer(no_args_is_help=True, help="Upload prompts (JSONL, CSV), logs of sessions (JSONL) and folders of contexts.")
+app = typer.Typer(
+    no_args_is_help=True, help="Upload prompts (JSONL, CSV), logs of sessions, golden sets (JSONL) and folders of contexts."
+)
 
 
 @app.command()
@@ -22,11 +24,14 @@ def add(
         str, typer.Option(help="upload; recorded: typed in a workshop; synthetic: made by a model, may go to any teacher.")
     ] = "upload",
     kind: Annotated[
-        str | None, typer.Option(help="sessions: a log of chats or feedback (.jsonl); empty: prompts, or contexts in a .zip.")
+        str | None,
+        typer.Option(
+            help="sessions: a log of chats or feedback; golden: a golden set (both .jsonl); empty: prompts, or contexts in a .zip."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a file or folder; a corpus or sessions job takes its `upload:<id>`."""
+    """Upload a file or folder; a corpus, sessions or golden job takes its `upload:<id>`."""
     with said_plainly(as_json), connect() as client:
         try:
             made = client.upload(path, name=name, origin=origin, kind=kind)
@@ -36,7 +41,8 @@ def add(
             print_json(made)
         else:
             about = made["upload"]["about"]
-            found = f"{about['rows']} {made['upload']['kind']}" if "rows" in about else f"{len(about['configs'])} configs"
+            what = "golden rows" if made["upload"]["kind"] == "golden" else made["upload"]["kind"]
+            found = f"{about['rows']} {what}" if "rows" in about else f"{len(about['configs'])} configs"
             console.print(f"{made['ref']}: {found}")
             if about.get("ignored"):
                 console.print(f"not read: {', '.join(about['ignored'])}", markup=False)

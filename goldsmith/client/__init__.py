@@ -467,8 +467,8 @@ class Client:
     # -- uploads
 
     def upload(self, path: Path, *, name: str | None = None, origin: str = "upload", kind: str | None = None) -> dict[str, Any]:
-        """Send prompts (a .jsonl or .csv file), contexts (a .zip of a checkout, or its folder), or, with `kind="sessions"`, a log of
-        chats or feedback (.jsonl); returns it with its `ref`.
+        """Send prompts (a .jsonl or .csv file), contexts (a .zip of a checkout, or its folder), with `kind="sessions"` a log of chats
+        or feedback, or with `kind="golden"` a golden set (both .jsonl); returns it with its `ref`.
 
         `origin`: `upload`, `recorded` (typed in a workshop) or `synthetic` (made by a model: may go to any teacher).
         """

@@ -24,6 +24,7 @@ from goldsmith.kinds.evaluate.schema import EvaluateConfig, EvaluateResult
 from goldsmith.kinds.export.schema import ExportConfig, ExportResult
 from goldsmith.kinds.gap.schema import GapConfig, GapResult
 from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
+from goldsmith.kinds.golden.schema import GoldenConfig, GoldenResult
 from goldsmith.kinds.imports.schema import ImportConfig, ImportResult
 from goldsmith.kinds.intercept.schema import InterceptConfig, InterceptResult
 from goldsmith.kinds.merge.schema import MergeConfig, MergeResult
@@ -64,6 +65,7 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(AblationConfig, AblationResult),
     Kind(UnoConfig, UnoResult),
     Kind(MergeConfig, MergeResult),
+    Kind(GoldenConfig, GoldenResult),
     Kind(EvaluateConfig, EvaluateResult),
     Kind(ExportConfig, ExportResult),
     Kind(DeployConfig, DeployResult),

@@ -1,0 +1,49 @@
+"""What a golden job is asked, and what it says in the end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from goldsmith.kinds.base import ContextsRef, DatasetRef, JobConfig, JobResult, Name, Reference, UploadRef
+
+
+class GoldenConfig(JobConfig):
+    """Freeze prompts and what is expected of their answers into a dataset version that is never trained on, only evaluated on."""
+
+    kind: Literal["golden"] = "golden"
+    name: Name = Field(description="Name of the dataset that is made.")
+    upload: Annotated[UploadRef, Reference("upload", kind="golden")] | None = Field(
+        None, description="A golden set, uploaded with `kind=golden`: `upload:<id>`; this or `dataset`."
+    )
+    dataset: DatasetRef | None = Field(
+        None, description="Gold whose held-out rows become the set, with the teacher's answers as references; this or `upload`."
+    )
+    contexts: ContextsRef | None = Field(
+        None,
+        description="Of an upload: the template and contexts that rows with a `config_id` and no `messages` are asked with.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.upload is None) == (self.dataset is None):
+            raise ValueError("upload: exactly one of upload and dataset says where the rows come from")
+        if self.contexts is not None and self.upload is None:
+            raise ValueError("contexts: are for an upload; the rows of a dataset have theirs")
+        return self
+
+
+class GoldenResult(JobResult):
+    dataset: str = Field(description="`dataset:<name>@<version>`")
+    content_sha256: str = Field(description="Of the rows: the same set has the same hash.")
+    rows: int
+    groups: int = Field(description="Independent sets of rows; intervals are drawn over these.")
+    expected: dict[str, int] = Field(
+        description="Rows by what they expect; `reference`: a teacher's answer, not the only right one."
+    )
+    by_config: dict[str, int] = Field(description="Rows by config; those without one under an empty key.")
+    by_language: dict[str, int]
+    duplicates: int = Field(description="Lines left out because another asks and expects the same.")
+    rehearsal: bool
+    label: Literal["REHEARSAL", ""] = Field(description="REHEARSAL when a rehearsal teacher wrote the references, else empty.")

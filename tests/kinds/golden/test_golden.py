@@ -1,0 +1,139 @@
+"""A golden set is checked when it comes, frozen once, and asked with the prompts that the devserver would ask with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from goldsmith import golden
+from goldsmith.devserver.checkout import Checkout, InterceptionConfig
+from goldsmith.errors import InvalidInput
+from goldsmith.kinds.golden.run import run
+from goldsmith.kinds.golden.schema import GoldenConfig, GoldenResult
+from goldsmith.uploads import Upload
+from tests.fakes import FakeContext
+from tests.tiny import gold
+
+ROWS: list[dict[str, Any]] = [
+    {"input": "2 + 2", "expected": "4", "language": "en"},
+    {"input": "Capital of France?", "pattern": r"\bParis\b", "group": "capitals"},
+    {"input": "A point", "schema": {"type": "object", "required": ["x"]}},
+    {"input": "a kite", "rules": {"min_words": 5, "max_words": 60}, "config_id": "oil"},
+    {"messages": [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "cat"}], "expected": ["hat", "bat"]},
+]
+EXPLODES = r"(a|aa)+$"
+
+
+def uploaded(ctx: FakeContext, rows: list[dict[str, Any]], tmp_path: Path, *, origin: Any = "upload") -> str:
+    path = tmp_path / "golden.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    upload = Upload(
+        id=uuid4(), kind="golden", name="golden", origin=origin, sha256="", bytes=1, about={}, uri="", created_by=None,
+        created_at=datetime.now(UTC),
+    )  # fmt: skip
+    ctx.uploads[upload.ref] = (upload, path)
+    return upload.ref
+
+
+def frozen(ctx: FakeContext, **config: Any) -> GoldenResult:
+    return asyncio.run(run(GoldenConfig(name="exam", **config), ctx))
+
+
+def contexts(ctx: FakeContext) -> str:
+    oil = InterceptionConfig(config_id="oil", name={}, context={"en": "Paint with oil."}, parameters={}, meta={})
+    checkout = Checkout(template="{{TASK_INSTRUCTION}}\n{{CONTEXT}}\n{{INPUT_TEXT}}", task="Rewrite it.", configs=[oil])
+    return ctx.save_artifact("contexts.json", checkout.model_dump_json().encode())
+
+
+def test_rows_keep_what_they_expect_and_are_asked_with_the_devservers_prompt(tmp_path: Path) -> None:
+    ctx = FakeContext(tmp_path)
+    result = frozen(ctx, upload=uploaded(ctx, ROWS, tmp_path), contexts=contexts(ctx))
+
+    assert result.expected == {"expected": 2, "pattern": 1, "schema": 1, "rules": 1}
+    assert (result.rows, result.groups, result.by_config) == (5, 5, {"": 4, "oil": 1})
+    rows = list(ctx.examples(result.dataset))
+    assert {row.split for row in rows} == {"heldout"}
+    assert [row.messages[-1].content for row in rows] == [
+        "4",
+        "Capital of France?",
+        "A point",
+        "Rewrite it.\nPaint with oil.\na kite",
+        "hat",
+    ]
+    assert rows[3].context_sha256
+    assert rows[3].input == "a kite"
+    assert rows[1].expect == {"pattern": r"\bParis\b"}
+    assert rows[1].group == "capitals"
+    assert ctx.dataset(result.dataset).manifest["kind"] == "golden"
+
+
+def test_the_same_rows_have_the_same_hash_and_others_another(tmp_path: Path) -> None:
+    ctx = FakeContext(tmp_path)
+    ref = uploaded(ctx, ROWS, tmp_path)
+    first, second = frozen(ctx, upload=ref), frozen(ctx, upload=ref)
+    assert (first.dataset, second.dataset) == ("dataset:exam@1", "dataset:exam@2")
+    assert first.content_sha256 == second.content_sha256
+    (tmp_path / "golden.jsonl").write_text(json.dumps(ROWS[0] | {"expected": "5"}))
+    assert frozen(ctx, upload=ref).content_sha256 != first.content_sha256
+
+
+def test_two_expectations_of_one_answer_are_one_group_and_a_repeated_line_is_left_out(tmp_path: Path) -> None:
+    ctx = FakeContext(tmp_path)
+    rows = [ROWS[0], {"input": "2  +  2", "pattern": "4", "language": "en"}, ROWS[0]]
+    result = frozen(ctx, upload=uploaded(ctx, rows, tmp_path))
+    assert (result.rows, result.groups, result.duplicates) == (2, 1, 1)
+
+
+def test_held_out_gold_becomes_a_set_with_its_references(tmp_path: Path) -> None:
+    ctx = FakeContext(tmp_path)
+    ctx.save_dataset(
+        "gold", gold(), manifest={"config": {"min_words": 3, "max_words": 9, "teacher": "x"}}, parents=[], rehearsal=True
+    )
+    result = frozen(ctx, dataset="dataset:gold@1")
+    assert (result.rows, result.expected, result.label) == (3, {"reference": 3}, "REHEARSAL")
+    version = ctx.dataset(result.dataset)
+    assert version.manifest["config"] == {"min_words": 3, "max_words": 9}
+    assert version.parents == ["dataset:gold@1"]
+
+
+class TestBadInput:
+    def test_a_pattern_that_explodes_is_refused_by_its_line(self, tmp_path: Path) -> None:
+        ctx = FakeContext(tmp_path)
+        rows = [ROWS[0], {"input": "a", "pattern": EXPLODES}]
+        with pytest.raises(InvalidInput, match="line 2: pattern: it takes more than") as refused:
+            frozen(ctx, upload=uploaded(ctx, rows, tmp_path))
+        assert refused.value.errors[0]["line"] == 2
+        assert "exam" not in ctx.datasets
+
+    def test_an_unknown_config_names_the_known_ones(self, tmp_path: Path) -> None:
+        ctx = FakeContext(tmp_path)
+        ref = uploaded(ctx, [ROWS[0] | {"config_id": "loom"}], tmp_path)
+        with pytest.raises(InvalidInput, match="line 1: config_id 'loom' is not among oil"):
+            frozen(ctx, upload=ref, contexts=contexts(ctx))
+
+    def test_a_dataset_without_held_out_rows_is_refused(self, tmp_path: Path) -> None:
+        ctx = FakeContext(tmp_path)
+        ctx.save_dataset("gold", gold(heldout=0), manifest={}, parents=[], rehearsal=False)
+        with pytest.raises(InvalidInput, match="dataset: dataset:gold@1: it has no heldout rows"):
+            frozen(ctx, dataset="dataset:gold@1")
+
+
+def test_a_pattern_that_is_slow_on_an_answer_says_nothing_about_it() -> None:
+    assert golden.found(EXPLODES, "a" * 60 + "!", seconds=0.05) is None
+    assert golden.found("b", "abc") is True
+    assert golden.found("d", "abc") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [('{"x": 1}', None), ('{"y": 1}', "is a required property"), ("x = 1", "not JSON"), ('{"x": NaN}', "NaN is no JSON")],
+)
+def test_an_answer_is_held_against_its_schema(text: str, says: str | None) -> None:
+    found = golden.why_not({"type": "object", "required": ["x"]}, text)
+    assert (found is None) if says is None else (found is not None and says in found)
