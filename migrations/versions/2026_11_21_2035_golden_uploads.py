@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "c5e2a90f41b7"
-down_revision = "b06d3f9a51ce"
+down_revision = "7c1e5a90d3b2"
 branch_labels = None
 depends_on = None
 
