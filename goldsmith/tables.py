@@ -784,6 +784,9 @@ ab_state = Table(
     Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     _json("numbers", "{}"),
     _json("memory", "{}"),
+    Column("events", BigInteger, nullable=False, server_default="0"),  # a trigger on `ab_events` counts them
+    Column("looked_events", BigInteger),  # as many of them the last look saw
+    Column("shown_events", BigInteger),  # and the last one whose numbers were kept
 )
 
 # Earlier looks, thinned out: the curve of the effect.

@@ -27,6 +27,7 @@ class Force(BaseModel):
     actor: str
     reason: str
     until: datetime | None = None
+    guardrails: list[str] = Field([], description="Those that were in breach; until then they do not act again.")
 
 
 class Experiment(BaseModel):

@@ -23,6 +23,7 @@ class Ollama:
     """Every method raises `RetryableError` when nothing answers or the server is busy, `Unavailable` when it refuses."""
 
     url: str
+    timeout_s: float = ANSWER_TIMEOUT_S
 
     def tags(self) -> dict[str, str]:
         """The digest of each model, by its name with tag."""
@@ -104,7 +105,7 @@ class Ollama:
         return response
 
     def _options(self) -> dict[str, Any]:
-        return {"timeout": httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S), "trust_env": False}
+        return {"timeout": httpx.Timeout(self.timeout_s, connect=CONNECT_TIMEOUT_S), "trust_env": False}
 
     def _unreachable(self, path: str, error: httpx.TransportError) -> RetryableError:
         said = str(error) or type(error).__name__

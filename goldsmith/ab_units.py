@@ -1,0 +1,96 @@
+"""The units of an experiment as columns: what each came to at each step of the ramp, in the order in which they became known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goldsmith.ab import BASE
+from goldsmith.db import Connection
+
+Ints = NDArray[np.int64]
+
+COUNTS = (
+    "gated", "interceptions", "foreign_", "wiki", "attempts", "blocks", "edited_attempts", "edited_blocks", "foreign_attempts",
+    "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow",
+)  # fmt: skip
+SUMS = ("edit_share", "latency_ms", "dwell_ms")
+FIELDS = (  # name, what SQL says, how many bytes of which type come
+    ("unit", "hashtextextended(unit, 0)", ">i8"),
+    ("arm", "coalesce(array_position(%(arms)s::text[], arm), 0)", ">i4"),
+    ("step", "step", ">i4"),
+    ("former_step", "coalesce(former_step, -1)", ">i4"),
+    ("exposed", "exposed", "?"),
+    *((name, name, ">i4") for name in COUNTS),
+    *((name, name, ">f8") for name in SUMS),
+)
+_COPY = (
+    f"COPY (SELECT {', '.join(asked for _, asked, _ in FIELDS)} FROM ab_units WHERE experiment_id = %(id)s ORDER BY seq)"
+    " TO STDOUT (FORMAT binary)"
+)
+# Every field comes behind its length; as none is null and none is a text, all rows are of one length.
+_ROW = np.dtype(
+    [("count", ">i2"), *((part, kind) for name, _, of in FIELDS for part, kind in ((f"{name} length", ">i4"), (name, of)))]
+)
+HEADER = 19
+
+
+@dataclass(frozen=True)
+class Units:
+    """One row for each unit and step. `unit` is a hash; `former_step` is -1 where it was not seen in base before."""
+
+    unit: Ints
+    arm: NDArray[Any]
+    step: Ints
+    former_step: Ints
+    exposed: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    """It was in this very arm, which is not base, at an earlier step already, so nothing was drawn."""
+    gated: Ints
+    interceptions: Ints
+    foreign_: Ints
+    wiki: Ints
+    attempts: Ints
+    blocks: Ints
+    edited_attempts: Ints
+    edited_blocks: Ints
+    foreign_attempts: Ints
+    favorites: Ints
+    regenerations: Ints
+    edits: Ints
+    exports: Ints
+    abandons: Ints
+    errors: Ints
+    slow: Ints
+    edit_share: NDArray[np.float64]
+    latency_ms: NDArray[np.float64]
+    dwell_ms: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+
+def units(conn: Connection, experiment_id: UUID, arms: list[str]) -> Units:
+    """Of an experiment with these arms. 20,000 rows take 45 ms, as dicts 400 (2 cores)."""
+    with conn.cursor() as cursor, cursor.copy(_COPY, {"id": experiment_id, "arms": arms}) as copy:
+        raw = b"".join(bytes(block) for block in copy)
+    rows = np.frombuffer(raw, dtype=_ROW, offset=HEADER, count=(len(raw) - HEADER) // _ROW.itemsize)
+    native = {name: rows[name].astype(np.dtype(of).newbyteorder("=")) for name, _, of in FIELDS}
+    named = np.array(["", *arms], dtype=object)[native["arm"]]
+    known = _before(native["unit"], native["arm"], native["step"]) & (named != BASE)
+    return Units(**native | {"arm": named, "known": known})
+
+
+def _before(unit: Ints, arm: Ints, step: Ints) -> NDArray[np.bool_]:
+    """Whether a row of the same unit in the same arm has an earlier step."""
+    found = np.zeros(len(unit), dtype=bool)
+    if not len(unit) or step.max() == step.min():
+        return found
+    order = np.lexsort((step, arm, unit))
+    same = (unit[order][1:] == unit[order][:-1]) & (arm[order][1:] == arm[order][:-1])
+    found[order[1:]] = same
+    return found
