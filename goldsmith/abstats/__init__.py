@@ -1,5 +1,7 @@
 """The statistics of a live comparison: pure functions of numbers, no SQL. `docs/ab.md` says how well they do."""
 
+from goldsmith.abstats.clusters import naive_interval, robust_interval
+from goldsmith.abstats.collapse import Collapse, Variety
 from goldsmith.abstats.difference import (
     Interval,
     Observations,
@@ -15,15 +17,19 @@ from goldsmith.abstats.rate import rate_evidence
 from goldsmith.abstats.ratio import mismatch
 
 __all__ = [
+    "Collapse",
     "Interval",
     "Observations",
+    "Variety",
     "estimate",
     "evidence",
     "evidence_path",
     "lower",
     "mismatch",
+    "naive_interval",
     "path",
     "rate_evidence",
+    "robust_interval",
     "sequence",
     "upper",
 ]

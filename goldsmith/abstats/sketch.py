@@ -61,3 +61,13 @@ def distinct_share(counts: Counts, minima: Minima) -> float | None:
     words = counts.reshape(-1, BUCKETS).sum(axis=1)
     pairs = int(np.maximum(words - 1, 0).sum())
     return min(1.0, distinct(minima) / pairs) if pairs else None
+
+
+def near_duplicates(minima: Minima, window: int = 50) -> float | None:
+    """Share of outputs that are nearly the same as one of the `window` before them. `None` with fewer than two."""
+    if len(minima) < 2:
+        return None
+    repeated = np.zeros(len(minima), dtype=bool)
+    for back in range(1, min(window, len(minima) - 1) + 1):
+        repeated[back:] |= similarity(minima[back:], minima[:-back]) >= NEAR_DUPLICATE
+    return float(repeated.mean())

@@ -10,7 +10,8 @@ from goldsmith.abstats import difference
 def log_stake(treated, p, y, delta, effects, weights, sign=1, widest=None):
     widest = delta if widest is None else widest
     stakes = [0.0] * len(effects)
-    seen, total, squares = 1.0, difference.MEAN, difference.MEAN
+    seen = difference.WEIGHT
+    total = squares = difference.WEIGHT * difference.MEAN
     for a, chance, outcome in zip(treated, p, y, strict=True):
         if chance in (0, 1):
             continue

@@ -1,0 +1,81 @@
+"""Rates per attempt when the attempts of one device are alike, for one look at a size fixed beforehand.
+
+Decisions are taken by `difference`, which counts a device once and allows any number of looks. These intervals put a range beside a
+rate per attempt, and show by how much the formula of the textbook is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from goldsmith.abstats.difference import Interval
+
+
+def robust_interval(treated: ArrayLike, events: ArrayLike, attempts: ArrayLike, alpha: float) -> Interval | None:
+    """Difference of the events per attempt, treated minus base; one entry per device. None with fewer than two devices in
+    an arm, or where no two devices of an arm differ: then there is nothing to estimate a range from.
+
+    The variance is the jackknife's over devices (each left out once), with Welch's degrees of freedom for Student's t.
+    """
+    arms = [_jackknife(*arm) for arm in _arms(treated, events, attempts)]
+    if any(freedom < 1 for _, _, freedom in arms) or not any(variance for _, variance, _ in arms):
+        return None
+    (base, base_variance, base_freedom), (other, other_variance, other_freedom) = arms
+    variance = base_variance + other_variance
+    squares = base_variance**2 / base_freedom + other_variance**2 / other_freedom
+    reach = _student(1 - alpha / 2, variance**2 / squares) * math.sqrt(variance)
+    return Interval(other - base, other - base - reach, other - base + reach)
+
+
+def naive_interval(treated: ArrayLike, events: ArrayLike, attempts: ArrayLike, alpha: float) -> Interval | None:
+    """The same as if every attempt stood for itself: too narrow when devices differ. Only for comparison."""
+    rates, variance = [], 0.0
+    for count, tried in _arms(treated, events, attempts):
+        if not tried.sum():
+            return None
+        rate = float(count.sum() / tried.sum())
+        rates.append(rate)
+        variance += rate * (1 - rate) / float(tried.sum())
+    reach = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(variance)
+    difference = rates[1] - rates[0]
+    return Interval(difference, difference - reach, difference + reach)
+
+
+Column = NDArray[np.float64]
+
+
+def _arms(treated: ArrayLike, events: ArrayLike, attempts: ArrayLike) -> list[tuple[Column, Column]]:
+    """Base, then treated: events and attempts of the devices that tried."""
+    side, count, tried = np.asarray(treated, dtype=bool), np.asarray(events, dtype=float), np.asarray(attempts, dtype=float)
+    if not (side.shape == count.shape == tried.shape and side.ndim == 1):
+        raise ValueError(f"treated {side.shape}, events {count.shape} and attempts {tried.shape} must be of one length")
+    if not ((count >= 0) & (count <= tried)).all():
+        raise ValueError("every device must have between 0 events and as many as attempts")
+    tries = tried > 0
+    return [(count[tries & (side == arm)], tried[tries & (side == arm)]) for arm in (False, True)]
+
+
+def _jackknife(count: Column, tried: Column) -> tuple[float, float, int]:
+    """The rate, its variance, its degrees of freedom."""
+    devices = count.size
+    if devices < 2:
+        return 0.0, 0.0, 0
+    without = (count.sum() - count) / (tried.sum() - tried)
+    variance = (devices - 1) / devices * ((without - without.mean()) ** 2).sum()
+    return float(count.sum() / tried.sum()), float(variance), devices - 1
+
+
+def _student(probability: float, freedom: float) -> float:
+    """Student's t quantile by its expansion around the normal one; off by 0.004 at 97.5 % and 3 degrees of freedom, by less with more."""
+    z = NormalDist().inv_cdf(probability)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
