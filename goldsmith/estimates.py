@@ -25,6 +25,7 @@ from goldsmith.datasets import Example
 from goldsmith.db import Connection
 from goldsmith.errors import InvalidInput
 from goldsmith.four_prices import Dollars, Part, batch_cached, cached, dollars
+from goldsmith.judge import rubric
 from goldsmith.keys import Caller
 from goldsmith.kinds.gold.questions import REPAIR, beginning
 from goldsmith.kinds.gold.schema import GoldConfig
@@ -197,8 +198,6 @@ def _repairs(unknown: Sequence[Question], scale: float, per_byte: float, seen: _
 
 def _opinion_bytes(config: GoldConfig, unknown: Sequence[Question]) -> float:
     """Of a question about a row's answer, without that answer."""
-    from goldsmith.kinds.gold.judge import rubric
-
     own = statistics.fmean(len(one.request.prompt.encode()) for one in unknown) if unknown else 0.0
     return own + len(f"{rubric().system}{rubric().score}".encode())
 

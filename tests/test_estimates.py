@@ -17,8 +17,8 @@ from goldsmith import datasets, estimates
 from goldsmith.datasets import Example
 from goldsmith.db import Connection, Database
 from goldsmith.errors import GoldsmithError, InvalidInput, Requeue
+from goldsmith.judge import rubric
 from goldsmith.keys import LOCAL
-from goldsmith.kinds.gold.judge import rubric
 from goldsmith.kinds.gold.run import run
 from goldsmith.kinds.gold.schema import GoldConfig, JudgeConfig
 from goldsmith.settings import Settings

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from goldsmith.judge import CriterionReport
 from goldsmith.kinds.base import DatasetRef, JobConfig, JobResult, Name, TeacherName
 
 
@@ -56,20 +57,6 @@ class GoldConfig(JobConfig):
         if self.min_words > self.max_words:
             raise ValueError(f"min_words: {self.min_words} is above max_words {self.max_words}")
         return self
-
-
-class CriterionReport(BaseModel):
-    """What the judge is worth on one criterion, and what it said."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    counts: bool = Field(description="It told at least 80 % of the planted pairs apart, in both orders and by its scores.")
-    pairs: int = Field(description="Planted pairs of this criterion.")
-    pairs_right: int = Field(description="Those whose better text it preferred in both orders, by majority.")
-    scores_apart: int = Field(description="Those whose better text got 5 or more, and more than the worse one.")
-    first_preferred: float | None = Field(description="How often it chose the text that stood first; 0.5 is without bias.")
-    mean: float | None = Field(None, description="Mean score of the rows, 0 to 10; worth nothing where `counts` is false.")
-    below: int = Field(0, description="Rows that the majority of samples found below 5.")
 
 
 class JudgeReport(BaseModel):

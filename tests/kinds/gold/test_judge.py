@@ -11,8 +11,9 @@ from uuid import UUID
 import pytest
 
 from goldsmith.db import Database
+from goldsmith.judge import CRITERIA, rubric
 from goldsmith.kinds.gold.answers import Outcome
-from goldsmith.kinds.gold.judge import CRITERIA, judge, rubric
+from goldsmith.kinds.gold.judge import judge
 from goldsmith.kinds.gold.run import run
 from goldsmith.kinds.gold.schema import GoldConfig, JudgeReport
 from goldsmith.settings import Settings
