@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from goldsmith.judge import CriterionReport
+from goldsmith.judge.report import CriterionReport
 from goldsmith.kinds.base import DatasetRef, JobConfig, JobResult, Name, TeacherName
 
 
