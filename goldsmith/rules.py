@@ -31,7 +31,7 @@ class Rule:
     origin: Literal["feedback", "model"]
     """`feedback`: from what the user changed; `model`: from the input alone, the teacher's own view of it."""
     rule: str
-    """One sentence that says what to do."""
+    """One sentence that says what to do; empty in the one row of a session that is kept although it taught nothing."""
     evidence: dict[str, Any] = field(default_factory=dict)
     """`{"session", "signal", "quote", "weight", "rehearsal"}`, with `run_id` for an imported run; `quote` is a short piece of
     what the user wrote, and goes with the session."""
@@ -39,6 +39,10 @@ class Rule:
     """Only active rules reach clusters, pairs and datasets."""
     reason: str | None = None
     """Why it is not active, or was not."""
+
+    @property
+    def empty(self) -> bool:
+        return self.origin == "feedback" and self.rule == ""
 
 
 @dataclass(frozen=True)

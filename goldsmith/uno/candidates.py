@@ -19,12 +19,18 @@ def best_candidate(scores: Sequence[float | None]) -> int | None:
 
 
 def preferred(
-    candidates: Sequence[tuple[str, float | None]], logged: str, logged_score: float | None, *, require_gain: bool
+    candidates: Sequence[tuple[str, float | None]],
+    logged: str,
+    logged_score: float | None,
+    *,
+    require_gain: bool,
+    keep_equal: bool = False,
 ) -> tuple[int | None, str | None]:
     """The place of the candidate (text, grade) that is chosen over the logged answer; or None and the reason why there is no pair.
 
-    Candidates that are empty or an error are passed over, and the same text again makes no pair. With `require_gain` the best
-    must have a higher grade than the logged answer; without, as in the reference, the logged answer's grade does not matter.
+    Candidates that are empty or an error are passed over, and the same text again makes no pair but with `keep_equal`. With
+    `require_gain` the best must have a higher grade than the logged answer; without, as in the reference, the logged answer's
+    grade does not matter.
     """
     usable = [place for place, (text, _) in enumerate(candidates) if not is_error(text)]
     if not usable:
@@ -35,7 +41,7 @@ def preferred(
     if best is None:
         return None, NO_GRADE
     text, score = candidates[usable[best]]
-    if text.split() == logged.split():
+    if text.split() == logged.split() and not keep_equal:
         return None, EQUAL
     if require_gain and (logged_score is None or (score or 0.0) <= logged_score):
         return None, NO_GAIN

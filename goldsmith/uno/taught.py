@@ -21,6 +21,8 @@ class Taught:
     """What a model asks of itself, having seen the query alone."""
     language: str | None = None
     rehearsal: bool = False
+    empty: bool = False
+    """Its feedback was read, and what was learned from it is an empty list (`keep_empty` of the rules job)."""
 
 
 def rules_text(rules: Iterable[str]) -> str:
@@ -36,6 +38,7 @@ def taught(rules: Iterable[Rule]) -> dict[str, Taught]:
         text = rule.rule.strip()
         session.language = session.language or rule.language
         session.rehearsal |= bool(rule.evidence.get("rehearsal"))
+        session.empty |= rule.empty
         if text and rule.origin == "model" and text not in session.own:
             session.own.append(text)
         elif text and rule.origin == "feedback" and text not in session.rules:

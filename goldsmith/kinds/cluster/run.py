@@ -177,6 +177,7 @@ def _result(
         sessions=len(joined.sessions),
         without_feedback=joined.without_feedback,
         without_text=joined.without_text,
+        empty=joined.empty,
         already=joined.already,
         rules=len(rules),
         rules_kept=sum(map(len, kept)),

@@ -87,6 +87,7 @@ class ClusterResult(JobResult):
     sessions: int = Field(description="Sessions clustered.")
     without_feedback: int = Field(description="Sessions left out: their rules are only the teacher's own view of the text.")
     without_text: int = Field(description="Sessions left out: the rules job kept no text of theirs that may be used.")
+    empty: int = Field(0, description="Of the clustered ones, those that taught no rule (`keep_empty` of the rules job).")
     already: int = Field(0, description="Sessions left out: the clustering that they are added to has them.")
     rules: int = Field(description="Rules of the clustered sessions.")
     rules_kept: int = Field(description="Of these, once for each cluster what says the same.")

@@ -25,6 +25,8 @@ class Taught:
     source: str
     """The rules job."""
     rules: list[Rule] = field(default_factory=list)
+    kept: bool = False
+    """Although its feedback taught nothing (`keep_empty` of the rules job)."""
 
     @property
     def session_id(self) -> str:
@@ -49,6 +51,11 @@ class Joined:
     """Sessions left out because no text of theirs may be used."""
     already: int
 
+    @property
+    def empty(self) -> int:
+        """Sessions that are here although their feedback taught nothing."""
+        return sum(not one.rules for one in self.sessions)
+
 
 def read(config: ClusterConfig, ctx: JobContext, known: Container[str] = ()) -> Joined:
     """The sessions of the rules job but those that are `known`. Raises `InvalidInput` where there is none to cluster."""
@@ -65,7 +72,7 @@ def read(config: ClusterConfig, ctx: JobContext, known: Container[str] = ()) -> 
             f"rules: {config.add_to} has all {joined.already} sessions of {config.rules} already; nothing is to be added",
             errors=[{"field": "rules", "value": config.rules, "message": f"must have sessions that {config.add_to} has not"}],
         )
-    if not joined.sessions:
+    if len(joined.sessions) == joined.empty:
         raise InvalidInput(
             f"no session of {config.rules} has both rules from feedback and a text that may be used (without feedback:"
             f" {joined.without_feedback}, without text: {joined.without_text})",
@@ -91,10 +98,14 @@ def join(source: str, rules: Iterable[Rule], sessions: Iterable[Session], known:
     taught: set[str] = set()
     for rule in rules:
         seen.add(rule.session_id)
-        if rule.origin == "feedback" and rule.rule.strip():
+        if rule.empty:
+            taught.add(rule.session_id)
+            if rule.session_id in found:
+                found[rule.session_id].kept = True
+        elif rule.origin == "feedback" and rule.rule.strip():
             taught.add(rule.session_id)
             if rule.session_id in found:
                 found[rule.session_id].rules.append(rule)
-    usable = sorted((one for one in found.values() if one.rules), key=lambda one: one.session_id)
+    usable = sorted((one for one in found.values() if one.rules or one.kept), key=lambda one: one.session_id)
     new = [one for one in usable if one.session_id not in known]
     return Joined(new, len(seen - taught), len(taught) - len(usable), len(usable) - len(new))

@@ -14,6 +14,7 @@ from goldsmith.teacher import Answer, BudgetReached, NotAnswered, Teacher
 MAX_TOKENS = 2048  # forty sentences
 TEMPERATURE, SEED = 0.1, 42  # as in the reference
 LONGEST = 400  # characters of one rule; a guess: longer ones are no single instruction
+NO_RULE = "no rule was found"
 REJECTED = "\n\nRejected answer:\n"
 
 _REPAIR = """{prompt}{rejected}{answer}
@@ -42,6 +43,11 @@ class Extraction:
     """None: nobody said anything, or it was not asked."""
     own: Asked | None = None
     out_of_budget: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether its feedback was read and the list of rules came back empty: not a failed call, nor rules that were left out."""
+        return self.feedback is not None and self.feedback.dropped == NO_RULE and not self.feedback.too_long
 
     @property
     def dropped(self) -> str | None:
@@ -93,7 +99,7 @@ async def _ask(session: Session, question: str, teacher: Teacher, item: str, mos
                 continue
         short = [rule for rule in rules if len(rule) <= LONGEST]
         asked.rules, asked.beyond, asked.too_long = short[:most], len(short[most:]), len(rules) - len(short)
-        asked.dropped = None if asked.rules else "no rule was found"
+        asked.dropped = None if asked.rules else NO_RULE
         return asked
     asked.dropped = "the answer was no JSON, twice"
     return asked

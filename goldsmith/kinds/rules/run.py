@@ -42,16 +42,17 @@ async def run(config: RulesConfig, ctx: JobContext) -> RulesResult:
         extractions, rules = await _extract(sessions, teacher, config, ctx)
 
         asked = [found for found in extractions if found.feedback or found.own]
-        dropped.update(found.dropped for found in asked if found.dropped)
+        dropped.update(found.dropped for found in asked if found.dropped and not (config.keep_empty and found.empty))
         if len(asked) < len(sessions):
             dropped["the budget ended"] += len(sessions) - len(asked)
-        if not rules:
+        if all(rule.empty for rule in rules):
             raise InvalidInput(
                 f"none of the {len(sessions)} sessions gave a rule ({_counted(dropped)}); rules are learned from what users say"
             )
         ctx.save_rules(rules)
-        ctx.save_artifact("rules.json", json.dumps([asdict(rule) for rule in rules], indent=1, ensure_ascii=False).encode())
-        return _result(sessions, asked, extractions, rules, dropped, apart, teacher)
+        written = [asdict(rule) for rule in rules if not rule.empty]
+        ctx.save_artifact("rules.json", json.dumps(written, indent=1, ensure_ascii=False).encode())
+        return _result(config, sessions, asked, extractions, rules, dropped, apart, teacher)
 
 
 def _counted(reasons: Mapping[str, int]) -> str:
@@ -100,7 +101,7 @@ async def _extract(
     async def one(numbered: tuple[int, Session]) -> bool:
         number, session = numbered
         found = await extract(session, teacher, own=config.own_rules, most=config.max_rules)
-        done[number] = found, _rules(found, rehearsal=teacher.rehearsal)
+        done[number] = found, _rules(found, rehearsal=teacher.rehearsal, keep_empty=config.keep_empty)
         counts.update(
             rules=sum(len(asked.rules) for asked in _asked([found])),
             bad_json=sum(asked.bad_json for asked in _asked([found])),
@@ -121,9 +122,11 @@ def _asked(extractions: Iterable[Extraction]) -> list[Asked]:
     return [asked for found in extractions for asked in (found.feedback, found.own) if asked is not None]
 
 
-def _rules(found: Extraction, *, rehearsal: bool) -> list[Rule]:
+def _rules(found: Extraction, *, rehearsal: bool, keep_empty: bool) -> list[Rule]:
     """Those with feedback before the teacher's own. One that speaks to the machinery takes all of its session into quarantine:
-    what wrote it is in a text that the others were read from."""
+    what wrote it is in a text that the others were read from. A session that is kept although it taught nothing has an empty one."""
+    if keep_empty and found.empty:
+        return [_rule(found.session, "feedback", "", rehearsal=rehearsal)]
     sorts: tuple[Literal["feedback", "model"], ...] = ("feedback", "model")
     every = [
         (origin, rule, screen(rule, "rule"))
@@ -163,6 +166,7 @@ def _rule(session: Session, origin: Literal["feedback", "model"], rule: str, *, 
 
 
 def _result(
+    config: RulesConfig,
     sessions: Sequence[Session],
     asked: Sequence[Extraction],
     extractions: Sequence[Extraction],
@@ -171,7 +175,7 @@ def _result(
     apart: dict[str, int],
     teacher: Teacher,
 ) -> RulesResult:
-    usable = [rule for rule in rules if rule.status == "active"]
+    usable = [rule for rule in rules if rule.status == "active" and not rule.empty]
     heard = {rule.session_id for rule in usable if rule.origin == "feedback"}
     own = {rule.session_id for rule in usable if rule.origin == "model"}
     with_feedback = sum(ask_of(found.session) is not None for found in asked)
@@ -183,6 +187,8 @@ def _result(
         sessions=len(asked),
         with_feedback=with_feedback,
         rules=len(usable),
+        keep_empty=config.keep_empty,
+        empty=sum(rule.empty for rule in rules),
         own_rules=sum(rule.origin == "model" for rule in usable),
         scorable=len(heard & own),
         languages=dict(Counter(found.session.language or "und" for found in asked).most_common()),

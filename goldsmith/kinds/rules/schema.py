@@ -32,6 +32,11 @@ class RulesConfig(JobConfig):
         description="Also ask what the teacher itself reads in the query, without the feedback: the gap compares the two. Off, a"
         " session costs one question, and one that nobody said anything about costs none.",
     )
+    keep_empty: bool = Field(
+        False,
+        description="Keep sessions whose feedback teaches no rule, as UNO's code does: they are clustered by their query, and left"
+        " out of the gap and of what critics learn. Its paper drops them.",
+    )
     max_rules: int = Field(
         50, ge=1, le=1000, description="Rules that are kept of one answer, the first ones; what is beyond is counted."
     )
@@ -47,6 +52,8 @@ class RulesResult(JobResult):
     sessions: int = Field(description="Sessions that were asked about.")
     with_feedback: int = Field(description="Those with feedback: words, an edit, a favourite or an export.")
     rules: int = Field(description="Rules that were saved and may be used.")
+    keep_empty: bool = False
+    empty: int = Field(0, description="Sessions kept without a rule, because keep_empty was asked for.")
     own_rules: int = Field(0, description="Of them, the teacher's own, read in the query without the feedback.")
     scorable: int = Field(0, description="Sessions with rules of both sorts: those that a gap can be measured on.")
     languages: dict[str, int] = Field({}, description="Of the sessions that were asked about.")

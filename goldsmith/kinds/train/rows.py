@@ -56,7 +56,7 @@ def checked(dataset: str, examples: Iterable[Example], *, pairs: bool = False) -
             unanswered.append(name)
         elif not any(message.role == "user" and message.content.strip() for message in example.messages):
             unasked.append(name)
-        elif pairs and (example.rejected is None or example.rejected.strip() in ("", last.content.strip())):
+        elif pairs and not _is_pair(example):
             unpaired.append(name)
         splits[example.split].append(example)
     if unanswered:
@@ -76,6 +76,12 @@ def checked(dataset: str, examples: Iterable[Example], *, pairs: bool = False) -
             raise InvalidInput(f"dataset: {dataset} has no {split} rows; both splits are needed")
     _check_overlap(dataset, splits)
     return splits
+
+
+def _is_pair(example: Example) -> bool:
+    """Two different answers; the same one twice only where a `pairs` job was told to keep such rows."""
+    rejected = (example.rejected or "").strip()
+    return bool(rejected) and (rejected != example.messages[-1].content.strip() or bool(example.gates.get("equal")))
 
 
 def _check_overlap(dataset: str, splits: dict[str, list[Example]]) -> None:

@@ -77,6 +77,17 @@ def test_sessions_with_like_texts_and_rules_share_a_cluster(tmp_path: Path) -> N
     assert houses.summary["configs"] == {"mosaic": 2}
 
 
+def test_a_session_that_is_kept_without_a_rule_is_clustered_and_teaches_nothing(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    ctx.saved_rules[RULES] = [replace(rule, rule="") if rule.session_id == "a1" else rule for rule in ctx.saved_rules[RULES]]
+    result = run(config(), ctx)
+    assert (result.sessions, result.empty, result.rules) == (8, 1, 7)
+    assert "a1" in {name for cluster in ctx.saved_clusters[ctx.ref] for name in cluster.members}
+    ctx.saved_rules[RULES] = [replace(rule, rule="") for rule in ctx.saved_rules[RULES]]
+    with pytest.raises(InvalidInput, match="has both rules from feedback and a text"):
+        run(config(), ctx)
+
+
 def test_the_centroids_are_the_means_of_the_text_vectors_alone(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     run(config(), ctx)

@@ -166,6 +166,34 @@ def test_sessions_of_another_job_are_read_without_those_in_quarantine(context: C
     assert rule.evidence["quote"] == "Bitte nenne die Mengen in Gramm."
 
 
+def test_sessions_that_teach_nothing_are_kept_where_that_is_asked_for_but_not_failed_ones(
+    context: Callable[..., FakeContext],
+) -> None:
+    ctx = context()
+    says = {
+        "Brot": {"rules": ["Name the flour."]},
+        "Kuchen": {"rules": []},
+        "Suppe": "no JSON",
+        "Pfanne": {"rules": ["x" * 500]},
+    }
+    ctx.saved_sessions[SESSIONS] = [chat(number, f"Wie geht {what}?", "Danke.") for number, what in enumerate(says)]
+
+    def extracted(**more: Any) -> tuple[RulesResult, list[tuple[str, str]]]:
+        teacher = ScriptedTeacher(lambda one: next(said for what, said in says.items() if what in one.prompt), rehearsal=False)
+        ctx.teacher_factory = lambda *_, **__: teacher
+        result = extract(ctx, runs=None, sessions=SESSIONS, own_rules=False, **more)
+        return result, [(rule.session_id, rule.rule) for rule in ctx.rules(ctx.ref)]
+
+    result, rules = extracted()
+    assert rules == [("chat-0", "Name the flour.")]
+    assert (result.empty, result.dropped["no rule was found"]) == (0, 2)
+    result, rules = extracted(keep_empty=True)
+    assert rules == [("chat-0", "Name the flour."), ("chat-1", "")]
+    assert (result.keep_empty, result.empty, result.rules, result.scorable) == (True, 1, 1, 0)
+    assert result.dropped == {"the answer was no JSON, twice": 1, "no rule was found": 1}
+    assert [one["rule"] for one in json.loads(ctx.artifact(f"{ctx.ref}/rules.json").read_bytes())] == ["Name the flour."]
+
+
 def test_where_nobody_said_anything_the_result_says_what_that_means(context: Callable[..., FakeContext]) -> None:
     ctx = context()
     ctx.saved_sessions[SESSIONS] = [chat(1, "Ein Brot mit Nüssen", None)]
