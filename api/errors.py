@@ -74,7 +74,7 @@ def install(app: FastAPI) -> None:
                 "field": ".".join(map(str, entry["loc"][1:])),
                 "in": entry["loc"][0],
                 "value": shown(entry.get("input")),
-                "message": entry["msg"],
+                "message": entry["msg"].removeprefix("Value error, "),
             }
             for entry in error.errors()
         ]

@@ -169,7 +169,7 @@ def prepared(
     """The row to write: what an `intercept` leaves open filled in, references checked and pinned."""
     if isinstance(config, InterceptConfig):
         config = live.fill_in(conn, state.storage, config, state.settings)
-    submit.check_teacher(config, state.settings)
+    submit.check_models(config, state.settings)
     return submit.resolved(conn, config, options, body=body, created_by=caller.name, idempotency_key=key)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from api.body import body_schema, read_model
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
+from api.params import JobId
 from api.state import State, StateDep
 from goldsmith import adapters, routes
 from goldsmith.errors import NotFound, ReferenceNotUsable, RetryableError, Unavailable
@@ -166,13 +167,12 @@ def _check_adapter(state: State, ref: str) -> None:
 @router.get("/routes", responses=MISSING)
 def list_routes(
     state: StateDep,
-    router: Annotated[str, Query(pattern=rf"^job:{UUID_PATTERN}$", description="A router job.")],
+    router: Annotated[JobId, Query(description="A router job, as job:<id> or its id.")],
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[UUID | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> RoutePage:
     """What a router decided, newest first; no text was kept."""
-    job_id = UUID(router.removeprefix("job:"))
     with state.database.connection() as conn:
-        routes.check(conn, job_id)
-        found = routes.newest(conn, job_id, before=cursor, limit=limit)
+        routes.check(conn, router)
+        found = routes.newest(conn, router, before=cursor, limit=limit)
     return RoutePage(routes=found, next_cursor=found[-1].id if len(found) == limit else None)

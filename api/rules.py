@@ -9,19 +9,16 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from api.jobs import MISSING, REFUSALS
+from api.params import JobId
 from api.state import CallerDep, StateDep
 from goldsmith import cluster_rules, clusterings
 from goldsmith.cluster_rules import Evidence, Example, FoundRule, Status
 from goldsmith.clusterings import Clustering, Format
 from goldsmith.errors import storable
-from goldsmith.kinds.base import UUID_PATTERN
 
 router = APIRouter(prefix="/v1")
 
-JobParam = Annotated[
-    str | None,
-    Query(pattern=f"^(job:)?{UUID_PATTERN}$", description="A cluster job as job:<id>; empty: the newest that completed."),
-]
+JobParam = Annotated[JobId | None, Query(description="A cluster job as job:<id> or its id; empty: the newest that completed.")]
 Words = Annotated[
     str | None, Query(min_length=1, max_length=200, description="Every word of it stands in the rule; upper or lower case.")
 ]
@@ -46,17 +43,11 @@ class ExportedRule(BaseModel):
     input_pattern: str | None
 
 
-def _job(given: str | None) -> UUID | None:
-    return UUID(given.removeprefix("job:")) if given else None
-
-
 @router.get("/rules", tags=["rules"], responses=REFUSALS)
 def list_rules(
     state: StateDep,
     search: Words = None,
-    job: Annotated[
-        str | None, Query(pattern=f"^(job:)?{UUID_PATTERN}$", description="A cluster job as job:<id>; empty: all.")
-    ] = None,
+    job: Annotated[JobId | None, Query(description="A cluster job as job:<id> or its id; empty: all.")] = None,
     cluster: ClusterParam = None,
     config: Annotated[str | None, Query(max_length=500, description="Learned in sessions of this config.")] = None,
     status: Status | None = None,
@@ -68,7 +59,7 @@ def list_rules(
         page = cluster_rules.find(
             conn,
             search=storable(search) if search else None,
-            job_id=_job(job),
+            job_id=job,
             cluster=storable(cluster) if cluster else None,
             config=storable(config) if config else None,
             status=status,
@@ -87,7 +78,7 @@ def list_rules(
 def export_rules(state: StateDep, job: JobParam = None, format: Format = "json") -> Any:
     """The active rules of a clustering: JSON for other programs, a Markdown table for each cluster for people."""
     with state.database.connection() as conn:
-        job_id = _job(job) or clusterings.newest(conn)
+        job_id = job or clusterings.newest(conn)
         found = clusterings.get(conn, job_id)
         rules = cluster_rules.find(conn, job_id=job_id, status="active", limit=None)
     if format == "json":
@@ -120,4 +111,4 @@ def restore_rule(rule_id: UUID, state: StateDep, caller: CallerDep) -> FoundRule
 def list_clusters(state: StateDep, job: JobParam = None) -> Clustering:
     """A clustering: each cluster with its size, rules, gap, path, and what its adapter won."""
     with state.database.connection() as conn:
-        return clusterings.get(conn, _job(job) or clusterings.newest(conn))
+        return clusterings.get(conn, job or clusterings.newest(conn))

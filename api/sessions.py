@@ -6,10 +6,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel
 
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
+from api.params import JobId
 from api.state import CallerDep, StateDep
 from goldsmith import quarantine, sessions
 from goldsmith.quarantine import Quarantined
@@ -17,7 +18,6 @@ from goldsmith.sessions import Saved, Status
 
 router = APIRouter(prefix="/v1")
 CONFLICT: dict[int | str, dict[str, Any]] = MISSING | {409: PROBLEM}
-JobId = Annotated[UUID, BeforeValidator(lambda given: str(given).removeprefix("job:"))]
 
 
 class SessionPage(BaseModel):

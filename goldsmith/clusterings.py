@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
@@ -37,8 +38,11 @@ class Won(BaseModel):
     """What the cluster's expert won over the base model on held-out sessions."""
 
     job_id: UUID = Field(description="The verify job.")
-    adapter: str
+    adapter: str | None = Field(
+        description="The epoch that was chosen; null: none won anything, or too few sessions were held out."
+    )
     passed: bool
+    why: str = Field(description="In the gate's words.")
     win_rate: float | None
     interval: list[float] | None
     n: int
@@ -55,9 +59,24 @@ class ClusterView(BaseModel):
     rules: int = Field(description="Active ones, each once.")
     top_rules: list[FoundRule] = Field(description=f"The {TOP_RULES} most supported.")
     sessions: list[str] = Field(description=f"At most {EXAMPLES} of them.")
-    gap: Gap | None = Field(description="By the newest gap job of this clustering; null: none was measured.")
+    gap: Gap | None = Field(
+        description="By the gap job of the newest router of this clustering, else by its newest one; null: none was measured."
+    )
     route: Route | None = Field(description="By its newest router; null: there is none.")
-    won: Won | None = Field(description="By the newest verification of the router's expert; null: none was held.")
+    won: Won | None = Field(
+        description="By the newest verification of an expert that learned from this cluster, or that the router sends it to; null:"
+        " none was held."
+    )
+
+
+class Ablation(BaseModel):
+    """Whether all of it was worth it."""
+
+    job_id: UUID = Field(description="The ablation job.")
+    router: str = Field(description="The router that was examined, `job:<id>`.")
+    worth_it: str
+    table: str = Field(description="The artifact with the table.")
+    label: str
 
 
 class Clustering(BaseModel):
@@ -67,6 +86,7 @@ class Clustering(BaseModel):
     delta_sse_max: float | None
     stability_ari: float | None
     label: str = Field(description="REHEARSAL when a rehearsal teacher wrote the rules.")
+    ablation: Ablation | None = Field(description="The newest that examined a router of this clustering; null: there is none.")
     clusters: list[ClusterView]
 
 
@@ -87,11 +107,11 @@ def get(conn: Connection, job_id: UUID) -> Clustering:
     if job is None or job["kind"] != "cluster" or job["status"] != "completed":
         what = "does not exist" if job is None else f"is a {job['kind']} job and {job['status']}"
         raise NotFound(f"job:{job_id} {what}; a completed cluster job is wanted")
-    gap_id, gap = _newest_result(conn, "gap", job_id)
-    router_id, router = _newest_result(conn, "router", job_id)
+    router_id, router, asked = _newest(conn, "router", job_id)
+    gap_id, gap, _ = _newest(conn, "gap", job_id, asked.get("gap"))
     gaps = {one["label"]: one for one in gap.get("clusters", [])}
     routes = {one["label"]: one for one in router.get("clusters", [])}
-    won = _won(conn, [one["expert"] for one in routes.values() if one.get("expert")])
+    won = _won(conn, job_id, [one["expert"] for one in routes.values() if one.get("expert")])
     clusters = []
     rows = conn.execute(
         f"SELECT label, cluster_id, size, status, summary, members[1:{EXAMPLES}] AS sessions,"
@@ -111,7 +131,7 @@ def get(conn: Connection, job_id: UUID) -> Clustering:
                 top_rules=cluster_rules.find(conn, job_id=job_id, label=row["label"], status="active", limit=TOP_RULES),
                 gap=measured and Gap(job_id=gap_id, method=gap["gap_method"], mu=measured["mu"], decision=measured["decision"]),
                 route=route and Route(job_id=router_id, **{name: route[name] for name in ("path", "why", "expert", "critic")}),
-                won=won.get(route["expert"]) if route else None,
+                won=_newer(won.get(row["cluster_id"]), won.get(route["expert"]) if route else None),
             )
         )
     told = job["result"] or {}
@@ -119,33 +139,69 @@ def get(conn: Connection, job_id: UUID) -> Clustering:
         job_id=job_id,
         **{name: told.get(name) for name in ("encoder", "space", "delta_sse_max", "stability_ari")},
         label=told.get("label", ""),
+        ablation=_ablation(conn, job_id),
         clusters=clusters,
     )
 
 
-def _newest_result(conn: Connection, kind: str, clusters: UUID) -> tuple[UUID, dict[str, Any]]:
+def _newest(
+    conn: Connection, kind: str, clusters: UUID, wanted: str | None = None
+) -> tuple[UUID, dict[str, Any], dict[str, Any]]:
+    """Id, result and config of the job that is `wanted`, else of the newest of this clustering; of none, empty."""
     row = conn.execute(
-        "SELECT id, result FROM jobs WHERE kind = %s AND status = 'completed' AND config->>'clusters' = %s"
-        " ORDER BY completed_at DESC, id DESC LIMIT 1",
-        (kind, f"job:{clusters}"),
+        "SELECT id, result, config FROM jobs WHERE kind = %(kind)s AND status = 'completed' AND config->>'clusters' = %(clusters)s"
+        " ORDER BY 'job:' || id = %(wanted)s DESC NULLS LAST, completed_at DESC, id DESC LIMIT 1",
+        {"kind": kind, "clusters": f"job:{clusters}", "wanted": wanted},
     ).fetchone()
-    return (row["id"], row["result"]) if row else (clusters, {})
+    return (row["id"], row["result"], row["config"]) if row else (clusters, {}, {})
 
 
-def _won(conn: Connection, experts: list[str]) -> dict[str, Won]:
-    rows = conn.execute(
-        "SELECT DISTINCT ON (result->>'adapter') id, result FROM jobs WHERE kind = 'verify' AND status = 'completed'"
-        " AND result->>'adapter' = ANY(%s) ORDER BY result->>'adapter', completed_at DESC",
-        (experts,),
-    ).fetchall()
-    return {
-        row["result"]["adapter"]: Won(
+Held = tuple[datetime, Won]
+
+# What an expert learned from says which clustering it is of.
+VERIFIED = """
+SELECT j.id, j.completed_at, j.result, v.manifest->'cluster'->>'cluster_id' AS cluster_id,
+    v.manifest->'config'->>'clusters' = %(clusters)s AS learned_here
+FROM jobs j LEFT JOIN (dataset_versions v JOIN datasets d ON d.id = v.dataset_id)
+    ON j.result->>'dataset' = format('dataset:%%s@%%s', d.name, v.version)
+WHERE j.kind = 'verify' AND j.status = 'completed'
+    AND (v.manifest->'config'->>'clusters' = %(clusters)s OR j.result->>'adapter' = ANY(%(experts)s))
+ORDER BY j.completed_at, j.id
+"""
+
+
+def _won(conn: Connection, clusters: UUID, experts: list[str]) -> dict[str, Held]:
+    """The newest by cluster id, of what learned from this clustering, and by adapter."""
+    found: dict[str, Held] = {}
+    for row in conn.execute(VERIFIED, {"clusters": f"job:{clusters}", "experts": experts}):
+        told = row["result"]
+        won = Won(
             job_id=row["id"],
-            n=row["result"]["n_gate"],
-            **{name: row["result"][name] for name in ("adapter", "passed", "win_rate", "interval")},
+            n=told["n_gate"],
+            why=told.get("why", ""),
+            **{name: told[name] for name in ("adapter", "passed", "win_rate", "interval")},
         )
-        for row in rows
-    }
+        keys = (row["cluster_id"] if row["learned_here"] else None, told["adapter"])
+        found |= {key: (row["completed_at"], won) for key in keys if key}
+    return found
+
+
+def _newer(one: Held | None, other: Held | None) -> Won | None:
+    held = max((each for each in (one, other) if each), key=lambda each: each[0], default=None)
+    return held[1] if held else None
+
+
+def _ablation(conn: Connection, clusters: UUID) -> Ablation | None:
+    row = conn.execute(
+        "SELECT a.id, a.config, a.result FROM jobs a JOIN jobs r ON a.config->>'router' = 'job:' || r.id"
+        " WHERE a.kind = 'ablation' AND a.status = 'completed' AND r.kind = 'router' AND r.config->>'clusters' = %s"
+        " ORDER BY a.completed_at DESC, a.id DESC LIMIT 1",
+        (f"job:{clusters}",),
+    ).fetchone()
+    if row is None:
+        return None
+    told = {name: row["result"][name] for name in ("worth_it", "table", "label")}
+    return Ablation(job_id=row["id"], router=row["config"]["router"], **told)
 
 
 # -- for other programs, and for people

@@ -68,3 +68,36 @@ def measured(conn: Connection, job_factory: JobFactory, clusters: UUID) -> None:
     complete(conn, job_factory(kind="router", config=config), {"clusters": routes})
     won = {"adapter": "adapter:loom@1", "passed": True, "win_rate": 0.75, "interval": [0.6, 0.85], "n_gate": 20}
     complete(conn, job_factory(kind="verify"), won)
+
+
+def verified(
+    conn: Connection,
+    job_factory: JobFactory,
+    clusters: UUID,
+    version: int,
+    *,
+    ago_s: int,
+    cluster_id: str = "c11111111",
+    **won: Any,
+) -> UUID:
+    """A gate of an expert that learned from this cluster, held so long ago."""
+    manifest = {"config": {"clusters": f"job:{clusters}"}, "cluster": {"cluster_id": cluster_id}}
+    name = f"loom-{str(clusters)[-8:]}-pairs"
+    conn.execute("INSERT INTO datasets (name) VALUES (%s) ON CONFLICT DO NOTHING", (name,))
+    conn.execute(
+        "INSERT INTO dataset_versions (dataset_id, version, manifest, content_sha256)"
+        " SELECT id, %s, %s, '' FROM datasets WHERE name = %s",
+        (version, Jsonb(manifest), name),
+    )
+    told = {
+        "adapter": f"adapter:loom@{version}",
+        "passed": True,
+        "win_rate": 0.5,
+        "interval": [0.4, 0.6],
+        "n_gate": 20,
+        "why": "",
+    }
+    job_id = job_factory(kind="verify")
+    complete(conn, job_id, told | {"dataset": f"dataset:{name}@{version}"} | won)
+    conn.execute("UPDATE jobs SET completed_at = now() - make_interval(secs => %s) WHERE id = %s", (ago_s, job_id))
+    return job_id

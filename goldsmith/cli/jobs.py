@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from goldsmith.cli.output import Json, console, errors, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
-from goldsmith.client import Job, JobHandle
+from goldsmith.client import Client, Job, JobHandle
 from goldsmith.errors import InvalidInput
 
 app = typer.Typer(no_args_is_help=True, help="Submit, list, show, watch, cancel and retry jobs.")
@@ -55,6 +56,12 @@ def submit(
         if wait:
             wait_for(handle, quiet=as_json)
         show_job(handle.job, as_json)
+
+
+def artifact_text(client: Client, ref: str) -> str:
+    """The artifact `job:<id>/<name>`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return client.download(ref, Path(folder) / "artifact").read_text(encoding="utf-8")
 
 
 def config_of(kind: str, values: list[str] | None, file: Path | None) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from goldsmith.cli.jobs import artifact_text
 from goldsmith.cli.output import Json, console, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
+from goldsmith.client import Client
 from goldsmith.errors import InvalidInput
 
 app = typer.Typer(no_args_is_help=True, help="Show, search, retire and export the rules that clusters of sessions taught.")
@@ -23,6 +25,9 @@ RuleId = Annotated[str, typer.Argument(help="As `goldsmith rules search` prints 
 def show(
     what: Annotated[str | None, typer.Argument(help="A rule's id, or a cluster's; else all clusters.")] = None,
     job: Of = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Print the newest ablation table of these clusters instead.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the clusters of a job with size, gap, path, top rules and what each one's adapter won; or one of them; or a rule."""
@@ -31,6 +36,9 @@ def show(
             _show_rule(client.rule(what), as_json)
             return
         found = client.clusters(job)
+        if ablation:
+            _show_ablation(client, found, as_json)
+            return
         if what is not None:
             found["clusters"] = [one for one in found["clusters"] if what in (one["cluster_id"], str(one["label"]))]
             if not found["clusters"]:
@@ -40,8 +48,20 @@ def show(
             return
         marks = f", {found['label']}" if found["label"] else ""
         console.print(f"job:{found['job_id']}: {found['encoder']}, {found['space']} space{marks}", markup=False)
+        if told := found["ablation"]:
+            console.print(f"worth it? {told['worth_it']} (goldsmith rules show --ablation)", markup=False)
         for cluster in found["clusters"]:
             _show_cluster(cluster)
+
+
+def _show_ablation(client: Client, found: dict[str, Any], as_json: bool) -> None:
+    told = found["ablation"]
+    if told is None:
+        raise InvalidInput(f"no ablation has examined a router of job:{found['job_id']}; `ablation=all` in a uno job makes one")
+    if as_json:
+        print_json(told)
+    else:
+        typer.echo(artifact_text(client, told["table"]), nl=False)
 
 
 def _show_cluster(cluster: dict[str, Any]) -> None:
@@ -53,9 +73,7 @@ def _show_cluster(cluster: dict[str, Any]) -> None:
     if route := cluster["route"]:
         about.append(("path", f"{route['path']}: {route['why']}"))
     if won := cluster["won"]:
-        rate = "nothing" if won["win_rate"] is None else f"{won['win_rate']:.0%} of {won['n']}"
-        between = "" if won["interval"] is None else f" ({won['interval'][0]:.0%} to {won['interval'][1]:.0%})"
-        about.append(("won", f"{rate}{between} by {won['adapter']}, {'passed' if won['passed'] else 'not passed'}"))
+        about.append(("won", _won(won)))
     about += [(f"{rule['support']} of {cluster['size']}", rule["rule"]) for rule in cluster["top_rules"]]
     if cluster["rules"] > len(cluster["top_rules"]):
         about.append(
@@ -67,6 +85,14 @@ def _show_cluster(cluster: dict[str, Any]) -> None:
     about.append(("such as", ", ".join(cluster["sessions"])))
     console.print()
     print_table((f"cluster {cluster['cluster_id'] or cluster['label']}", ""), about)
+
+
+def _won(won: dict[str, Any]) -> str:
+    if won["win_rate"] is None or won["adapter"] is None:
+        return f"nothing: {won['why']}"
+    between = "" if won["interval"] is None else f" ({won['interval'][0]:.0%} to {won['interval'][1]:.0%})"
+    passed = "passed" if won["passed"] else "not passed"
+    return f"{won['win_rate']:.0%} of {won['n']}{between} over the base model by {won['adapter']}, {passed}"
 
 
 def _show_rule(found: dict[str, Any], as_json: bool) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -7,7 +8,7 @@ from starlette.testclient import TestClient
 
 from goldsmith.db import Connection
 from tests.api.problems import problem
-from tests.clustered import BRIDGE, NAME_YARN, SHORT, JobFactory, cluster, measured
+from tests.clustered import BRIDGE, NAME_YARN, SHORT, JobFactory, cluster, complete, measured, verified
 
 
 @pytest.fixture
@@ -57,6 +58,16 @@ def test_a_wrong_question_is_named(client: TestClient, path: str, field: str) ->
     problem(client.get(path), 422, field)
 
 
+@pytest.mark.parametrize(
+    "path", ["clusters?job", "rules?job", "rules/export?job", "sessions?job", "quarantine?job", "routes?router"]
+)
+def test_a_wrong_job_is_answered_in_words(client: TestClient, path: str) -> None:
+    for wrong in ("latest", "job:", f"dataset:{uuid4()}", f"job:{uuid4()}/rules.json"):
+        answer = client.get(f"/v1/{path}={wrong}")
+        problem(answer, 422, path.partition("?")[2], "must be the id of a job, as job:<id>")
+        assert "^" not in answer.text
+
+
 def test_a_rule_is_retired_and_taken_back(client: TestClient, job: UUID) -> None:
     rule = client.get("/v1/rules").json()["rules"][0]
     shown = client.get(f"/v1/rules/{rule['id']}").json()
@@ -101,6 +112,63 @@ def test_clusters_say_what_came_of_them(client: TestClient, job: UUID, conn: Con
     assert (first["route"]["path"], first["route"]["expert"]) == ("primary", "adapter:loom@1")
     assert (first["won"]["win_rate"], first["won"]["interval"], first["won"]["n"]) == (0.75, [0.6, 0.85], 20)
     assert (second["route"]["path"], second["won"]) == ("base", None)
+
+
+def test_what_was_won_is_what_the_newest_gate_of_each_clustering_says(
+    client: TestClient, job: UUID, conn: Connection, job_factory: JobFactory
+) -> None:
+    """Two runs over the same sessions have clusters of the same ids; each shows its own, whatever its router came to."""
+    again = cluster(conn, job_factory)
+    verified(conn, job_factory, job, 1, ago_s=30, win_rate=0.9)
+    newest = verified(conn, job_factory, job, 2, ago_s=20, win_rate=0.6, passed=False)
+    none = {"win_rate": None, "interval": None, "adapter": None, "passed": False, "why": "no epoch won anything", "n_gate": 0}
+    verified(conn, job_factory, again, 1, ago_s=10, **none)
+
+    def won(of: UUID) -> list[dict[str, Any] | None]:
+        return [one["won"] for one in client.get("/v1/clusters", params={"job": str(of)}).json()["clusters"]]
+
+    assert won(job) == [
+        {
+            "job_id": str(newest),
+            "adapter": "adapter:loom@2",
+            "passed": False,
+            "why": "",
+            "win_rate": 0.6,
+            "interval": [0.4, 0.6],
+            "n": 20,
+        },
+        None,
+    ]
+    [first, _] = won(again)
+    assert first is not None
+    assert (first["adapter"], first["win_rate"], first["why"]) == (None, None, "no epoch won anything")
+
+
+def test_the_gap_shown_is_the_one_that_the_router_was_made_with(
+    client: TestClient, job: UUID, conn: Connection, job_factory: JobFactory
+) -> None:
+    """An ablation measures the gap by another method afterwards."""
+    config, lite = {"clusters": f"job:{job}"}, [{"label": 0, "mu": 0.9, "decision": "reflective"}]
+    gap = job_factory(kind="gap", config=config)
+    complete(conn, gap, {"gap_method": "reranker", "clusters": [{"label": 0, "mu": 0.2, "decision": "primary"}]})
+    complete(conn, job_factory(kind="gap", config=config), {"gap_method": "embedding", "clusters": lite})
+    assert client.get("/v1/clusters").json()["clusters"][0]["gap"]["method"] == "embedding"
+    complete(conn, job_factory(kind="router", config=config | {"gap": f"job:{gap}"}), {"clusters": []})
+    assert client.get("/v1/clusters").json()["clusters"][0]["gap"]["method"] == "reranker"
+
+
+def test_the_newest_ablation_of_a_clustering_is_named(
+    client: TestClient, job: UUID, conn: Connection, job_factory: JobFactory
+) -> None:
+    assert client.get("/v1/clusters").json()["ablation"] is None
+    for of in (job, cluster(conn, job_factory)):
+        router = job_factory(kind="router", config={"clusters": f"job:{of}"})
+        for said in ("no", "yes"):
+            examined = job_factory(kind="ablation", config={"router": f"job:{router}"})
+            complete(conn, examined, {"worth_it": f"{said}: {of}", "table": f"job:{examined}/ablation.md", "label": ""})
+    found = client.get("/v1/clusters", params={"job": f"job:{job}"}).json()["ablation"]
+    assert found["worth_it"] == f"yes: {job}"
+    assert found["table"] == f"job:{found['job_id']}/ablation.md"
 
 
 def test_where_nothing_was_clustered_that_is_said(client: TestClient, job_factory: JobFactory) -> None:

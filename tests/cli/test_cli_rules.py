@@ -41,6 +41,8 @@ def test_clusters_are_shown_with_what_came_of_them(
     assert BRIDGE in one
     assert NAME_YARN not in one
     assert goldsmith("rules", "show", "c99999999").exit_code == output.WRONG_INPUT
+    none = goldsmith("rules", "show", "--ablation")
+    assert (none.exit_code, "`ablation=all` in a uno job makes one" in none.stderr) == (output.WRONG_INPUT, True)
     assert json.loads(goldsmith("rules", "show", "--job", f"job:{job}", "--json").stdout)["job_id"] == str(job)
 
 
