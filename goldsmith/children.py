@@ -71,7 +71,7 @@ def submit_child(
                 return jobs.retry(conn, row["id"]), True
             return Job.model_validate(row), False
         config, options = submit.parse(body)
-        submit.check_teacher(config, settings)
+        submit.check_models(config, settings)
         new = submit.resolved(
             conn, config, options, body={"key": key}, created_by=held["created_by"], idempotency_key=values["key"]
         )

@@ -170,7 +170,7 @@ def _checked(conn: Connection, settings: Settings, body: dict[str, Any], parents
         raise _refuse("options.unique_key", "a pipeline's jobs are its own; give the whole request an Idempotency-Key instead")
     if isinstance(config, InterceptConfig):
         config = live.fill_in(conn, Storage(settings.state_dir), config, settings)
-    submit.check_teacher(config, settings)
+    submit.check_models(config, settings)
     options = options.model_copy(update={"depends_on": [*options.depends_on, *parents]})
     return submit.resolved(conn, config, options, body=body)
 

