@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from goldsmith.cli import uno_demo, uno_log
-from goldsmith.cli.jobs import config_of, show_job, wait_for
+from goldsmith.cli.jobs import artifact_text, config_of, show_job, wait_for
 from goldsmith.cli.output import Json, console, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
 from goldsmith.client import Client, Job
@@ -116,9 +115,7 @@ def ablation(
         elif found.result is None:
             console.print(f"{found.ref} {found.status}, {found.progress:.0f} %: {found.message}", markup=False)
         else:
-            with tempfile.TemporaryDirectory() as folder:
-                text = client.download(found.result["table"], Path(folder) / "ablation.md").read_text(encoding="utf-8")
-            typer.echo(text, nl=False)
+            typer.echo(artifact_text(client, found.result["table"]), nl=False)
 
 
 def _ablation(client: Client, job: Job) -> Job:
@@ -162,8 +159,7 @@ def _uno(client: Client, job_id: str) -> Job:
 def plan_of(client: Client, job: Job) -> dict[str, Any]:
     if not any(one["name"] == PLAN for one in client.artifacts(job.id)):
         raise InvalidInput(f"{job.ref} has no plan{' yet' if job.status not in FINAL else ''}: {job.status}, {job.message}")
-    with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, Any] = json.loads(client.download(f"{job.ref}/{PLAN}", Path(folder) / PLAN).read_text())
+    found: dict[str, Any] = json.loads(artifact_text(client, f"{job.ref}/{PLAN}"))
     return found
 
 
@@ -184,6 +180,9 @@ def show_plan(found: Mapping[str, Any]) -> None:
             for row in found["clusters"]
         ],
     )
+    for row in found.get("compared", []):
+        takes = f"{row['trainings']} trainings, {row['pairs_at_most']} pairs more, {row['gpu_hours']:.2f} GPU hours"
+        console.print(f"{row['variant']}, for the ablation: {row['absent'] or takes}", markup=False)
     asked = found["questions"]
     console.print(
         f"{asked['revised_answers']} revised answers, {asked['grades']} grades: about {found['expected_usd']:.4f} USD;"

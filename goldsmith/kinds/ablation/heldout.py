@@ -63,7 +63,7 @@ def questions(clusters: str, trained: Seen, ctx: JobContext) -> list[Question]:
         lessons = taught(ctx.rules(ref))
         for session in ctx.sessions(sessions_ref(ref, ctx.config(ref))):
             name = session.session_id
-            if name in members and name in vectors and name in lessons and not trained.knows(session):
+            if name in members and name in vectors and name in lessons and lessons[name].rules and not trained.knows(session):
                 found[name] = Question(session, lessons[name].rules, vectors[name])
     if not found:
         raise InvalidInput(f"no session of {clusters} is held out and untrained: {len(members)} are held out by the split")

@@ -92,9 +92,9 @@ def not_run(config: AblationConfig, examined: Examined) -> dict[Variant, str]:
     """What was asked for and lacks something; a router without any adapter still routes, and says the same as the base model."""
     why: dict[Variant, str] = {}
     if config.unclustered is None:
-        why["unclustered"] = "no adapter of all clusters was given (`unclustered`)"
+        why["unclustered"] = config.absent.get("unclustered", "no adapter of all clusters was given (`unclustered`)")
     if not config.by_config:
-        why["by_config"] = "no adapter of a config was given (`by_config`)"
+        why["by_config"] = config.absent.get("by_config", "no adapter of a config was given (`by_config`)")
     if not any(leg.path == "primary" for leg in examined.table.legs):
         why["experts"] = "no cluster is on the path primary: no expert passed its gate"
     if not any(leg.critic for leg in examined.table.legs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from goldsmith.kinds.base import AdapterRef, JobConfig, JobRef, JobResult, Reference, TeacherName
 
@@ -39,6 +39,9 @@ class AblationConfig(JobConfig):
     )
     by_config: dict[str, AdapterRef] = Field(
         {}, max_length=1000, description="For `by_config`: an adapter for each config_id; others get the base model."
+    )
+    absent: dict[Literal["unclustered", "by_config"], Annotated[str, StringConstraints(max_length=2000)]] = Field(
+        {}, description="Why such an adapter is not given, for the table to say."
     )
     other_gap: Annotated[JobRef, Reference("job", kind="gap")] | None = Field(
         None, description="For `full_other_gap`: a gap job of the same clusters by another method, such as embedding."

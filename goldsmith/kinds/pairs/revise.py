@@ -25,7 +25,8 @@ OUT_OF_BUDGET = "the budget ended"
 @dataclass
 class Candidate:
     text: str
-    context: Context
+    context: Context | None
+    """None: it is the logged answer itself."""
     sample: int
     grade: Grade = field(default_factory=Grade)
 
@@ -63,7 +64,9 @@ async def revise(revision: Revision, config: PairsConfig, teacher: Teacher, judg
     """Fills in what becomes of the session; raises `BudgetReached`, and the session is then not finished."""
     session = revision.session
     contexts: list[Context] = [one for one in config.contexts if one == "rules" or session.feedback]
-    if not contexts:
+    if not revision.taught.rules:  # kept although it taught nothing: there is nothing to better
+        revision.chosen = Candidate(session.answer.strip(), None, 0)
+    elif not contexts:
         revision.dropped = NO_FEEDBACK
     else:
         revision.logged = await _graded(revision, session.answer, config, judge)
@@ -75,7 +78,11 @@ async def revise(revision: Revision, config: PairsConfig, teacher: Teacher, judg
             await _ask(revision, contexts, config, teacher)
             await _grade_all(revision, config, judge)
             revision.chosen, revision.dropped = choose(
-                revision.candidates, session.answer, revision.logged, require_gain=config.require_gain
+                revision.candidates,
+                session.answer,
+                revision.logged,
+                require_gain=config.require_gain,
+                keep_equal=config.keep_equal,
             )
     revision.finished = True
 
@@ -143,9 +150,10 @@ def _sort(got: Answer) -> str:
     return "error" if is_error(got.text) else "usable"
 
 
-def unusable(session: Session, taught: Taught) -> str | None:
-    """Why nothing can be made of a session, neither a pair nor a critic's row."""
-    if not taught.rules:
+def unusable(session: Session, taught: Taught, *, keep_empty: bool) -> str | None:
+    """Why nothing can be made of a session, neither a pair nor a critic's row. `keep_empty`: a pair may be made of one whose
+    feedback was read and taught nothing."""
+    if not taught.rules and not (keep_empty and taught.empty):
         return NO_RULE
     if is_error(session.answer):
         return NO_ANSWER
@@ -162,8 +170,9 @@ def _personal(typed: Sequence[str], language: str | None) -> str | None:
 
 
 def choose(
-    candidates: Sequence[Candidate], logged: str, grade: Grade, *, require_gain: bool
+    candidates: Sequence[Candidate], logged: str, grade: Grade, *, require_gain: bool, keep_equal: bool = False
 ) -> tuple[Candidate | None, str | None]:
     """See `preferred`."""
-    place, reason = preferred([(one.text, one.grade.mean) for one in candidates], logged, grade.mean, require_gain=require_gain)
+    graded = [(one.text, one.grade.mean) for one in candidates]
+    place, reason = preferred(graded, logged, grade.mean, require_gain=require_gain, keep_equal=keep_equal)
     return None if place is None else candidates[place], reason

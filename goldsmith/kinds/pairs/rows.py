@@ -21,6 +21,7 @@ def pairs(revisions: Sequence[Revision], splits: Mapping[str, Split]) -> tuple[l
     rows = []
     for one in revisions:
         assert one.chosen is not None
+        equal = one.chosen.text.split() == one.session.answer.split()  # only where it was asked for
         system = [Message(role="system", content=one.session.system)] if one.session.system else []
         rows.append(
             _row(
@@ -42,6 +43,7 @@ def pairs(revisions: Sequence[Revision], splits: Mapping[str, Split]) -> tuple[l
                         "sample": one.chosen.sample,
                         "rules": one.taught.ordinals,
                         "model": sorted(one.models),
+                        **({"equal": True} if equal else {}),
                     },
                 }
             )
@@ -62,6 +64,7 @@ def critics(sessions: Sequence[tuple[Session, Taught]], splits: Mapping[str, Spl
             rehearsal=taught.rehearsal,
         ).model_copy(update={"gates": {"rules": taught.ordinals}})
         for session, taught in sessions
+        if taught.rules
     ]
     return _without_leaks(rows)
 

@@ -6,53 +6,25 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from goldsmith.context import JobContext
 from goldsmith.datasets import Example
-from goldsmith.errors import GoldsmithError, InvalidInput
-from goldsmith.kinds.base import NAME_PATTERN
+from goldsmith.errors import GoldsmithError
 from goldsmith.kinds.pairs import rows
-from goldsmith.kinds.pairs.revise import OUT_OF_BUDGET, Revision, revise, unusable
+from goldsmith.kinds.pairs.revise import OUT_OF_BUDGET, Revision, revise
 from goldsmith.kinds.pairs.schema import Candidates, ClusterPairs, PairsConfig, PairsResult
-from goldsmith.rules import Cluster
-from goldsmith.sessions import Session, sessions_ref
+from goldsmith.kinds.pairs.works import GROUP, Work, works
 from goldsmith.teacher import BudgetReached, Teacher
 from goldsmith.teacher.bounded import for_each
-from goldsmith.uno.split import split
-from goldsmith.uno.taught import Taught, lineage, rules_jobs, taught
+from goldsmith.uno.taught import lineage, rules_jobs
 
-GONE = "its session is gone or in quarantine"
-LONGEST_NAME = 64
 NOTE = (
     "A model revised and a model graded; nobody checked. What people wrote as feedback is in the prompts: rules that were screened"
     " out or retired are not, but a sentence that passed the screen is."
 )
-
-
-@dataclass
-class Work:
-    """A cluster and what becomes of it."""
-
-    cluster: Cluster
-    decision: str
-    sessions: list[tuple[Session, Taught]] = field(default_factory=list)
-    revisions: list[Revision] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def cluster_id(self) -> str:
-        return self.cluster.cluster_id or str(self.cluster.label)
-
-    @property
-    def wants_pairs(self) -> bool:
-        return self.decision in ("all", "primary")
-
-    @property
-    def wants_critic(self) -> bool:
-        return self.wants_pairs or self.decision in ("reflective", "undecided")
 
 
 @dataclass(frozen=True)
@@ -81,69 +53,17 @@ class Teachers:
 
 async def run(config: PairsConfig, ctx: JobContext) -> PairsResult:
     ctx.progress(0, "reading sessions")
-    works = _works(config, ctx)
+    found = works(config, ctx)
     async with AsyncExitStack() as stack:
-        private = any(session.private for work in works for session, _ in work.sessions)
+        private = any(session.private for work in found for session, _ in work.sessions)
         teachers = await _open(config, ctx, stack, recorded=private)
-        await _buy(works, config, teachers, ctx)
+        await _buy(found, config, teachers, ctx)
         ctx.progress(96, "saving datasets", spent_usd=teachers.spent_usd)
-        report = ctx.save_artifact("pairs.json", _report(config, works), "application/json")
-        saved = [_save(work, config, teachers, ctx) for work in works]
-        if any(work.wants_critic for work in works) and not any(one.pairs or one.critic for one in saved):
+        report = ctx.save_artifact("pairs.json", _report(config, found), "application/json")
+        saved = [_save(work, config, teachers, ctx) for work in found]
+        if any(work.wants_pairs or work.wants_critic for work in found) and not any(one.pairs or one.critic for one in saved):
             raise GoldsmithError(_nothing(saved, report), clusters=[one.model_dump() for one in saved])
-        return _result(config, ctx, works, saved, teachers, report)
-
-
-def _works(config: PairsConfig, ctx: JobContext) -> list[Work]:
-    decisions = _decisions(config, ctx)
-    sessions: dict[str, Session] = {}
-    rules: dict[str, Taught] = {}
-    for ref in rules_jobs(ctx, config.clusters):
-        sessions |= {one.session_id: one for one in ctx.sessions(sessions_ref(ref, ctx.config(ref)))}
-        rules |= taught(ctx.rules(ref))
-    works = []
-    for cluster in ctx.clusters(config.clusters):
-        decision = "fallback" if cluster.status == "fallback" else decisions.get(cluster.label, "all")
-        work = Work(cluster, decision)
-        works.append(work)
-        if not work.wants_critic:
-            continue
-        _check_name(config, work)
-        for name in cluster.members:
-            reason = unusable(sessions[name], rules.get(name, Taught())) if name in sessions else GONE
-            if reason is None:
-                work.sessions.append((sessions[name], rules[name]))
-            else:
-                work.dropped[reason] += 1
-        if work.wants_pairs:
-            work.revisions = [Revision(*one) for one in work.sessions]
-    return works
-
-
-def _decisions(config: PairsConfig, ctx: JobContext) -> dict[int, str]:
-    if config.gap is None:
-        return {}
-    measured = ctx.config(config.gap)["clusters"]
-    if measured != config.clusters:
-        raise InvalidInput(
-            f"gap: {config.gap} measured the clusters of {measured}, not of {config.clusters}",
-            errors=[{"field": "gap", "value": config.gap, "allowed": f"a gap job of {config.clusters}"}],
-        )
-    document = json.loads(ctx.artifact(f"{config.gap}/gap.json").read_text(encoding="utf-8"))
-    return {one["label"]: one["decision"] for one in document["clusters"]}
-
-
-def _check_name(config: PairsConfig, work: Work) -> None:
-    name = _name(config, work, "critic")
-    if len(name) > LONGEST_NAME:
-        raise InvalidInput(
-            f"name: {name!r} would have {len(name)} characters; a dataset's name has at most {LONGEST_NAME}",
-            errors=[{"field": "name", "value": config.name, "allowed": f"{NAME_PATTERN}, shorter"}],
-        )
-
-
-def _name(config: PairsConfig, work: Work, what: str) -> str:
-    return f"{config.name}-{work.cluster_id}-{what}"
+        return _result(config, ctx, found, saved, teachers, report)
 
 
 async def _open(config: PairsConfig, ctx: JobContext, stack: AsyncExitStack, *, recorded: bool) -> Teachers:
@@ -189,22 +109,23 @@ async def _buy(works: Iterable[Work], config: PairsConfig, teachers: Teachers, c
 
 def _save(work: Work, config: PairsConfig, teachers: Teachers, ctx: JobContext) -> ClusterPairs:
     work.dropped.update(one.dropped for one in work.revisions if one.dropped)
-    splits = split(work.cluster.members)
-    pairs, leaked = rows.pairs([one for one in work.revisions if one.chosen is not None], splits)
+    pairs, leaked = rows.pairs([one for one in work.revisions if one.chosen is not None], work.splits)
     work.dropped.update(leaked)
-    critics, leaked = rows.critics(work.sessions, splits)
+    critics, leaked = rows.critics(work.sessions if work.wants_critic else [], work.splits)
     work.dropped.update({} if work.wants_pairs else leaked)
 
     refused = []
     versions: dict[str, str | None] = {"pairs": None, "critic": None}
     for what, found, wanted in (("pairs", pairs, work.wants_pairs), ("critic", critics, work.wants_critic)):
+        if not wanted and work.decision == GROUP:
+            continue
         if not wanted:
             refused.append(f"{what}: {_why_not(work)}")
         elif (missing := _missing(found, config.min_pairs)) is not None:
             refused.append(f"{what}: {missing}{_of_budget(work, what)}")
         else:
             versions[what] = ctx.save_dataset(
-                _name(config, work, what),
+                work.name(config, what),
                 found,
                 manifest=_manifest(config, work, what, teachers, ctx),
                 parents=[*([config.gap] if config.gap else []), *lineage(ctx, config.clusters)],
@@ -214,13 +135,14 @@ def _save(work: Work, config: PairsConfig, teachers: Teachers, ctx: JobContext) 
     return ClusterPairs(
         label=work.cluster.label,
         cluster_id=work.cluster_id,
+        config_id=work.config_id,
         size=work.cluster.size,
         decision=work.decision,
         pairs=versions["pairs"],
         critic=versions["critic"],
         pairs_train=sum(row.split == "train" for row in pairs),
         pairs_heldout=sum(row.split == "heldout" for row in pairs),
-        critic_rows=len(critics) if work.wants_critic else 0,
+        critic_rows=len(critics),
         gain=fmean(gains) if gains else None,
         dropped=dict(work.dropped.most_common()),
         refused="; ".join(refused) or None,
@@ -258,13 +180,18 @@ def _manifest(config: PairsConfig, work: Work, what: str, teachers: Teachers, ct
         "judge": teachers.judges.provider,
         "judge_model": teachers.judges.model,
         "require_gain": config.require_gain,
+        "keep_equal": config.keep_equal,
         "checked_by": "a model, not by people",
     }
     return {
         "kind": "pairs",
         "what": what,
         "config": config.model_dump(mode="json"),
-        "cluster": {"label": work.cluster.label, "cluster_id": work.cluster_id, "size": work.cluster.size},
+        GROUP if work.decision == GROUP else "cluster": {
+            "label": work.cluster.label,
+            "cluster_id": work.cluster_id,
+            "size": work.cluster.size,
+        },
         "decision": work.decision,
         "rules": list(rules_jobs(ctx, config.clusters)),
         "filters": dict(work.dropped.most_common()),
@@ -322,6 +249,8 @@ def _result(
         clamped=sum(grade.clamped for grade in grades),
         unanswered=sum(grade.unanswered for grade in grades),
         require_gain=config.require_gain,
+        keep_equal=config.keep_equal,
+        group_by=config.group_by,
         contexts=config.contexts,
         samples=config.samples,
         judge_samples=config.judge_samples,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from goldsmith.kinds.base import JobConfig, JobRef, JobResult, Reference, TeacherName
 
 Context = Literal["feedback", "rules"]
+GroupBy = Literal["cluster", "all", "config"]
 
 
 class PairsConfig(JobConfig):
@@ -25,8 +26,14 @@ class PairsConfig(JobConfig):
         description="The gap job of these clusters: pairs are bought for primary ones only, critics' rows are written for reflective"
         " and undecided ones too, nothing is made for unknown ones. Empty: both for every cluster that is large enough.",
     )
+    group_by: GroupBy = Field(
+        "cluster",
+        description="cluster: datasets of each. all, config: one dataset of all sessions, or one for each config, for adapters"
+        " that UNO is compared with. Those take no gap, have no critics, and hold out the sessions that the clusters hold out.",
+    )
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")] = Field(
-        description="The datasets are <name>-<cluster_id>-pairs and <name>-<cluster_id>-critic."
+        description="The datasets are <name>-<cluster_id>-pairs and <name>-<cluster_id>-critic; of groups <name>-all-pairs and"
+        " <name>-config-<config_id>-pairs."
     )
     teacher: TeacherName = Field(description="Revises.")
     model: str | None = Field(None, max_length=200, description="The teacher's model; empty: the one in the settings.")
@@ -45,13 +52,22 @@ class PairsConfig(JobConfig):
     require_gain: bool = Field(
         True, description="The chosen answer must get a higher grade than the logged one. False: as in the reference, no test."
     )
+    keep_equal: bool = Field(
+        False,
+        description="Keep a pair whose sides are the same text, as the reference does; of a session whose rule list is empty"
+        " (`keep_empty` of its rules job) that is the logged answer twice. Needs require_gain false.",
+    )
     min_pairs: int = Field(
         10, ge=2, le=100_000, description="A dataset with fewer rows is refused, and one without a held-out row."
     )
     max_tokens: int = Field(2048, ge=16, le=16_384, description="Longest revised answer; a longer one is cut, and dropped.")
 
     @model_validator(mode="after")
-    def _each_context_once(self) -> Self:
+    def _agrees(self) -> Self:
+        if self.group_by != "cluster" and self.gap is not None:
+            raise ValueError(f"gap: group_by {self.group_by} takes the sessions of all clusters; leave one of the two out")
+        if self.keep_equal and self.require_gain:
+            raise ValueError("keep_equal: needs require_gain false; the same text cannot get a higher grade")
         if len(set(self.contexts)) != len(self.contexts):
             raise ValueError("contexts: each of feedback and rules once")
         return self
@@ -61,9 +77,12 @@ class ClusterPairs(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     label: int
-    cluster_id: str
+    cluster_id: str = Field(description="Of a group `all`, or `config-` and the config.")
+    config_id: str | None = Field(None, description="With group_by config: whose sessions they are.")
     size: int
-    decision: str = Field(description="Of the gap job; `all` without one, `fallback` for a cluster that is too small.")
+    decision: str = Field(
+        description="Of the gap job; `all` without one, `fallback` for a cluster that is too small, `group` for no cluster."
+    )
     pairs: str | None = Field(description="`dataset:<name>-<cluster_id>-pairs@<version>`: rows with `rejected`, for dpo_nll.")
     critic: str | None = Field(
         description="`dataset:<name>-<cluster_id>-critic@<version>`: question and logged answer, then rules."
@@ -101,6 +120,8 @@ class PairsResult(JobResult):
     clamped: int = Field(description="Grades outside 1 to 10, counted as the nearer end.")
     unanswered: int = Field(description="Grades that the judge gave no answer to.")
     require_gain: bool
+    keep_equal: bool = False
+    group_by: GroupBy = "cluster"
     contexts: list[Context]
     samples: int
     judge_samples: int

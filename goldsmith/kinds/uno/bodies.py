@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 
+GROUPS: dict[str, str] = {"unclustered": "all", "by_config": "config"}
+"""How a pairs job groups the sessions of each variant of the ablation that has adapters of its own."""
+
 # What a uno job says itself in the jobs whose other options stand in these fields.
 FILLED: dict[str, set[str]] = {
     "clustering": {"kind", "options", "rules"},
@@ -19,6 +22,7 @@ FILLED: dict[str, set[str]] = {
         "options",
         "clusters",
         "gap",
+        "group_by",
         "name",
         "teacher",
         "model",
@@ -51,7 +55,7 @@ def sessions(config: UnoConfig) -> Body:
 
 
 def rules(config: UnoConfig, sessions: str, budget_usd: float) -> Body:
-    own = {"own_rules": config.own_rules, "concurrency": config.concurrency}
+    own = {"own_rules": config.own_rules, "keep_empty": config.keep_empty, "concurrency": config.concurrency}
     return {"kind": "rules", "sessions": sessions, **_teacher(config, budget_usd), **own}
 
 
@@ -65,10 +69,17 @@ def gap(config: UnoConfig, clusters: str, budget_usd: float) -> Body:
 
 
 def pairs(config: UnoConfig, clusters: str, gap: str, budget_usd: float) -> Body:
+    # without a gap pairs and critics' rows are made for every cluster that is large enough
+    return _pairs(config, clusters, budget_usd, {"gap": gap} if config.adapters == "as_needed" else {})
+
+
+def grouped(config: UnoConfig, clusters: str, variant: str, budget_usd: float) -> Body:
+    return _pairs(config, clusters, budget_usd, {"group_by": GROUPS[variant]})
+
+
+def _pairs(config: UnoConfig, clusters: str, budget_usd: float, says: Mapping[str, str]) -> Body:
     judge = {"judge": config.judge, "judge_model": config.judge_model} if config.judge else {}
-    refs = {"clusters": clusters, "name": config.name}
-    if config.adapters == "as_needed":  # without a gap pairs and critics' rows are made for every cluster that is large enough
-        refs["gap"] = gap
+    refs = {"clusters": clusters, "name": config.name, **says}
     return {"kind": "pairs", **refs, **_teacher(config, budget_usd), **judge, "concurrency": config.concurrency, **config.pairs}
 
 
@@ -93,6 +104,11 @@ def critic(config: UnoConfig, cluster_id: str, dataset: str) -> Body:
     return _train(config, f"{config.name}-{cluster_id}-critic", dataset, {"objective": "critic", "role": "critic"})
 
 
+def compared(config: UnoConfig, name: str, dataset: str) -> Body:
+    """An adapter beside UNO's: trained as an expert is, its epoch chosen by the held-out loss, for no gate is held."""
+    return _train(config, name, dataset, {"objective": "dpo_nll", "early_stopping_patience": 100})
+
+
 def router(config: UnoConfig, clusters: str, gap: str, verified: Sequence[str], critic_trainings: Sequence[str]) -> Body:
     jobs = {"clusters": clusters, "gap": gap, "verified": list(verified), "critic_trainings": list(critic_trainings)}
     return {"kind": "router", **jobs, **config.router}
@@ -106,10 +122,21 @@ def other_gap(config: UnoConfig, clusters: str) -> Body | None:
     return {"kind": "gap", "clusters": clusters, "method": "embedding"}
 
 
-def ablation(config: UnoConfig, router: str, pairs: str, budget_usd: float, other_gap: str | None) -> Body:
-    compared = {"other_gap": other_gap} if other_gap else {}
-    refs = {"router": router, "pairs": pairs, **compared}
-    return {"kind": "ablation", **refs, **_judge(config, budget_usd), **(config.ablation or {})}
+def ablation(
+    config: UnoConfig,
+    router: str,
+    pairs: str,
+    budget_usd: float,
+    other_gap: str | None,
+    adapters: Mapping[str, Any],
+    absent: Mapping[str, str],
+) -> Body:
+    options = dict(config.ablation or {})
+    given = options.pop("absent", None)
+    said = {**absent, **(given if isinstance(given, dict) else {})}
+    refs = {"router": router, "pairs": pairs, **({"other_gap": other_gap} if other_gap else {})}
+    why = {"absent": said} if said else {}
+    return {"kind": "ablation", **refs, **adapters, **why, **_judge(config, budget_usd), **options}
 
 
 def _train(config: UnoConfig, name: str, dataset: str, says: Mapping[str, Any]) -> Body:
@@ -138,4 +165,4 @@ def drafts(config: UnoConfig) -> list[tuple[str, Body]]:
         ("verify", verify(config, "c", job, usd)),
         ("router", router(config, job, job, [job], [job])),
     ]
-    return found if config.ablation is None else [*found, ("ablation", ablation(config, job, job, usd, job))]
+    return found if config.ablation is None else [*found, ("ablation", ablation(config, job, job, usd, job, {}, {}))]

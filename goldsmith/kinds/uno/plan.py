@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from goldsmith.kinds.uno import compared
+
 if TYPE_CHECKING:
     from goldsmith.kinds.uno.schema import UnoConfig
     from goldsmith.sessions import Session
@@ -15,7 +17,7 @@ FRAME_TOKENS = 250  # what a prompt says around a session; measured on our promp
 GRADE_TOKENS = 80  # of a judge: a sentence and a number
 RULES_TOKENS = 60  # of a session's rules: two or three sentences
 JUDGE_SAMPLES = 3  # of a verification
-ABLATED, VARIANTS = 50, 7  # questions and variants of an ablation where its options say nothing
+ABLATED, VARIANTS = 50, 8  # questions and variants of an ablation where its options say nothing
 ASSUMED_TOKENS_PER_S = 1000.0  # trained by a small GPU with a model of half a billion weights; a guess
 SLOWER_TO_WRITE = 10.0  # a token written against a token trained on; a guess
 
@@ -43,18 +45,22 @@ class Texts:
 def make(
     config: UnoConfig,
     clusters: Sequence[Mapping[str, Any]],
+    configs: Mapping[str, int],
     texts: Texts,
     prices: Mapping[str, float],
     judge_prices: Mapping[str, float],
     measured: float | None,
     spent_usd: float,
 ) -> dict[str, Any]:
-    """`clusters`: as the gap job left them. `measured`: tokens a second of a training of this base model, None where there was none."""
+    """`clusters`: as the gap job left them. `configs`: how many sessions each has. `measured`: tokens a second of a training of this
+    base model, None where there was none."""
     speed = measured or ASSUMED_TOKENS_PER_S
     gets = wanted(config, clusters)
     rows = [_row(config, cluster, gets[cluster["cluster_id"]], texts, speed) for cluster in clusters]
-    revised, graded = sum(row.pop("_revised") for row in rows), sum(row.pop("_graded") for row in rows)
-    graded += ABLATED * VARIANTS if config.ablation is not None else 0
+    bought = sum(row["pairs_at_most"] for row in rows)
+    beside = _compared(config, sum(row["size"] for row in rows), bought, configs, texts, speed)
+    revised, graded = (sum(row.pop(what) for row in (*rows, *beside)) for what in ("_revised", "_graded"))
+    graded += ABLATED * VARIANTS * JUDGE_SAMPLES if config.ablation is not None else 0
     usd = {"revised_answers": _revisions(revised, texts, prices), "grades": _grades(graded, texts, judge_prices)}
     expected = sum(usd.values())
     left = config.budget_usd - spent_usd
@@ -65,15 +71,18 @@ def make(
     )
     return {
         "clusters": rows,
-        "pairs_at_most": sum(row["pairs_at_most"] for row in rows),
-        "trainings_at_most": sum(row["expert"] != "no" for row in rows) + sum(row["critic"] != "no" for row in rows),
+        "compared": beside,
+        "pairs_at_most": bought + sum(row["pairs_at_most"] for row in beside),
+        "trainings_at_most": sum(row["expert"] != "no" for row in rows)
+        + sum(row["critic"] != "no" for row in rows)
+        + sum(row["trainings"] for row in beside),
         "questions": {"revised_answers": revised, "grades": graded},
         "usd": usd,
         "expected_usd": expected,
         "spent_usd": spent_usd,
         "left_usd": left,
         "fits_budget": expected <= left,
-        "gpu_hours": sum(row["gpu_hours"] for row in rows),
+        "gpu_hours": sum(row["gpu_hours"] for row in (*rows, *beside)),
         "based_on": [
             f"a session: {texts.query:.0f} tokens asked, {texts.answer:.0f} answered, {texts.feedback:.0f} said about it,"
             f" at {BYTES_OF_TOKEN} bytes a token",
@@ -119,11 +128,8 @@ def _row(config: UnoConfig, cluster: Mapping[str, Any], gets: Wanted, texts: Tex
     expert, critic = gets.expert, gets.critic
     size, bought = cluster["size"], cluster["size"] if gets.pairs else 0
     heldout = size - int(0.8 * size)
-    train, pairs = cast("dict[str, Any]", config.train), cast("dict[str, Any]", config.pairs)  # a submit has checked them
-    epochs = float(train.get("num_train_epochs", 8))
-    candidates = bought * pairs.get("samples", 3) * len(pairs.get("contexts", ("feedback", "rules")))
-    graded = pairs.get("judge_samples", 1)
-    gain = pairs.get("require_gain", True)
+    epochs = _epochs(config)
+    revised, graded = _questions(config, bought)
     one = texts.query + texts.answer
     trained = (2 * one * (size - heldout) * epochs if expert else 0) + (
         (one + RULES_TOKENS) * (size - heldout) * epochs if critic else 0
@@ -139,10 +145,51 @@ def _row(config: UnoConfig, cluster: Mapping[str, Any], gets: Wanted, texts: Tex
         "expert": "yes" if expert else "no",
         "critic": "yes" if critic else "if the expert does not pass" if expert else "no",
         "gpu_hours": (trained + SLOWER_TO_WRITE * written) / speed / 3600,
-        "_revised": candidates,
-        "_graded": (candidates + (bought if gain else 0)) * graded
-        + (heldout * (int(epochs) + 1) * JUDGE_SAMPLES if expert else 0),
+        "_revised": revised,
+        "_graded": graded + (heldout * (int(epochs) + 1) * JUDGE_SAMPLES if expert else 0),
     }
+
+
+def _compared(
+    config: UnoConfig, sessions: int, bought: int, configs: Mapping[str, int], texts: Texts, speed: float
+) -> list[dict[str, Any]]:
+    """The adapters that the ablation compares UNO with: what is bought for one is in the ledger for the next."""
+    found = []
+    for variant in compared.wanted(config):
+        least = cast("int", config.pairs.get("min_pairs", 10))
+        groups = {"": sessions} if variant == "unclustered" else {one: n for one, n in configs.items() if n >= least}
+        absent = None
+        if not groups:
+            absent = f"no config has {least} sessions" if configs else "no session of the log has a config"
+        learned = sum(groups.values())
+        new = max(0, learned - bought)
+        bought += new
+        revised, graded = _questions(config, new)
+        found.append(
+            {
+                "variant": variant,
+                "absent": absent,
+                "sessions": learned,
+                "pairs_at_most": new,
+                "trainings": len(groups),
+                "gpu_hours": 2 * (texts.query + texts.answer) * 0.8 * learned * _epochs(config) / speed / 3600,
+                "_revised": revised,
+                "_graded": graded,
+            }
+        )
+    return found
+
+
+def _epochs(config: UnoConfig) -> float:
+    return float(cast("float", config.train.get("num_train_epochs", 8)))  # a submit has checked it
+
+
+def _questions(config: UnoConfig, bought: int) -> tuple[int, int]:
+    """Revised answers of so many sessions, and grades."""
+    pairs = cast("dict[str, Any]", config.pairs)
+    candidates = bought * pairs.get("samples", 3) * len(pairs.get("contexts", ("feedback", "rules")))
+    gain = pairs.get("require_gain", True)
+    return candidates, (candidates + (bought if gain else 0)) * pairs.get("judge_samples", 1)
 
 
 def _revisions(count: int, texts: Texts, prices: Mapping[str, float]) -> float:

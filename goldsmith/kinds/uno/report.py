@@ -23,7 +23,7 @@ def result(config: UnoConfig, steps: Steps) -> UnoResult:
         sessions=config.sessions or ref["sessions"],
         **{key: ref[key] for key in ("rules", "cluster", "gap", "pairs", "router")},
         ablation=ref.get("ablation"),
-        trainings=[ref[key] for key in ref if key.startswith(("expert-", "critic-"))],
+        trainings=[job.ref for job in steps.jobs.values() if job.kind == "train"],
         verifications=[ref[key] for key in ref if key.startswith("verify-")],
         plan=f"job:{own}/{PLAN}",
         table=f"job:{own}/{TABLE}",
@@ -83,8 +83,9 @@ def _variant(config: UnoConfig, steps: Steps) -> dict[str, Any]:
             "clusters_scaled",
             "stability_ari",
         ),
+        "rules": ("keep_empty",),
         "gap": ("gap_method", "reranker", "tau", "at_tau", "undecided_within"),
-        "pairs": ("contexts", "samples", "judge_samples", "require_gain"),
+        "pairs": ("contexts", "samples", "judge_samples", "require_gain", "keep_equal"),
         **{
             step: ("gate", "win_rate_min", "at_win_rate_min", "confidence", "bleu_min", "bleu_tokenizer", "barred")
             for step in steps.jobs

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
 from goldsmith.context import JobContext
 from goldsmith.errors import GoldsmithError, NotFound, Requeue
-from goldsmith.kinds.uno import bodies, plan, report
+from goldsmith.kinds.uno import bodies, compared, plan, report
 from goldsmith.kinds.uno.schema import UnoConfig, UnoResult
 from goldsmith.kinds.uno.steps import Steps
 
 PLAN = "plan.json"
+NO_CONFIG = "unknown"  # in a cluster's summary
 A_DAY_S = 86_400.0  # nobody is asked again: approval wakes the run at once
 LEAST_USD = 0.000001
-FOR_ABLATION = 0.2  # of what is left when the pairs are made; the rest is the verifications', in equal parts
+FOR_COMPARED = 0.2  # of what is left when the pairs are made: for those of the adapters that UNO is compared with
+FOR_ABLATION = 0.2  # of what is left then; the rest is the verifications', in equal parts
 
 
 class BudgetSpent(GoldsmithError):
@@ -31,10 +34,10 @@ async def run(config: UnoConfig, ctx: JobContext) -> UnoResult:
 def _run(config: UnoConfig, ctx: JobContext) -> UnoResult:
     steps = Steps(ctx)
     _look_at_the_log(config, steps)
-    _show_plan(config, ctx, steps)
-    _make_pairs(config, steps)
+    shown = _show_plan(config, ctx, steps)
+    _make_pairs(config, steps, shown)
     _make_adapters(config, steps)
-    _route(config, steps)
+    _route(config, steps, shown)
     result = report.result(config, steps)
     ctx.save_artifact(report.TABLE, report.markdown(config, result).encode(), "text/markdown")
     return result
@@ -52,10 +55,10 @@ def _look_at_the_log(config: UnoConfig, steps: Steps) -> None:
     steps.settle()
 
 
-def _show_plan(config: UnoConfig, ctx: JobContext, steps: Steps) -> None:
+def _show_plan(config: UnoConfig, ctx: JobContext, steps: Steps) -> dict[str, Any]:
     """Once; then wait until a person approves it, where that was asked for."""
     try:
-        made = json.loads(ctx.artifact(f"job:{ctx.job_id}/{PLAN}").read_bytes())
+        made: dict[str, Any] = json.loads(ctx.artifact(f"job:{ctx.job_id}/{PLAN}").read_bytes())
     except NotFound:
         made = _plan(config, ctx, steps)
         ctx.log(f"plan: {plan.in_words(made)}", plan=made)
@@ -64,6 +67,7 @@ def _show_plan(config: UnoConfig, ctx: JobContext, steps: Steps) -> None:
         message = f"waits for approval (`goldsmith uno approve {ctx.job_id}`): {plan.in_words(made)}"
         ctx.progress(steps.percent(), message)
         raise Requeue(A_DAY_S, message[:500])
+    return made
 
 
 def _plan(config: UnoConfig, ctx: JobContext, steps: Steps) -> dict[str, Any]:
@@ -75,6 +79,7 @@ def _plan(config: UnoConfig, ctx: JobContext, steps: Steps) -> dict[str, Any]:
     return plan.make(
         config,
         steps.result("gap")["clusters"],
+        _configs(ctx, steps.jobs["cluster"].ref) if compared.wanted(config) else {},
         plan.Texts.of(ctx.sessions(sessions)),
         prices,
         judge,
@@ -83,15 +88,24 @@ def _plan(config: UnoConfig, ctx: JobContext, steps: Steps) -> dict[str, Any]:
     )
 
 
+def _configs(ctx: JobContext, clusters: str) -> dict[str, int]:
+    """The clustered sessions of each config."""
+    counts = Counter[str]()
+    for cluster in ctx.clusters(clusters):
+        counts.update(cluster.summary.get("configs", {}))
+    return {name: count for name, count in counts.items() if name != NO_CONFIG}
+
+
 async def _prices(ctx: JobContext, teacher: str, model: str | None, budget_usd: float) -> dict[str, Any]:
     async with aclosing(ctx.teacher(teacher, model=model, budget_usd=budget_usd, recorded=True)) as opened:
         return opened.prices
 
 
-def _make_pairs(config: UnoConfig, steps: Steps) -> None:
+def _make_pairs(config: UnoConfig, steps: Steps, plan: Mapping[str, Any]) -> None:
     refs = steps.jobs["cluster"].ref, steps.jobs["gap"].ref
     steps.start("pairs", bodies.pairs(config, *refs, _left(config, steps)))
     steps.settle()
+    compared.make_pairs(config, steps, plan, FOR_COMPARED * (config.budget_usd - _spent(steps)))
 
 
 def _make_adapters(config: UnoConfig, steps: Steps) -> None:
@@ -106,6 +120,7 @@ def _make_adapters(config: UnoConfig, steps: Steps) -> None:
         if (gets.critic or failed) and cluster["critic"] is not None:
             body = bodies.critic(config, cluster["cluster_id"], cluster["critic"])
             steps.start(f"critic-{cluster['cluster_id']}", body, stage="adapters")
+    compared.train(config, steps)
     steps.settle()
 
 
@@ -120,7 +135,7 @@ def _expert(config: UnoConfig, steps: Steps, cluster: Mapping[str, Any], budget_
     return gate.status == "completed" and not steps.result(f"verify-{cluster_id}")["passed"]
 
 
-def _route(config: UnoConfig, steps: Steps) -> None:
+def _route(config: UnoConfig, steps: Steps, plan: Mapping[str, Any]) -> None:
     of = {word: [job.ref for key, job in steps.jobs.items() if key.startswith(f"{word}-")] for word in ("verify", "critic")}
     refs = steps.jobs["cluster"].ref, steps.jobs["gap"].ref
     router = steps.start("router", bodies.router(config, *refs, of["verify"], of["critic"]))
@@ -128,7 +143,9 @@ def _route(config: UnoConfig, steps: Steps) -> None:
         again = bodies.other_gap(config, refs[0])
         other = steps.start("gap-embedding", again).ref if again else None
         steps.settle("router")
-        body = bodies.ablation(config, router.ref, steps.jobs["pairs"].ref, _left(config, steps), other)
+        beside = compared.told(config, steps, plan)
+        refs = router.ref, steps.jobs["pairs"].ref
+        body = bodies.ablation(config, *refs, _left(config, steps), other, beside.adapters, beside.absent)
         steps.start("ablation", body)
     steps.settle()
 

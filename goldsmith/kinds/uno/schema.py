@@ -11,7 +11,8 @@ from goldsmith.kinds.uno import bodies
 
 Options = dict[str, JsonValue]
 
-CHOICES: dict[object, Any] = {"none": None, "all": {}}
+LEFT_OUT = "left out by ablation: cheap, for it takes trainings of its own"
+CHOICES: dict[object, Any] = {"none": None, "all": {}, "cheap": {"absent": dict.fromkeys(bodies.GROUPS, LEFT_OUT)}}
 
 
 def _options(value: object) -> object:
@@ -55,6 +56,9 @@ class UnoConfig(JobConfig):
         {}, description="Options of its cluster job: encoder, space, delta_sse_max, min_cluster_size, …"
     )
     own_rules: bool = Field(True, description="Ask for the model's own rules too; the gap by reranker or embedding needs them.")
+    keep_empty: bool = Field(
+        False, description="Keep sessions whose feedback teaches no rule, as UNO's code does; its paper drops them."
+    )
     gap: Options = Field({}, description="Options of its gap job: method, reranker, encoder, tau, …")
     pairs: Options = Field(
         {}, description="Options of its pairs job: samples, contexts, judge_samples, require_gain, min_pairs, …"
@@ -65,7 +69,10 @@ class UnoConfig(JobConfig):
     verify: Options = Field({}, description="Options of its verify jobs: win_rate_min, bleu_min, confidence, min_heldout, …")
     router: Options = Field({}, description="Options of its router job: outlier_distance, calibrate_share.")
     ablation: Annotated[Options | None, BeforeValidator(_options)] = Field(
-        None, description="`none`: no ablation; `all`: every variant that can be run; or options of an ablation job."
+        None,
+        description="`none`: no ablation; `all`: every variant, with an adapter for all sessions and one for each config of the log,"
+        " which are trained for it; `cheap`: without these two; or options of an ablation job, beside which they are trained where"
+        " `variants` names them, or does not say, and they are not given.",
     )
     adapters: Literal["as_needed", "all"] = Field(
         "as_needed",
@@ -95,6 +102,9 @@ class UnoConfig(JobConfig):
         if self.judge_model is not None and self.judge is None:
             raise ValueError("judge_model: needs a judge")
         return self
+
+    def models(self) -> dict[str, str]:
+        return {"base_model": self.base_model}
 
     def drafts(self) -> list[tuple[str, dict[str, Any]]]:
         return bodies.drafts(self)

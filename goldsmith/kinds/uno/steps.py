@@ -26,31 +26,38 @@ class Steps:
         self._ctx = ctx
         self.jobs: dict[str, Job] = {}
         """By key, in the order in which they were submitted."""
+        self._may_fail: set[str] = set()
         self._stages: dict[str, list[str]] = {}
 
-    def start(self, key: str, body: Mapping[str, Any], stage: str | None = None) -> Job:
-        """Submit it, or find it again; its state is that of now."""
+    def start(self, key: str, body: Mapping[str, Any], stage: str | None = None, *, may_fail: bool = False) -> Job:
+        """Submit it, or find it again; its state is that of now. One that `may_fail` is waited for, and its end looked at by
+        whoever submitted it."""
+        if may_fail:
+            self._may_fail.add(key)
         job = self._ctx.child(self._ctx.submit(body, key))
         self.jobs[key] = job
         self._stages.setdefault(stage or key, []).append(key)
         return job
 
     def result(self, key: str) -> dict[str, Any]:
-        """Of a job that `settle` has let pass."""
+        """Of a job that `settle` has let pass and that may not fail."""
         result = self.jobs[key].result
         assert result is not None, f"{key} has completed"
         return result
 
     def settle(self, *keys: str) -> None:
-        """Return when these have completed. Raises `StepFailed` with the cause of the first that did not, after it has asked the
-        others to stop; `Requeue` while one is under way."""
-        wanted = [self.jobs[key] for key in keys or self.jobs]
-        if bad := next((job for job in wanted if job.status in ("failed", "cancelled")), None):
+        """Return when these have ended. Raises `StepFailed` with the cause of the first that had to complete and did not, after it
+        has asked the others to stop; `Requeue` while one is under way."""
+        wanted = {key: self.jobs[key] for key in keys or self.jobs}
+        ended_badly = (
+            job for key, job in wanted.items() if key not in self._may_fail and job.status in ("failed", "cancelled")
+        )
+        if bad := next(ended_badly, None):
             for job in self.jobs.values():
                 if job.status not in FINAL:
                     self._ctx.cancel_child(job.id)
             raise _failed(next(key for key, job in self.jobs.items() if job is bad), bad)
-        under_way = [job for job in wanted if job.status != "completed"]
+        under_way = [job for job in wanted.values() if job.status not in FINAL]
         if under_way:
             self.wait(under_way)
 

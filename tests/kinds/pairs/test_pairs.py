@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -203,6 +204,64 @@ def test_a_held_out_prompt_that_is_trained_on_is_left_out(context: Callable[...,
     assert (cluster.pairs_train, cluster.pairs_heldout) == (8, 1)
     assert cluster.dropped == {"held out, but its prompt is in training too": 1}
     checked("pairs", rows(ctx, cluster.pairs), pairs=True)
+
+
+@pytest.mark.parametrize("group_by", ["all", "config"])
+def test_groups_hold_out_what_the_clusters_hold_out(context: Callable[..., FakeContext], group_by: str) -> None:
+    """Clusters of ten, with every other session from the loom; the small one is no less a part of all."""
+    names = [f"s_{number:02}" for number in range(30)]
+    every = [session(name, config_id="loom" if place % 2 else "Über: 9 kilns!") for place, name in enumerate(names)]
+    ctx = context({0: every[:10], 1: every[10:20], 2: every[20:]}, small=[2])
+    result = buy(ctx, group_by=group_by, samples=1)
+    splits = {name: where for at in (0, 10, 20) for name, where in split(names[at : at + 10]).items()}
+    assert {one.critic for one in result.clusters} == {None}
+    assert {one.refused for one in result.clusters} == {None}
+    found = [row for one in result.clusters for row in rows(ctx, one.pairs)]
+    assert {row.source: row.split for row in found} == splits
+    assert len(found) == 30
+    if group_by == "all":
+        assert [(one.pairs, one.config_id, one.size, one.decision) for one in result.clusters] == [
+            ("dataset:wood-all-pairs@1", None, 30, "group")
+        ]
+    else:
+        assert [one.config_id for one in result.clusters] == ["loom", "Über: 9 kilns!"]
+        loom, kilns = (one.pairs or "" for one in result.clusters)
+        assert loom == "dataset:wood-config-loom-pairs@1"
+        assert kilns.startswith("dataset:wood-config-ber-9-ki-")
+        assert {row.config_id for row in rows(ctx, kilns)} == {"Über: 9 kilns!"}
+        assert "cluster" not in ctx.dataset(kilns).manifest  # no router takes its adapter for a cluster's
+
+
+def test_groups_are_refused_where_they_cannot_be(context: Callable[..., FakeContext]) -> None:
+    with pytest.raises(InvalidInput, match=r"no session of .* has a config"):
+        buy(context({0: TEN}), group_by="config")
+    with pytest.raises(ValidationError, match="gap: group_by all takes the sessions of all clusters"):
+        buy(context({0: TEN}), group_by="all", gap=GAP)
+    with pytest.raises(ValidationError, match="keep_equal: needs require_gain false"):
+        buy(context({0: TEN}), keep_equal=True)
+
+
+def test_a_session_that_taught_nothing_is_the_logged_answer_twice_as_in_the_reference(
+    context: Callable[..., FakeContext],
+) -> None:
+    """s_2 has an empty rule list, and every revision of s_3 is what was logged."""
+    ctx = context({0: TEN})
+    ctx.saved_rules[RULES] = [replace(rule, rule="") if rule.session_id == "s_2" else rule for rule in ctx.saved_rules[RULES]]
+
+    def say(one: Asked) -> object:
+        return "Take s_3." if one.json_schema is None and one.item.startswith("s_3/") else better(one)
+
+    teacher = ScriptedTeacher(say, rehearsal=False)
+    [kept] = buy(ctx, teacher=teacher, require_gain=False, keep_equal=True).clusters
+    pairs = {row.source: row for row in rows(ctx, kept.pairs)}
+    assert {name for name, row in pairs.items() if row.output == row.rejected} == {"s_2", "s_3"}
+    assert pairs["s_2"].output == "Take s_2."
+    assert not any(one.item.startswith("s_2/") for one in teacher.asked)  # nothing is bought for it
+    checked("pairs", pairs.values(), pairs=True)
+    assert "s_2" not in {row.source for row in rows(ctx, kept.critic)}
+
+    [dropped] = buy(ctx, say, require_gain=False).clusters
+    assert dropped.dropped == {"no active rule from feedback": 1, EQUAL: 1}
 
 
 def test_lineage_and_licence_are_in_the_version(context: Callable[..., FakeContext]) -> None:

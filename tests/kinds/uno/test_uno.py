@@ -280,7 +280,7 @@ def test_what_is_spent_is_not_there_for_what_follows(tmp_path: Path) -> None:
 
 
 def test_a_judge_of_its_own_grades_and_the_ablation_keeps_its_part(tmp_path: Path) -> None:
-    play = Play(tmp_path, config(judge="anthropic", judge_model="claude", gap={"method": "judge"}, ablation="all"))
+    play = Play(tmp_path, config(judge="anthropic", judge_model="claude", gap={"method": "judge"}, ablation="cheap"))
     play.look()
     assert play.keys == ["sessions", "rules", "cluster"]
     play.end("sessions", {})

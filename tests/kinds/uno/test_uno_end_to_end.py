@@ -86,7 +86,10 @@ def workshop(conn: Connection, database: Database, valkey: EmbeddedValkey, tmp_p
 
 
 def uno(workshop: Workshop, **more: Any) -> Job:
-    log = uno_log.lines(uno_log.make(5, SESSIONS, ("en",)))
+    log = b"".join(
+        json.dumps(json.loads(line) | {"config_id": "loom" if number % 2 else "The Kiln"}).encode() + b"\n"
+        for number, line in enumerate(uno_log.lines(uno_log.make(5, SESSIONS, ("en",))).splitlines())
+    )
     path = workshop.tmp_path / "log.jsonl"
     path.write_bytes(log)
     sha256 = hashlib.sha256(log).hexdigest()
@@ -155,5 +158,10 @@ def test_a_planted_log_becomes_a_router(workshop: Workshop) -> None:
     assert examined is not None
     assert {one["variant"] for one in examined["variants"]} | examined["not_run"].keys() == set(VARIANTS)
     assert {one["sessions"] for one in examined["variants"]} == {6}
+    beside = {one["variant"]: one for one in examined["variants"] if one["variant"] in ("unclustered", "by_config")}
+    assert {name: one["not_base"] for name, one in beside.items()} == {"unclustered": 6, "by_config": 6}
+    paid = {one.config["group_by"]: one.cost_usd for one in made if one.kind == "pairs"}
+    assert paid["all"] < paid["cluster"]  # the noise alone is new
+    assert paid["config"] == 0
     assert examined["label"] == "REHEARSAL"
     assert json.dumps(result["variant"]).count("unit") == 1
