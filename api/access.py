@@ -32,6 +32,8 @@ CACHED = 10_000
 
 READS = ("GET", "HEAD")
 OPEN = ("/healthz", "/readyz", "/metrics", "/.well-known/goldsmith-passport-key")
+PAGES = ("/experiments", "/experiments/{experiment_id}", "/web/{name}")
+"""Without any data; what they show they ask for with the reader's key."""
 EVENTS = ("/v1/experiments/{experiment_id}/events", "/v1/experiments/{experiment_id}/assignments")
 BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
     "/v1/jobs",
@@ -56,7 +58,7 @@ READ_ONLY = ("/v1/kinds",)  # its other verbs need admin
 
 def needed(method: str, route: str) -> Scope | None:
     """The scope for a route's template; None: anybody. Whatever is not named here needs admin."""
-    if route in OPEN:
+    if route in OPEN or route in PAGES:
         return None
     reads = method in READS
     if method == "POST" and route in EVENTS:

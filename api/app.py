@@ -30,6 +30,7 @@ from api import (
     jobs,
     keys,
     metrics,
+    page,
     pipelines,
     retention,
     route,
@@ -100,6 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         uploads.router,
         sessions.router,
         experiments.router,
+        page.router,
         webhooks.router,
         keys.router,
     ):

@@ -1,0 +1,238 @@
+"""The page of an experiment in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, Route, expect
+
+from tests.client.server import Api
+from tests.web import reports
+from tests.web.browser import Opens, Reported, shot
+
+PHONE, DESKTOP = 360, 1100
+
+
+@pytest.mark.parametrize(
+    ("moment", "report", "width", "scheme"),
+    [
+        ("running", reports.running, PHONE, "light"),
+        ("empty", reports.empty, PHONE, "dark"),
+        ("breach", reports.breached, DESKTOP, "light"),
+        ("rolled-back", reports.rolled_back, DESKTOP, "dark"),
+        ("three-arms", reports.three_arms, DESKTOP, "light"),
+    ],
+)
+def test_every_moment_can_be_read_by_anybody(
+    page_of: Opens, moment: str, report: reports.Make, width: int, scheme: str
+) -> None:
+    page = page_of(report(), width=width, color_scheme=scheme)
+    shot(page, f"{moment}-{'phone' if width == PHONE else 'desktop'}-{scheme}")
+    found = Axe().run(page)
+    assert not found.response["violations"], found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing hangs out at the side"
+
+
+def test_it_says_what_the_report_says(page_of: Opens) -> None:
+    page = page_of(reports.rolled_back())
+    expect(page).to_have_title("clay-lora: rolled back · Goldsmith")
+    light = page.get_by_role("listitem").filter(has_text="Safety blocks (lora)").filter(has_text="Breach")
+    expect(light.last).to_contain_text("a rise of 10.3 points")
+    expect(light.last).to_contain_text("0.103")
+    expect(page.get_by_label("What needs attention")).to_contain_text("Contamination: 4.1 %")
+    collapse = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="Mode collapse"))
+    expect(collapse).to_contain_text("Not computed")
+    row = page.get_by_role("row", name="Favourite rate")
+    expect(row).to_contain_text("10.1 %12.8 %+2.7 points [−1.4, +6.1]")
+    expect(page.get_by_role("row", name="Entropy of the answers")).to_contain_text("not computed")
+    expect(page.get_by_role("row", name="As treated")).to_contain_text("99.9 %99.3 %")
+    expect(page.get_by_role("row", name="Gated")).to_contain_text("04")
+    rolled = page.locator("#timeline li").first
+    expect(rolled).to_contain_text("Rollback by guard")
+    expect(rolled).to_contain_text("Probe passed: the serving route answered with base")
+    expect(page.locator("#plan")).to_contain_text(reports.HASH)
+    expect(page.get_by_role("button", name="Roll back")).to_have_count(0)
+
+
+def test_nothing_received_is_no_zero(page_of: Opens) -> None:
+    page = page_of(reports.empty())
+    expect(page.locator("#verdict")).to_have_text("Nothing was looked at yet: there are no numbers.")
+    expect(page.locator("#guardrails")).to_contain_text("does not count as zero")
+    expect(page.get_by_role("row", name="Units")).to_contain_text("not computednot computed")
+    expect(page.locator("#curve-words")).to_have_text("There is no curve yet: no difference was computed at any look.")
+
+
+def test_the_curve_is_also_words_and_a_table(page_of: Opens) -> None:
+    page = page_of(reports.three_arms())
+    picture = page.get_by_role("img", name="Favourite rate: difference to base over the units seen")
+    expect(picture).to_be_visible()
+    expect(picture.locator("polyline")).to_have_count(2)
+    said = page.locator("#curve-words")
+    expect(said).to_contain_text("lora minus base, after 2,033 units: +2.4 points")
+    expect(said).to_contain_text("prompt minus base")
+    page.get_by_text("The curve as a table").click()
+    assert 40 < page.locator("#curve-table tbody tr").count() <= 80
+    page.get_by_label("Metric", exact=True).select_option("Safety blocks")
+    expect(picture).to_have_count(0)
+    drawn = page.get_by_role("img", name="Safety blocks: difference to base over the units seen")
+    expect(drawn.locator(".limit")).to_have_count(1)
+    expect(page.locator("#curve-table caption")).to_have_text("Safety blocks: difference to base")
+
+
+def test_words_of_others_never_become_markup(page_of: Opens) -> None:
+    page = page_of(reports.hostile())
+    expect(page.locator("#timeline")).to_contain_text("<script>window.broken = 1</script>")
+    expect(page.get_by_label("What needs attention")).to_contain_text("<img src=x")
+    assert page.evaluate("window.broken") is None
+    assert page.locator("main script, main img").count() == 0
+    assert not page.locator("a[href^=javascript]").count()
+
+
+def test_a_change_is_announced_and_leaves_the_reader_where_he_was(page_of: Opens) -> None:
+    answers = Reported(reports.running())
+    page = page_of(answers, clock=True)
+    numbers = page.locator("#timeline summary").first
+    numbers.click()
+    numbers.focus()
+    seconds_to_next_request(page, answers)
+    expect(page.locator("#announcer")).to_be_empty()
+    assert "if-none-match" in answers.asked[-1], "what is unchanged is not sent again"
+    expect(page.locator("#connection")).to_be_empty()
+    answers.answer = reports.rolled_back()
+    announced = page.locator("#announcer[role=status]")
+    seconds_until(page, lambda: announced.inner_text() != "")
+    expect(announced).to_contain_text("The experiment is now rolled back.")
+    expect(announced).to_contain_text("Safety blocks (lora): breach.")
+    expect(announced).to_contain_text("Decided: rollback.")
+    expect(numbers.locator("xpath=..")).not_to_have_attribute("open", "")  # a new decision came above it
+    held = page.locator("#timeline li").nth(1)
+    expect(held).to_contain_text("Held")
+    expect(held.locator("details")).to_have_attribute("open", "")
+
+
+def test_a_server_that_is_away_is_said_and_asked_more_rarely(page_of: Opens) -> None:
+    answers = Reported(reports.running())
+    page = page_of(answers, clock=True)
+    said = page.locator("#connection[role=status]")
+    answers.answer = 0
+    seconds_until(page, lambda: "does not answer" in said.inner_text())
+    expect(said).to_contain_text("The server does not answer. What stands here is of")
+    expect(page.locator("#name")).to_contain_text("clay-lora")
+    waits = [seconds_to_next_request(page, answers) for _ in range(6)]
+    assert waits[0] < 5
+    assert 16 < waits[-1] < 40, waits
+    answers.answer = 503
+    seconds_until(page, lambda: "refused with 503" in said.inner_text())
+    answers.answer = reports.running()
+    seconds_until(page, lambda: said.inner_text() == "")
+    assert seconds_to_next_request(page, answers) < 5
+
+
+def seconds_until(page: Page, ready: Callable[[], bool]) -> int:
+    """Lets the page's own time pass until then."""
+    for seconds in range(100):
+        if ready():
+            return seconds
+        page.clock.run_for(1_000)
+    raise AssertionError("it did not happen within 100 s of the page's time")
+
+
+def seconds_to_next_request(page: Page, answers: Reported) -> int:
+    before = len(answers.asked)
+    return seconds_until(page, lambda: len(answers.asked) > before)
+
+
+def test_an_experiment_that_is_not_there_is_said(served: Api, opens: Opens) -> None:
+    page = opens(f"{served.url}/experiments/{reports.ID}")
+    expect(page.locator("#connection")).to_contain_text("there is no experiment")
+    expect(page.locator("#report")).to_be_hidden()
+
+
+def test_a_rollback_asks_why_and_says_what_came_of_it(page_of: Opens) -> None:
+    answers = Reported(reports.running())
+    page = page_of(answers)
+    sent: list[object] = []
+    status = 409
+
+    def rolls_back(route: Route) -> None:
+        sent.append(route.request.post_data_json)
+        route.fulfill(status=status, json={"detail": "it is completed"} if status == 409 else {})
+
+    page.route("**/rollback", rolls_back)
+    opener = page.get_by_role("button", name="Roll back …")
+    opener.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Roll back clay-lora?")
+    reason = dialog.get_by_label("Why?")
+    expect(reason).to_be_focused()
+    found = Axe().run(page)
+    assert not found.response["violations"], found.generate_report()
+
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(opener).to_be_focused()
+
+    page.keyboard.press("Enter")
+    reason.fill("   ")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Roll back now")).to_be_focused()
+    page.keyboard.press("Enter")
+    alert = dialog.get_by_role("alert")
+    expect(alert).to_have_text("Say why: the reason is kept with the decision.")
+    expect(reason).to_be_focused()
+    assert not sent
+
+    reason.fill("two children cried")
+    shot(page, "rollback-dialog")
+    dialog.get_by_role("button", name="Roll back now").click()
+    expect(alert).to_have_text("Not rolled back. it is completed")
+    assert sent == [{"reason": "two children cried"}]
+
+    status = 200
+    answers.answer = reports.rolled_back()
+    dialog.get_by_role("button", name="Roll back now").click()
+    expect(page.locator("#result")).to_have_text("Rolled back: every unit gets base.")
+    expect(page.locator("#result")).to_be_focused()
+    expect(opener).to_be_hidden()
+
+
+def test_where_there_are_keys_the_page_asks_for_one(served_with_key: Api, opens: Opens) -> None:
+    page = opens(f"{served_with_key.url}/experiments")
+    field = page.get_by_label("API key")
+    expect(field).to_be_focused()
+    expect(page.locator("#connection")).to_have_text("This server wants an API key.")
+    found = Axe().run(page)
+    assert not found.response["violations"], found.generate_report()
+    field.fill("not-this-one")
+    page.keyboard.press("Enter")
+    expect(page.locator("#connection")).to_contain_text("That key was refused")
+    field.fill("a-key-for-tests")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("There are no experiments yet.")).to_be_visible()
+    expect(field).to_be_hidden()
+    assert "key" not in page.url
+    page.reload()
+    expect(page.get_by_text("There are no experiments yet.")).to_be_visible()
+    page.get_by_role("button", name="Forget the key").click()
+    expect(field).to_be_visible()
+
+
+def test_on_paper_nothing_is_left_that_cannot_be_pressed_there(page_of: Opens) -> None:
+    page = page_of(reports.running(), width=DESKTOP)
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(page.locator("button:visible")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Guardrails")).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_everything_can_be_reached_by_the_keyboard(page_of: Opens) -> None:
+    page = page_of(reports.running())
+    reached: list[str] = []
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+    wanted = ["Skip to the content", "All experiments", "open-rollback", "metric", "The curve as a table", "metrics", "arms"]
+    assert [one for one in dict.fromkeys(reached) if one in wanted] == wanted
+    assert "The whole plan" in reached
