@@ -18,8 +18,9 @@ from tests.web.browser import Opens, Reported
 from tests.web.reports import ID, Report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """For no longer than a module: while Playwright runs, its event loop is the thread's, and other tests start their own."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     if found is None:
         pytest.skip("NO CHROMIUM: the pages were not tested; on Debian and Ubuntu: apt-get install chromium")
