@@ -27,23 +27,25 @@ T = TypeVar("T")
 async def read_json(request: Request) -> dict[str, Any]:
     """The body as an object. 415: not JSON by its content type; 400: not UTF-8 or not JSON; 413: too many values; 422: not an
     object, or something that cannot be stored: NUL, a lone surrogate, a number beyond 64 bits."""
-    return await _read(request, _parse)
+    return await read(request, _parse)
 
 
 async def read_model(request: Request, model: type[M], *, apart: str | None = None) -> M:
     """The body as this model; a 422 names each wrong field. `apart`: a key whose elements are left to be checked one by one."""
-
-    def parse(raw: bytes) -> M:
-        try:
-            return model.model_validate(_parse(raw, apart))
-        except ValidationError as error:
-            found = field_errors(error)
-            raise InvalidInput(summary(found), errors=found) from None
-
-    return await _read(request, parse)
+    return await read(request, lambda raw: as_model(raw, model, apart=apart))
 
 
-async def _read(request: Request, parse: Callable[[bytes], T]) -> T:
+def as_model(raw: bytes, model: type[M], *, apart: str | None = None) -> M:
+    """`read_model` for who has the body already."""
+    try:
+        return model.model_validate(_parse(raw, apart))
+    except ValidationError as error:
+        found = field_errors(error)
+        raise InvalidInput(summary(found), errors=found) from None
+
+
+async def read(request: Request, parse: Callable[[bytes], T]) -> T:
+    """What `parse` makes of a JSON body; a large one is parsed on a thread."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise HTTPException(415, f"send application/json, not {media_type or 'a body without Content-Type'}")

@@ -10,12 +10,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from api.body import body_schema, read_model
+from api.body import as_model, body_schema, read, read_model
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, State, StateDep
-from goldsmith import experiments
+from goldsmith import ab_ingest, experiments
 from goldsmith.ab import EventBatch, Experiment, Ingested, NewExperiment
+from goldsmith.ab.events import Checked, UncheckedBatch, check, check_json
 from goldsmith.db import Connection
 
 T = TypeVar("T")
@@ -76,8 +77,12 @@ def end(experiment_id: UUID, state: StateDep) -> Experiment:
 @router.post("/{experiment_id}/events", responses=REFUSALS | CONFLICT, openapi_extra=body_schema(EventBatch))
 async def send_events(experiment_id: UUID, request: Request, state: StateDep) -> Ingested:
     """Up to a batch of events, idempotent by event id, in any order. An event that is wrong stops no other."""
-    batch = await read_model(request, EventBatch, apart="events")
-    return await _with_connection(state, lambda conn: experiments.ingest(conn, experiment_id, batch.events))
+    checked = await read(request, _checked)
+    return await _with_connection(state, lambda conn: ab_ingest.store(conn, experiment_id, checked))
+
+
+def _checked(raw: bytes) -> Checked:
+    return check_json(raw) or check(as_model(raw, UncheckedBatch, apart="events").events)
 
 
 @router.get("/{experiment_id}/report", responses=MISSING)

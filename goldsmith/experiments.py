@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
-from pydantic import ValidationError
 
 from goldsmith import adapters, audit, jobs
 from goldsmith.ab import (
     BASE,
-    MAX_BATCH,
     Arm,
     ArmNow,
     Decision,
@@ -26,12 +22,10 @@ from goldsmith.ab import (
     ExperimentPlan,
     Ingested,
     NewExperiment,
-    RejectedEvent,
     assign,
-    event_errors,
-    parse_event,
 )
-from goldsmith.errors import Conflict, InvalidInput, NotFound, ReferenceNotUsable
+from goldsmith.ab_ingest import ingest
+from goldsmith.errors import Conflict, NotFound, ReferenceNotUsable
 
 if TYPE_CHECKING:
     from goldsmith.db import Connection
@@ -59,8 +53,6 @@ __all__ = [
     "record_decision",
     "start",
 ]
-
-CLOCK_SKEW = timedelta(minutes=5)  # a guess: more than this ahead of the database's clock is a wrong clock, not a slow network
 
 _EXPERIMENT = """
     SELECT e.id, e.name, e.version, e.supersedes, e.status, e.salt, e.plan, e.plan_sha256, e.step, e.step_started_at,
@@ -146,69 +138,6 @@ def _experiment(row: dict[str, Any]) -> Experiment:
     plan = ExperimentPlan.model_validate(row["plan"])
     arms = [ArmNow(**arm.model_dump(exclude={"weight"}), **row["arms"][arm.name]) for arm in plan.arms]
     return Experiment(**row | {"plan": plan, "arms": arms})
-
-
-_INGEST = """
-    INSERT INTO ab_events (experiment_id, event_id, event, unit, arm, interception_run_id, data, occurred_at)
-    SELECT %(experiment)s, * FROM unnest(
-        %(ids)s::text[], %(events)s::text[], %(units)s::text[], %(arms)s::text[], %(runs)s::text[], %(data)s::jsonb[],
-        %(at)s::timestamptz[]
-    )
-    ON CONFLICT DO NOTHING
-"""
-
-
-def ingest(conn: Connection, experiment_id: UUID, events: Sequence[Mapping[str, Any]]) -> Ingested:
-    """Store a batch, in one transaction. An event id that is known is counted as a duplicate and changes nothing.
-
-    An event that is not valid is listed with its position and stops no other. Any order and any delay is fine; a time in the
-    future is not. Raises `Conflict` for a draft or an experiment that has ended, `InvalidInput` for an empty or too long batch.
-    """
-    if not 1 <= len(events) <= MAX_BATCH:
-        message = f"a batch holds 1 to {MAX_BATCH} events, not {len(events)}"
-        raise InvalidInput(message, errors=[{"field": "events", "value": len(events), "message": message}])
-    with conn.transaction():
-        # FOR SHARE: the experiment cannot end between this look at its status and the insert.
-        state = conn.execute(
-            "SELECT status, now() AS now FROM experiments WHERE id = %s FOR SHARE", (experiment_id,)
-        ).fetchone()
-        if state is None:
-            raise NotFound(f"there is no experiment {experiment_id}")
-        if state["status"] not in ("running", "paused"):
-            raise Conflict(f"experiment {experiment_id} is {state['status']}; events are taken while it is running or paused")
-        experiment = get(conn, experiment_id)
-        valid, rejected = _check(events, state["now"] + CLOCK_SKEW)
-        inserted = conn.execute(
-            _INGEST,
-            {
-                "experiment": experiment_id,
-                "ids": [event.event_id for event in valid],
-                "events": [event.event for event in valid],
-                "units": [event.unit for event in valid],
-                "arms": [assign(experiment.salt, event.unit, experiment.arms).name for event in valid],
-                "runs": [event.interception_run_id for event in valid],
-                "data": [Jsonb(event.data.model_dump()) for event in valid],
-                "at": [event.occurred_at for event in valid],
-            },
-        ).rowcount
-    return Ingested(accepted=inserted, duplicates=len(valid) - inserted, rejected=rejected)
-
-
-def _check(events: Sequence[Mapping[str, Any]], latest: datetime) -> tuple[list[Any], list[RejectedEvent]]:
-    valid: list[Any] = []
-    rejected = []
-    for index, data in enumerate(events):
-        try:
-            event = parse_event(data)
-        except ValidationError as error:
-            rejected.append(RejectedEvent(index=index, errors=event_errors(error)))
-            continue
-        if event.occurred_at > latest:
-            message = f"lies in the future; it is {(latest - CLOCK_SKEW).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            rejected.append(RejectedEvent(index=index, errors=[{"field": "occurred_at", "message": message}]))
-            continue
-        valid.append(event)
-    return valid, rejected
 
 
 class UnitOutcome(NamedTuple):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from goldsmith.ab.plan import Id, ModelName
-from goldsmith.kinds.base import Moment
+from goldsmith.ab.plan import ContextHash, Id, ModelName
+from goldsmith.kinds.base import Moment, Name
 
 MAX_BATCH = 1000
 MAX_ERRORS = 10  # that are told of one event
+
+Step = Annotated[int, Field(ge=0, lt=20, description="Of the ramp, from 0, as the caller's snapshot said; empty: by the time.")]
+Sketch = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{512}$")]
 
 
 class _Data(BaseModel):
@@ -22,12 +26,27 @@ class NoData(_Data):
     pass
 
 
+class ExposureData(_Data):
+    """What the caller's assignment said; all of it may be left out."""
+
+    assigned: Name | None = Field(None, description="The arm; an event is rejected when it is not the one that the unit has.")
+    gated: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")] | None = Field(
+        None, description="Why base answers in the arm's place, such as `model_missing`; the unit stays the arm's."
+    )
+    step: Step | None = None
+
+
 class InterceptionData(_Data):
     model_used: ModelName = Field(description="What really answered, of the last model call.")
     latency_ms: int = Field(ge=0, le=86_400_000)
     wiki_iterations: int = Field(0, ge=0, le=100, description="Above 0: a look-up loop ran, in which models can be mixed up.")
     chars: int = Field(ge=0, le=10_000_000, description="Length of the answer.")
-    context_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    context_sha256: ContextHash
+    config_id: Id | None = None
+    step: Step | None = None
+    sketch: Sketch | None = Field(
+        None, description="384 bytes in base64url, computed where the answer is, with a key that stays there; docs/events.md."
+    )
 
 
 class StageBlockData(_Data):
@@ -73,8 +92,13 @@ class _RunEvent(_Event):
     interception_run_id: Id
 
 
+class Exposure(_Event):
+    event: Literal["exposure"]
+    data: ExposureData = ExposureData()
+
+
 class PlainEvent(_Event):
-    event: Literal["exposure", "favorite_added", "favorite_removed", "regeneration", "export", "abandon"]
+    event: Literal["favorite_added", "favorite_removed", "regeneration", "export", "abandon"]
     data: NoData = NoData()
 
 
@@ -114,7 +138,15 @@ class Failure(_Event):
 
 
 Event = Annotated[
-    PlainEvent | InterceptionCompleted | StageBlock | GenerationStarted | GenerationCompleted | UserEdit | Dwell | Failure,
+    Exposure
+    | PlainEvent
+    | InterceptionCompleted
+    | StageBlock
+    | GenerationStarted
+    | GenerationCompleted
+    | UserEdit
+    | Dwell
+    | Failure,
     Field(discriminator="event"),
 ]
 EVENTS: tuple[str, ...] = tuple(
@@ -125,6 +157,14 @@ _event: TypeAdapter[Any] = TypeAdapter(Event)
 
 class EventBatch(BaseModel):
     """The body of `POST /v1/experiments/{id}/events`. Each event is checked by itself, so a bad one stops no other."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[Event] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class UncheckedBatch(BaseModel):
+    """The same body with events of which nothing is known yet."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -142,9 +182,36 @@ class Ingested(BaseModel):
     rejected: list[RejectedEvent]
 
 
+class Checked(NamedTuple):
+    """A batch, event by event."""
+
+    valid: list[tuple[int, Any]]
+    """Position in the batch, and the event."""
+    rejected: list[RejectedEvent]
+
+
 def parse_event(data: Any) -> Any:
     """One event, checked; raises pydantic's `ValidationError`."""
     return _event.validate_python(data)
+
+
+def check(events: Iterable[Any]) -> Checked:
+    """Each event by itself: a wrong one is rejected with the reason and stops no other."""
+    checked = Checked([], [])
+    for index, data in enumerate(events):
+        try:
+            checked.valid.append((index, _event.validate_python(data)))
+        except ValidationError as error:
+            checked.rejected.append(RejectedEvent(index=index, errors=event_errors(error)))
+    return checked
+
+
+def check_json(raw: bytes) -> Checked | None:
+    """The body of a batch in which nothing is wrong, 4 times as fast as `check`; `None` when something is."""
+    try:
+        return Checked([*enumerate(EventBatch.model_validate_json(raw).events)], [])
+    except ValidationError:
+        return None
 
 
 def event_errors(error: ValidationError) -> list[dict[str, str]]:

@@ -189,7 +189,11 @@ def test_events_are_taken_only_while_it_runs(client: TestClient, plan: dict[str,
     draft = client.post("/v1/experiments", json=plan | {"name": "second"}).json()["id"]
     problem(client.post(f"/v1/experiments/{draft}/events", json={"events": [event()]}), 409, says="is draft")
     client.post(f"{running}/end")
-    problem(client.post(f"{running}/events", json={"events": [event()]}), 409, says="is completed")
+    earlier = event(occurred_at=(datetime.now(UTC) - timedelta(minutes=1)).isoformat())
+    body = client.post(f"{running}/events", json={"events": [event(), earlier]}).json()
+    assert (body["accepted"], [entry["index"] for entry in body["rejected"]]) == (1, [0]), (
+        "what happened before the end is taken"
+    )
     problem(client.post(f"/v1/experiments/{uuid4()}/events", json={"events": [event()]}), 404)
 
 

@@ -1,0 +1,204 @@
+"""Events of an experiment into the database: a verdict on each, the new ones stored, their units worked out anew.
+
+One batch is one transaction under the lock of the experiment's row, so that events in any order, sent twice, late, or by two
+workers at once come to the same numbers, and no decision falls between an event and what it changes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from goldsmith import ab_recount
+from goldsmith.ab import BASE, MAX_BATCH, ExperimentPlan, Ingested, RejectedEvent, bucket
+from goldsmith.ab.assignment import arm_of, group_salt
+from goldsmith.ab.events import Checked, check
+from goldsmith.ab_recount import Place
+from goldsmith.abstats.sketch import from_text
+from goldsmith.errors import Conflict, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from goldsmith.db import Connection
+
+CLOCK_SKEW = timedelta(minutes=5)  # a guess: more than this ahead of the database's clock is a wrong clock, not a slow network
+
+_LOCK = """
+    SELECT id, name, status, salt, plan::text AS plan, step, group_name, group_lo, group_hi, ended_at, clock_timestamp() AS now,
+        ARRAY(SELECT s.started_at FROM experiment_steps s WHERE s.experiment_id = e.id ORDER BY s.started_at) AS step_starts,
+        ARRAY(SELECT s.step FROM experiment_steps s WHERE s.experiment_id = e.id ORDER BY s.started_at) AS steps,
+        NOT EXISTS (SELECT FROM ab_units u WHERE u.experiment_id = e.id)
+            AND EXISTS (SELECT FROM ab_events v WHERE v.experiment_id = e.id) AS uncounted
+    FROM experiments e WHERE id = %s FOR NO KEY UPDATE OF e
+"""
+
+_STORE = """
+    WITH given AS (
+        SELECT * FROM unnest(
+            %(ids)s::text[], %(events)s::text[], %(units)s::text[], %(arms)s::text[], %(steps)s::int[], %(runs)s::text[],
+            %(data)s::text[], %(at)s::timestamptz[]
+        ) AS given (event_id, event, unit, arm, step, run, data, occurred_at)
+    ), new AS (
+        INSERT INTO ab_events (experiment_id, event_id, event, unit, arm, step, interception_run_id, data, occurred_at)
+        SELECT %(experiment)s, event_id, event, unit, arm, step, run, data::jsonb, occurred_at FROM given
+        ON CONFLICT DO NOTHING RETURNING event_id, unit, occurred_at
+    ), sketched AS (
+        INSERT INTO ab_sketches (experiment_id, arm, config_id, unit, occurred_at, sketch)
+        SELECT %(experiment)s, s.arm, s.config_id, new.unit, new.occurred_at, s.sketch
+        FROM unnest(%(sketched)s::text[], %(sketch_arms)s::text[], %(configs)s::text[], %(sketches)s::bytea[])
+            AS s (event_id, arm, config_id, sketch) JOIN new USING (event_id)
+        ORDER BY new.occurred_at, s.event_id
+    )
+    SELECT unit FROM new
+"""
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    """What a verdict depends on."""
+
+    id: UUID
+    name: str
+    status: str
+    salt: str
+    plan: ExperimentPlan
+    step: int
+    group_name: str | None
+    group_lo: int | None
+    group_hi: int | None
+    ended_at: datetime | None
+    now: datetime
+    step_starts: list[datetime]
+    steps: list[int]
+    uncounted: bool
+
+    def step_at(self, moment: datetime) -> int:
+        """The step of the ramp that was in force then; before the start, the first."""
+        found = bisect_right(self.step_starts, min(moment, self.now))
+        return self.steps[found - 1] if found else 0
+
+    @cached_property
+    def _holdings(self) -> list[dict[str, range]]:
+        return [self.plan.holding(step) for step in range(self.plan.steps)]
+
+    def place(self, unit: str) -> Place:
+        number = bucket(self.salt, unit)
+        arm = arm_of(number, self._holdings[-1])
+        since = next((step for step, held in enumerate(self._holdings) if arm != BASE and number in held[arm]), 0)
+        return Place(unit, arm, since)
+
+    def takes(self, unit: str) -> bool:
+        """Whether the unit is in this experiment's share of its group."""
+        if self.group_name is None or self.group_lo is None or self.group_hi is None:
+            return True
+        return self.group_lo <= bucket(group_salt(self.group_name), unit) < self.group_hi
+
+    def answered_by(self, arm: str, model_used: str) -> str | None:
+        """The arm whose model answered a unit of this arm; `None` when it was no arm's."""
+        expected = {one.name: one.model for one in self.plan.arms}
+        if expected[arm] in (None, model_used) and model_used not in {e for name, e in expected.items() if name != arm}:
+            return arm
+        return next((name for name, model in expected.items() if model == model_used), None)
+
+
+def ingest(conn: Connection, experiment_id: UUID, events: Sequence[Any]) -> Ingested:
+    """`store` after a look at each event. Raises `InvalidInput` for an empty or too long batch."""
+    if not 1 <= len(events) <= MAX_BATCH:
+        message = f"a batch holds 1 to {MAX_BATCH} events, not {len(events)}"
+        raise InvalidInput(message, errors=[{"field": "events", "value": len(events), "message": message}])
+    return store(conn, experiment_id, check(events))
+
+
+def store(conn: Connection, experiment_id: UUID, checked: Checked) -> Ingested:
+    """Store what is right, in one transaction. An event id that is known is counted as a duplicate and changes nothing.
+
+    Any order and any delay is fine while the experiment runs or is paused; after its end, events from before it are taken for
+    the plan's `late_limit_hours`. A time in the future is not. Raises `NotFound`, and `Conflict` for a draft.
+    """
+    with conn.transaction():
+        row = conn.execute(_LOCK, (experiment_id,)).fetchone()
+        if row is None:
+            raise NotFound(f"there is no experiment {experiment_id}")
+        experiment = _Experiment(**row | {"plan": _plan(row["plan"])})
+        if experiment.status == "draft":
+            raise Conflict(f"experiment {experiment.name} is draft; events are taken from its start on")
+        if experiment.uncounted:  # its events were sent before units were counted
+            recount(conn, experiment)
+        batch, refused, places = _judge(experiment, checked)
+        new = [found["unit"] for found in conn.execute(_STORE, batch)] if batch["ids"] else []
+        ab_recount.recount(conn, experiment.id, experiment.plan, [places[unit] for unit in dict.fromkeys(new)])
+    rejected = sorted([*checked.rejected, *refused], key=lambda one: one.index)
+    return Ingested(accepted=len(new), duplicates=len(batch["ids"]) - len(new), rejected=rejected)
+
+
+def recount(conn: Connection, experiment: _Experiment) -> None:
+    """Work out every unit of the experiment."""
+    rows = conn.execute("SELECT DISTINCT unit FROM ab_events WHERE experiment_id = %s", (experiment.id,)).fetchall()
+    ab_recount.recount(conn, experiment.id, experiment.plan, [experiment.place(row["unit"]) for row in rows])
+
+
+@lru_cache(maxsize=64)  # a plan is frozen at the start
+def _plan(text: str) -> ExperimentPlan:
+    return ExperimentPlan.model_validate_json(text)
+
+
+def _judge(experiment: _Experiment, checked: Checked) -> tuple[dict[str, Any], list[RejectedEvent], dict[str, Place]]:
+    """The columns of the events that fit this experiment, those that do not, and where the units are."""
+    names = ("ids", "events", "units", "arms", "steps", "runs", "data", "at", "sketched", "sketch_arms", "configs", "sketches")
+    batch: dict[str, Any] = {"experiment": experiment.id} | {name: [] for name in names}
+    refused = []
+    places: dict[str, Place] = {}
+    for index, event in checked.valid:
+        place = places.get(event.unit) or places.setdefault(event.unit, experiment.place(event.unit))
+        own = getattr(event.data, "step", None)
+        step = experiment.step_at(event.occurred_at) if own is None else own
+        arm = place.arm_at(step)
+        wrong = _refusal(experiment, event, step, arm)
+        if wrong is not None:
+            refused.append(RejectedEvent(index=index, errors=[{"field": wrong[0], "message": wrong[1]}]))
+            continue
+        batch["ids"].append(event.event_id)
+        batch["events"].append(event.event)
+        batch["units"].append(event.unit)
+        batch["arms"].append(arm)
+        batch["steps"].append(step)
+        batch["runs"].append(event.interception_run_id)
+        batch["data"].append(event.data.model_dump_json(exclude={"sketch"}, exclude_none=True))
+        batch["at"].append(event.occurred_at)
+        sketch = getattr(event.data, "sketch", None)
+        if sketch is not None:
+            by = experiment.answered_by(arm, event.data.model_used)
+            if by is not None:  # another model's words would hide what the arm's model does
+                batch["sketched"].append(event.event_id)
+                batch["sketch_arms"].append(by)
+                batch["configs"].append(event.data.config_id)
+                batch["sketches"].append(from_text(sketch))
+    return batch, refused, places
+
+
+def _refusal(experiment: _Experiment, event: Any, step: int, arm: str) -> tuple[str, str] | None:
+    """Field and reason; never a value, which may be a child's text."""
+    if event.occurred_at > experiment.now + CLOCK_SKEW:
+        return "occurred_at", f"lies in the future; it is {_written(experiment.now)}"
+    if experiment.ended_at is not None:
+        if event.occurred_at > experiment.ended_at:
+            return "occurred_at", f"lies after the end of the experiment, {_written(experiment.ended_at)}"
+        if experiment.now > experiment.ended_at + timedelta(hours=experiment.plan.late_limit_hours):
+            limit = f"{experiment.plan.late_limit_hours:g} hours"
+            return "event", f"comes too late: the experiment ended at {_written(experiment.ended_at)}, and the limit is {limit}"
+    if step > experiment.step:
+        return "data.step", f"has not begun; the experiment has come to step {experiment.step}"
+    if not experiment.takes(event.unit):
+        return "unit", f"is not in this experiment's share of the group {experiment.group_name}"
+    assigned = getattr(event.data, "assigned", None)
+    if assigned is not None and assigned != arm:
+        return "data.assigned", f"is not the arm that this unit has at step {step}: {arm}"
+    return None
+
+
+def _written(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

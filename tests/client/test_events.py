@@ -1,0 +1,351 @@
+"""The sender of events before a Goldsmith that is there, away, slow or cross, and callers that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from goldsmith.client.events import EventSender
+from goldsmith.client.spool import Spool, taken
+from tests.conftest import free_port
+
+ONE, OTHER = str(uuid4()), str(uuid4())
+Answer = tuple[int, Any]
+
+
+class Goldsmith:
+    """Speaks the wire of `POST /v1/experiments/{id}/events` and keeps what it took, by event id."""
+
+    def __init__(self, answer: Callable[[str, list[dict[str, Any]]], Answer | None] | None = None) -> None:
+        self.answer = answer
+        self.taken: dict[str, dict[str, Any]] = {}
+        self.requests: list[int] = []
+
+    def post(self, experiment: str, events: list[dict[str, Any]]) -> Answer:
+        self.requests.append(len(events))
+        special = self.answer(experiment, events) if self.answer else None
+        if special is not None:
+            return special
+        self.taken |= {event["event_id"]: event | {"experiment": experiment} for event in events}
+        return 200, {"accepted": len(events), "duplicates": 0, "rejected": []}
+
+    @contextmanager
+    def at(self, port: int) -> Iterator[str]:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                status, body = outer.post(self.path.split("/")[3], json.loads(raw)["events"])
+                answer = json.dumps(body).encode() if not isinstance(body, bytes) else body
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html" if isinstance(body, bytes) else "application/problem+json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *args: object) -> None:
+                """Says nothing."""
+
+        class Server(ThreadingHTTPServer):
+            allow_reuse_address, daemon_threads = True, True
+
+        with Server(("127.0.0.1", port), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                server.shutdown()
+                thread.join()
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def lying(spool: Path) -> int:
+    """Lines that wait in the spool."""
+    return sum(file.read_bytes().count(b"\n") for file in spool.glob("*.log"))
+
+
+def asides(spool: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (spool / "aside.jsonl").read_text().splitlines()]
+
+
+def away() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def test_events_arrive_as_they_were_sent(spool: Path):
+    goldsmith = Goldsmith()
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        assert sender.send(ONE, "exposure", "device-1", data={"assigned": "lora", "step": 0})
+        assert sender.send(OTHER, "abandon", "device-2", interception_run_id="run-1", event_id="mine")
+        assert sender.flush()
+        assert (sender.stats.spooled, sender.stats.delivered, sender.stats.waiting_bytes) == (2, 2, 0)
+    first, second = goldsmith.taken.values()
+    assert (first["experiment"], first["event"], first["unit"]) == (ONE, "exposure", "device-1")
+    assert first["data"] == {"assigned": "lora", "step": 0}
+    assert "interception_run_id" not in first
+    assert (second["experiment"], second["event_id"], second["interception_run_id"]) == (OTHER, "mine", "run-1")
+    assert list(spool.glob("*.log")) == []
+    assert stat.S_IMODE(spool.stat().st_mode) == 0o700
+
+
+def test_what_was_sent_while_goldsmith_was_away_arrives_when_it_is_back(spool: Path):
+    goldsmith, port = Goldsmith(), free_port()
+    with EventSender(spool, f"http://127.0.0.1:{port}") as sender:
+        for number in range(1200):
+            assert sender.send(ONE, "exposure", f"device-{number}")
+        assert not sender.flush(0.3)
+        assert lying(spool) == 1200
+        with goldsmith.at(port):
+            assert sender.flush()
+    assert {event["unit"] for event in goldsmith.taken.values()} == {f"device-{number}" for number in range(1200)}
+    assert max(goldsmith.requests) <= 500
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 408, 429, 500, 502, 503])
+def test_an_answer_that_passes_loses_nothing(spool: Path, status: int):
+    """A 404 too, when it is not Goldsmith who says so: a proxy in between, or the wrong port."""
+    crossness = [True]
+    goldsmith = Goldsmith(lambda *_: (status, b"<html>") if crossness[0] else None)
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        sender.send(ONE, "exposure", "device-1")
+        assert not sender.flush(0.2)
+        assert str(status) in (sender.stats.last_error or "")
+        crossness[0] = False
+        assert sender.flush()
+    assert len(goldsmith.taken) == 1
+    assert not (spool / "aside.jsonl").exists()
+
+
+def test_a_goldsmith_that_hangs_keeps_nobody(spool: Path):
+    released = threading.Event()
+
+    def hang(*_: object) -> Answer | None:
+        released.wait(20)
+        return None
+
+    goldsmith = Goldsmith(hang)
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        sender.send(ONE, "exposure", "device-0")
+        assert not sender.flush(0.1)
+        assert all(sender.send(ONE, "exposure", f"device-{number}") for number in range(1, 1000))
+        assert not goldsmith.taken
+        released.set()
+        assert sender.flush()
+    assert len(goldsmith.taken) == 1000
+
+
+def test_an_event_that_goldsmith_rejects_is_set_aside_with_the_reason(spool: Path):
+    def answer(_: str, events: list[dict[str, Any]]) -> Answer | None:
+        wrong = [index for index, event in enumerate(events) if event["unit"] == "two words"]
+        errors = [{"field": "unit", "message": "no"}]
+        return 200, {"accepted": 1, "duplicates": 0, "rejected": [{"index": index, "errors": errors} for index in wrong]}
+
+    with Goldsmith(answer).at(free_port()) as url, EventSender(spool, url) as sender:
+        sender.send(ONE, "exposure", "device-1")
+        sender.send(ONE, "exposure", "two words")
+        assert sender.flush()
+        assert (sender.stats.delivered, sender.stats.set_aside, sender.stats.waiting_bytes) == (1, 1, 0)
+    (entry,) = asides(spool)
+    assert (entry["experiment"], entry["event"]["unit"]) == (ONE, "two words")
+    assert "no" in entry["reason"]
+    assert stat.S_IMODE((spool / "aside.jsonl").stat().st_mode) == 0o600
+
+
+def test_one_event_that_spoils_its_batch_is_found_and_set_aside(spool: Path):
+    def answer(_: str, events: list[dict[str, Any]]) -> Answer | None:
+        return (422, {"detail": "unreadable"}) if any(event["unit"] == "poison" for event in events) else None
+
+    goldsmith = Goldsmith(answer)
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        for unit in (*(f"device-{number}" for number in range(99)), "poison"):
+            sender.send(ONE, "exposure", unit)
+        assert sender.flush()
+        assert (sender.stats.delivered, sender.stats.set_aside) == (99, 1)
+    assert len(goldsmith.taken) == 99
+    assert [entry["event"]["unit"] for entry in asides(spool)] == ["poison"]
+
+
+def test_events_of_an_unknown_experiment_are_set_aside_and_stop_no_other(spool: Path):
+    goldsmith = Goldsmith(
+        lambda experiment, _: (404, {"detail": "there is no such experiment"}) if experiment == OTHER else None
+    )
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        for number in range(6):
+            sender.send(OTHER if number % 2 else ONE, "exposure", f"device-{number}")
+        assert sender.flush()
+    assert len(goldsmith.taken) == 3
+    assert {entry["reason"] for entry in asides(spool)} == {"404 there is no such experiment"}
+
+
+def test_what_was_said_yes_to_survives_a_kill(spool: Path):
+    script = f"""
+        import os, signal
+        from goldsmith.client.events import EventSender
+        sender = EventSender({str(spool)!r}, {away()!r})
+        for number in range(500):
+            assert sender.send({ONE!r}, "exposure", f"device-{{number}}")
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False).returncode == -signal.SIGKILL
+    goldsmith = Goldsmith()
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        assert sender.flush()
+    assert {event["unit"] for event in goldsmith.taken.values()} == {f"device-{number}" for number in range(500)}
+
+
+def test_processes_share_a_spool_also_after_a_fork(spool: Path):
+    goldsmith = Goldsmith()
+    script = """
+        import os, sys
+        from goldsmith.client.events import EventSender
+        spool, url, experiment, name = sys.argv[1:]
+        sender = EventSender(spool, url)
+        assert sender.send(experiment, "exposure", f"{name}-before")
+        child = os.fork()
+        who = name if child else name + "-child"
+        for number in range(150):
+            assert sender.send(experiment, "exposure", f"{who}-{number}")
+        assert sender.flush(), sender.stats
+        sender.close()
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+    """
+    with goldsmith.at(free_port()) as url:
+        code = textwrap.dedent(script)
+        others = [
+            subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, spool, url, ONE, name]) for name in ("red", "blue")
+        ]
+        assert [other.wait(60) for other in others] == [0, 0]
+    names = ("red", "red-child", "blue", "blue-child")
+    expected = {f"{name}-{number}" for name in names for number in range(150)} | {"red-before", "blue-before"}
+    assert {event["unit"] for event in goldsmith.taken.values()} == expected
+    assert list(spool.glob("*.log")) == []
+
+
+def test_a_full_disk_costs_events_and_not_the_request(spool: Path):
+    """A limit of the kernel on the size of files stands for the disk: the last event fits by half."""
+    script = f"""
+        import resource
+        from goldsmith.client.events import EventSender
+        sender = EventSender({str(spool)!r}, {away()!r})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        said = [sender.send({ONE!r}, "exposure", f"device-{{number}}") for number in range(50)]
+        assert 1 < said.count(True) < 50 and said[:2] == [True, True], said
+        assert sender.stats.dropped == said.count(False), sender.stats
+        assert "File too large" in sender.stats.last_error or "No space" in sender.stats.last_error, sender.stats
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert sender.send({ONE!r}, "exposure", "device-again")
+        print(said.count(True) + 1)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    goldsmith = Goldsmith()
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        assert sender.flush()
+        assert sender.stats.dropped == 0, "no half event was left behind"
+    assert len(goldsmith.taken) == int(done.stdout)
+
+
+def test_a_spool_that_is_too_large_loses_the_oldest_and_says_how_many(spool: Path):
+    goldsmith, port = Goldsmith(), free_port()
+    with EventSender(spool, f"http://127.0.0.1:{port}", max_bytes=1_200_000) as sender:
+        for number in range(2000):
+            assert sender.send(ONE, "exposure", f"device-{number}", data={"filling": "x" * 900})
+        sender.flush(1.2)
+        dropped = sender.stats.dropped
+        assert 0 < dropped < 2000
+        assert sender.stats.waiting_bytes <= 1_200_000
+        with goldsmith.at(port):
+            assert sender.flush()
+    assert {event["unit"] for event in goldsmith.taken.values()} == {f"device-{number}" for number in range(dropped, 2000)}
+
+
+def test_what_is_too_old_goes(spool: Path):
+    old, new = Spool(spool, max_bytes=10**6, max_age_s=60), Spool(spool, max_bytes=10**6, max_age_s=60)
+    old.append(b"one\n")
+    old.append(b"two\n")
+    assert old.trim() == 0
+    new.append(b"three\n")
+    (first, _, _), (second, _, _) = old.files()
+    os.utime(first, (time.time() - 61,) * 2)
+    assert new.trim() == 0, "somebody is writing it"
+    old.turn()
+    assert new.trim() == 2
+    assert [path for path, _, _ in new.files()] == [second]
+
+
+def test_a_file_is_read_by_one_at_a_time(spool: Path):
+    writer = Spool(spool, max_bytes=10**6, max_age_s=60)
+    writer.append(b"one\n")
+    ((path, _, _),) = writer.files()
+    with taken(path) as lines:
+        assert lines is None, "it is being written"
+    assert writer.turn()
+    with taken(path) as lines, taken(path) as again:
+        assert (lines, again) == ([b"one"], None)
+    path.unlink()
+    with taken(path) as lines:
+        assert lines is None
+    assert not writer.turn()
+
+
+def test_damaged_lines_are_counted_and_passed_over(spool: Path):
+    """As a machine leaves them that lost its power."""
+    spool.mkdir()
+    good = f'{ONE} {{"event_id":"e1","unit":"device-1"}}\n'.encode()
+    (spool / f"{1:020d}-1-{'a' * 8}.log").write_bytes(b"\0" * 300 + b"\n" + good + b"\xff\n" + good[:40])
+    goldsmith = Goldsmith()
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        assert sender.flush()
+        assert sender.stats.dropped == 2
+    assert list(goldsmith.taken) == ["e1"]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "data"),
+    [("nonsense", None), (ONE, {"a": object()}), (ONE, {"a": float("nan")}), (ONE, {"a": "x" * 20_000}), (ONE, [1])],
+)
+def test_what_cannot_be_sent_is_no_and_never_raises(spool: Path, experiment: str, data: Any):
+    sender = EventSender(spool, away())
+    assert not sender.send(experiment, "exposure", "device-1", data=data)
+    assert sender.stats.dropped == 1
+    assert sender.stats.last_error
+    sender.close(0)
+
+
+def test_a_folder_that_was_removed_costs_events_and_not_the_request(spool: Path):
+    sender = EventSender(spool, away())
+    for file in spool.iterdir():
+        file.unlink()
+    spool.rmdir()
+    assert not sender.send(ONE, "exposure", "device-1")
+    sender.close(0)
+
+
+def test_a_sketch_is_made_with_the_key_in_the_spool(spool: Path):
+    first, second = EventSender(spool, away()), EventSender(spool, away())
+    assert first.sketch("Ein Haus am See") == second.sketch("Ein Haus am See")
+    for sender in (first, second):
+        sender.close(0)
