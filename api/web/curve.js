@@ -74,7 +74,7 @@ export function drawing(found, metric, limit, width) {
     s("clipPath", { id: "inside" }, s("rect", { x: EDGE.left, y: EDGE.top, width: right - EDGE.left, height: floor - EDGE.top })),
     ...ticks(low - room, high + room, 5).flatMap((value) => [
       s("line", { class: "grid", x1: EDGE.left, x2: right, y1: y(value), y2: y(value) }),
-      s("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, change(value, metric.kind).replace(/\s*points/, "")),
+      s("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, change(value, metric.kind).replace(/\s*(points|bits|ms)$/, "")),
     ]),
     ...ticks(first, last, Math.max(2, Math.floor(width / 130))).map((value) =>
       s("text", { x: x(value), y: floor + 17, "text-anchor": "middle" }, amount(value, "count")),

@@ -54,6 +54,7 @@ function alerts({ experiment, look, decisions }) {
   const newest = decisions.find((decision) => decision.probe);
   return [
     newest?.probe.state === "failed" ? `The probe through the serving route failed: ${newest.probe.words ?? "the rolled back adapter still answers"}` : null,
+    look?.rehearsal ? "REHEARSAL: an adapter learned from the rehearsal teacher. Put it before nobody." : null,
     ...(look?.guardrails ?? []).filter(({ state }) => state === "breach").map((one) => `${named(one)}: ${one.words}`),
     look?.srm?.state === "mismatch" ? `The arms do not get their shares: ${look.srm.words}` : null,
     look?.contamination?.state === "warning" ? `Contamination: ${look.contamination.words}` : null,
@@ -72,7 +73,7 @@ function guardrails(look) {
   if (!look) return h("li", { class: "note" }, "No guardrail was computed yet. That holds the ramp; it does not count as zero.");
   const { srm, contamination } = look;
   const others = [
-    srm && { label: "Shares of the arms", state: { ok: "ok", mismatch: "breach" }[srm.state], words: srm.words, numbers: { evidence: srm.e_value } },
+    srm && { label: "Shares of the arms", state: { ok: "ok", mismatch: "breach" }[srm.state], words: srm.words, numbers: { "e-value": srm.e_value } },
     contamination && {
       label: "Contamination",
       state: { ok: "ok", warning: "watch" }[contamination.state],
@@ -117,6 +118,7 @@ const ARM_ROWS = [
   ["Interceptions", (one) => count(one.interceptions)],
   ["As treated", (one) => amount(one.as_treated, "share")],
   ["Answered by another model", (one) => count(one.foreign)],
+  ["Through a look-up loop", (one) => count(one.wiki)],
   ["Gated", (one) => count(one.gated)],
   ["Attempts", (one) => count(one.attempts)],
   ["Blocked", (one) => count(one.blocks)],

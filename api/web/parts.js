@@ -44,11 +44,12 @@ const signed = (value, text) => (value > 0 ? "+" : value < 0 ? "−" : "±") + t
 
 export const count = (value) => (known(value) ? whole.format(value) : MISSING);
 
-/** A value in the unit of its metric: share, ms, count, or a plain number. */
+/** A value in the unit of its metric: share, ms, bits, count, or a plain number. */
 export function amount(value, kind) {
   if (!known(value)) return MISSING;
   if (kind === "share") return `${(100 * value).toFixed(1)}\u00a0%`;
   if (kind === "ms") return `${whole.format(value)}\u00a0ms`;
+  if (kind === "bits") return `${number.format(value)}\u00a0bits`;
   return kind === "count" ? whole.format(value) : number.format(value);
 }
 
@@ -57,7 +58,7 @@ export function change(value, kind) {
   if (!known(value)) return MISSING;
   const size = Math.abs(value);
   if (kind === "share") return `${signed(Math.round(1000 * value), (100 * size).toFixed(1))}\u00a0points`;
-  return signed(value, kind === "ms" ? `${whole.format(size)}\u00a0ms` : number.format(size));
+  return signed(value, amount(size, kind));
 }
 
 /** "+2.7 points [−0.4, +6.0]" */
@@ -67,7 +68,7 @@ export function interval({ estimate, lower, upper }, kind) {
   return change(estimate, kind) + ends;
 }
 
-const bare = (value, kind) => change(value, kind).replace(/\u00a0(points|ms)$/, "");
+const bare = (value, kind) => change(value, kind).replace(/\u00a0(points|ms|bits)$/, "");
 
 export function time(iso) {
   const date = iso ? new Date(iso) : null;

@@ -68,7 +68,7 @@ def running() -> Report:
             metric("regeneration", "Regeneration rate", "secondary", (0.21, 0.19), (-0.02, -0.09, 0.05), note="weak: children press it for fun"),
             metric("safety_block", "Safety blocks", "guardrail", (0.021, 0.024), (0.003, -0.021, 0.029)),
             metric("latency", "Slower than 3 s", "guardrail", (0.03, 0.02), (-0.01, -0.03, 0.02)),
-            metric("entropy", "Entropy of the answers", "guardrail", (7.91, None), None, kind="nats", note="12 of 100 sketches in lora"),
+            metric("entropy", "Entropy of the answers", "guardrail", (7.91, None), None, kind="bits", note="12 of 100 sketches in lora"),
         ],
         "guardrails": [
             guardrail("safety_block", "Safety blocks", "ok", "2.1 % of base and 2.4 % of lora were blocked. A rise is not proved.",
@@ -88,7 +88,7 @@ def running() -> Report:
     }  # fmt: skip
     report["looks"] = [look(place, 0.027) for place in range(1, 61)]
     report["decisions"] = [
-        decision(3, "hold", "Held: mode collapse could not be computed in lora.", statistics={"sketches": 12}),
+        decision(27, "hold", "Held: mode collapse could not be computed in lora.", statistics={"sketches": 12}),
         decision(2, "ramp", "Step 2 of 3: lora gets 10.0 %. All rules of step 1 were met.", created_at=at(3)),
         *report["decisions"],
     ]
@@ -96,7 +96,7 @@ def running() -> Report:
 
 
 def arm(name: str, **counts: Any) -> dict[str, Any]:
-    nothing = {"share": 0.9 if name == "base" else 0.1, "never_exposed": 0, "gated": 0, "errors": 0, "blocks": 0}
+    nothing = {"share": 0.9 if name == "base" else 0.1, "never_exposed": 0, "gated": 0, "errors": 0, "blocks": 0, "wiki": 1}
     return {"name": name, **nothing, "as_treated": 1 - counts["foreign"] / counts["interceptions"], **counts}
 
 

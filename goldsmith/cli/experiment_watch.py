@@ -1,0 +1,61 @@
+"""`goldsmith experiments watch`: the report of an experiment, as long as somebody looks."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from goldsmith.cli.experiment_screen import newest_probe, screen
+from goldsmith.cli.output import Json, console, print_json, said_plainly
+from goldsmith.cli.stack import connect
+from goldsmith.client import ApiError, Client, NotReachable
+
+EVERY_S = 2.0
+AT_MOST_S = 30.0
+
+
+def watch(experiment_id: Annotated[str, typer.Argument(help="The id of an experiment.")], as_json: Json = False) -> None:
+    """Follow an experiment: arms, guardrails, effect, decisions. Ctrl-C leaves it; without a terminal it is shown once."""
+    with said_plainly(as_json), connect() as client:
+        report = client.experiment_report(experiment_id)
+        if as_json:
+            print_json(report)
+        elif not console.is_terminal or is_over(report):
+            console.print(screen(report))
+        else:
+            console.print(screen(_follow(client, experiment_id, report)))
+
+
+def is_over(report: dict[str, Any]) -> bool:
+    """Nothing more will change: it has ended, and what a rollback left to be proved is proved."""
+    ended = report["experiment"]["status"] in ("completed", "rolled_back")
+    return ended and newest_probe(report).get("state", "passed") == "passed"
+
+
+def _follow(client: Client, experiment_id: str, report: dict[str, Any]) -> dict[str, Any]:
+    """The newest report when it is over or somebody pressed Ctrl-C."""
+    wait, trouble = EVERY_S, None
+    try:
+        with Live(screen(report), console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+            while not is_over(report):
+                time.sleep(wait)
+                try:
+                    report = client.experiment_report(experiment_id)
+                    wait, trouble = EVERY_S, None
+                except (ApiError, NotReachable) as error:
+                    if isinstance(error, ApiError) and error.status < 500 and error.status != 429:
+                        raise
+                    wait, trouble = min(2 * wait, AT_MOST_S), str(error)
+                shown = screen(report)
+                if trouble:
+                    old = Text(f"These numbers are old: {trouble}. Trying again in {wait:.0f} s.", style="bold red")
+                    shown = Group(old, shown)
+                live.update(shown, refresh=True)
+    except KeyboardInterrupt:
+        pass
+    return report
