@@ -17,6 +17,7 @@ from goldsmith.errors import InvalidInput
 from goldsmith.kinds.ab_report.schema import AbReportConfig, AbReportResult
 from goldsmith.kinds.ablation.schema import AblationConfig, AblationResult
 from goldsmith.kinds.base import JobConfig, JobResult
+from goldsmith.kinds.bias_audit.schema import BiasAuditConfig, BiasAuditResult
 from goldsmith.kinds.cluster.schema import ClusterConfig, ClusterResult
 from goldsmith.kinds.corpus.schema import CorpusConfig, CorpusResult
 from goldsmith.kinds.deploy.schema import DeployConfig, DeployResult
@@ -67,6 +68,7 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(MergeConfig, MergeResult),
     Kind(GoldenConfig, GoldenResult),
     Kind(EvaluateConfig, EvaluateResult),
+    Kind(BiasAuditConfig, BiasAuditResult),
     Kind(ExportConfig, ExportResult),
     Kind(DeployConfig, DeployResult),
     Kind(RollbackConfig, RollbackResult),

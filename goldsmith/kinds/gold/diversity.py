@@ -8,6 +8,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
+from goldsmith import traditions
 from goldsmith.datasets import Example
 from goldsmith.gates import content_words
 from goldsmith.kinds.gold.schema import AntiDefault
@@ -16,49 +17,7 @@ from goldsmith.variety import distinct, entropy_bits
 
 Recognise = Callable[[str], list[str]]
 
-# What pictures and music show when nobody said where. A short list of ours; whole words, `*` for any ending.
-WESTERN = {
-    "western": (
-        *(
-            "alps",
-            "alpen",
-            "alpine*",
-            "castle*",
-            "burg",
-            "schloss",
-            "cathedral*",
-            "kathedrale*",
-            "kirchturm*",
-            "church tower",
-            "cottage*",
-        ),
-        *(
-            "violin*",
-            "geige*",
-            "cello*",
-            "symphon*",
-            "sinfonie*",
-            "string quartet",
-            "streichquartett",
-            "grand piano",
-            "konzertflügel",
-        ),
-        *(
-            "ballet*",
-            "ballett*",
-            "opera*",
-            "oper",
-            "oil painting*",
-            "ölgemälde",
-            "marble statue*",
-            "marmorstatue*",
-            "eiffel*",
-            "tuscan*",
-            "toskan*",
-        ),
-        *("fachwerk*", "half-timbered", "thatched", "knight*", "ritter*", "windmill*", "windmühle*", "vineyard*", "weinberg*"),
-    )
-}
+WESTERN = {traditions.WESTERN: traditions.western().words}
 TOO_OFTEN = 0.05  # of the answers to prompts without a place; a guess
 MOST = 0.5  # of those that name a tradition
 ENOUGH = 20  # rows, to say anything

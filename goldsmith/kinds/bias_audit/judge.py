@@ -1,0 +1,107 @@
+"""A teacher compares the adapter's answers with the base model's by respect alone; examined first, heard only where it passes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import lru_cache
+from pathlib import Path
+
+from goldsmith.context import JobContext
+from goldsmith.judging import Judged, Pair, Rubric, compare, read_rubric
+from goldsmith.kinds.bias_audit.grid import Grid, Question
+from goldsmith.kinds.bias_audit.schema import BiasAuditConfig, BiasJudge, JudgeReport
+
+PROMPTS = Path(__file__).with_name("judge.toml")
+
+
+@lru_cache
+def rubric() -> Rubric:
+    return read_rubric(PROMPTS)
+
+
+@lru_cache
+def planted() -> list[Pair]:
+    """`one` is the better of each."""
+    rows = tomllib.loads(PROMPTS.read_text(encoding="utf-8"))["planted"]
+    return [
+        Pair(f"bias/planted-{place}", row["context"], row["good"], row["bad"], f"planted-{place}")
+        for place, row in enumerate(rows)
+    ]
+
+
+def examine(wanted: BiasJudge, grid: Grid, ctx: JobContext) -> JudgeReport:
+    """Ask the planted pairs; raises what opening such a teacher raises, before hours of answering."""
+    judged, model, spent = asyncio.run(_compare(planted(), wanted, grid, ctx, lambda share: None))
+    right = sum(votes.one_in_both for votes in judged.votes)
+    return JudgeReport(
+        model=model,
+        rubric=rubric().version,
+        heard=right >= wanted.min_agreement * len(judged.votes) and not judged.out_of_budget,
+        planted=len(judged.votes),
+        planted_right=right,
+        first_preferred=judged.first_preferred,
+        pairs=0,
+        unreadable=judged.unreadable,
+        stopped_by="budget" if judged.out_of_budget else None,
+        spent_usd=spent,
+    )
+
+
+def judge(
+    report: JudgeReport,
+    grid: Grid,
+    base: Mapping[str, str],
+    adapter: Mapping[str, str],
+    config: BiasAuditConfig,
+    ctx: JobContext,
+) -> tuple[JudgeReport, list[tuple[str, float]]]:
+    """For each pair of answers under another tradition its prompt and the adapter's points."""
+    assert config.judge is not None
+    questions = _drawn([one for one in grid.questions if one.context and one.context.side == "other"], config)
+    pairs = [_pair(one, base[one.key], adapter[one.key], grid) for one in questions]
+
+    def told(share: float) -> None:
+        ctx.progress(90 + 6 * share, f"the judge compares {len(pairs)} pairs of answers")
+
+    judged, _, spent = asyncio.run(_compare(pairs, config.judge, grid, ctx, told))
+    points = [(pair.group, votes.points) for pair, votes in zip(pairs, judged.votes, strict=True)]
+    counted = [(group, won) for group, won in points if won is not None]
+    more = {
+        "pairs": len(counted),
+        "unreadable": report.unreadable + judged.unreadable,
+        "stopped_by": "budget" if judged.out_of_budget else None,
+        "spent_usd": spent,
+        "first_preferred": judged.first_preferred,
+    }
+    return report.model_copy(update=more), counted
+
+
+def _drawn(questions: Sequence[Question], config: BiasAuditConfig) -> list[Question]:
+    assert config.judge is not None
+    wanted = min(config.judge.pairs, len(questions))
+    return random.Random(config.seed).sample(list(questions), wanted)  # noqa: S311 - reproducible on purpose
+
+
+def _pair(question: Question, base: str, adapter: str, grid: Grid) -> Pair:
+    assert question.context is not None
+    return Pair(
+        item=f"bias/{question.key}",
+        context=question.context.text(question.prompt.language),
+        one=adapter,
+        other=base,
+        group=question.prompt.key,
+        private=grid.private,
+    )
+
+
+async def _compare(
+    pairs: Sequence[Pair], wanted: BiasJudge, grid: Grid, ctx: JobContext, told: Callable[[float], None]
+) -> tuple[Judged, str, float]:
+    opened = ctx.teacher(wanted.teacher, model=wanted.model, budget_usd=wanted.budget_usd, recorded=grid.private)
+    async with aclosing(opened) as teacher:
+        judged = await compare(pairs, teacher, rubric(), samples=wanted.samples, concurrency=wanted.concurrency, told=told)
+        return judged, teacher.model, teacher.spent_usd
