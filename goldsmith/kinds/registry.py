@@ -23,6 +23,7 @@ from goldsmith.kinds.corpus.schema import CorpusConfig, CorpusResult
 from goldsmith.kinds.deploy.schema import DeployConfig, DeployResult
 from goldsmith.kinds.evaluate.schema import EvaluateConfig, EvaluateResult
 from goldsmith.kinds.export.schema import ExportConfig, ExportResult
+from goldsmith.kinds.fidelity.schema import FidelityConfig, FidelityResult
 from goldsmith.kinds.gap.schema import GapConfig, GapResult
 from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
 from goldsmith.kinds.golden.schema import GoldenConfig, GoldenResult
@@ -69,6 +70,7 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind(GoldenConfig, GoldenResult),
     Kind(EvaluateConfig, EvaluateResult),
     Kind(BiasAuditConfig, BiasAuditResult),
+    Kind(FidelityConfig, FidelityResult),
     Kind(ExportConfig, ExportResult),
     Kind(DeployConfig, DeployResult),
     Kind(RollbackConfig, RollbackResult),
