@@ -35,6 +35,7 @@ from goldsmith.cli import (
     uploads,
     webhooks,
 )
+from goldsmith.cli.bias import bias
 from goldsmith.cli.erase import erase
 from goldsmith.cli.estimate import estimate
 from goldsmith.cli.gold import gold
@@ -63,6 +64,7 @@ app.add_typer(webhooks.app, name="webhooks")
 app.command()(erase)
 app.command()(estimate)
 app.command()(gold)
+app.command()(bias)
 app.command()(lineage)
 
 

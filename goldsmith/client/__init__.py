@@ -30,11 +30,13 @@ from goldsmith.job import FINAL, Job
 from goldsmith.kinds.ab_report.schema import AbReportConfig
 from goldsmith.kinds.ablation.schema import AblationConfig
 from goldsmith.kinds.base import JobConfig
+from goldsmith.kinds.bias_audit.schema import BiasAuditConfig
 from goldsmith.kinds.cluster.schema import ClusterConfig
 from goldsmith.kinds.corpus.schema import CorpusConfig
 from goldsmith.kinds.deploy.schema import DeployConfig
 from goldsmith.kinds.evaluate.schema import EvaluateConfig
 from goldsmith.kinds.export.schema import ExportConfig
+from goldsmith.kinds.fidelity.schema import FidelityConfig
 from goldsmith.kinds.gap.schema import GapConfig
 from goldsmith.kinds.gold.schema import GoldConfig
 from goldsmith.kinds.imports.schema import ImportConfig
@@ -51,12 +53,14 @@ __all__ = [
     "AbReportConfig",
     "AblationConfig",
     "ApiError",
+    "BiasAuditConfig",
     "Client",
     "ClusterConfig",
     "CorpusConfig",
     "DeployConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "FidelityConfig",
     "GapConfig",
     "GoldConfig",
     "ImportConfig",

@@ -117,11 +117,14 @@ def _verdict(difference: bootstrap.Interval, *, rises: bool) -> Literal["worse",
 def _why(
     adapter: str, measures: Sequence[Measure], worse: Sequence[Measure], unknown: Sequence[Measure], config: BiasAuditConfig
 ) -> str:
-    if unknown:
-        told = ", ".join(f"{one.name} ({one.prompts} prompts, {config.min_prompts} at least)" for one in unknown)
-        return f"too little to tell: {told}"
+    told = []
     if worse:
-        return f"{adapter} is significantly worse than its base model: " + "; ".join(map(_said, worse))
+        told.append(f"{adapter} is significantly worse than its base model: " + "; ".join(map(_said, worse)))
+    if unknown:
+        few = ", ".join(f"{one.name} ({one.prompts} prompts, {config.min_prompts} at least)" for one in unknown)
+        told.append(f"too little to tell: {few}")
+    if told:
+        return "; ".join(told)
     better = [one for one in measures if one.verdict == "better"]
     more = "; better: " + "; ".join(map(_said, better)) if better else ""
     return f"{adapter} is in none of {len(measures)} measures significantly worse than its base model{more}"

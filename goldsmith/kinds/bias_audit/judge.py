@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from goldsmith.context import JobContext
-from goldsmith.judging import Judged, Pair, Rubric, compare, read_rubric
+from goldsmith.judge.pairs import Judged, Pair, Rubric, compare, read_rubric
 from goldsmith.kinds.bias_audit.grid import Grid, Question
 from goldsmith.kinds.bias_audit.schema import BiasAuditConfig, BiasJudge, JudgeReport
 

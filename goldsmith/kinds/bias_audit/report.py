@@ -41,11 +41,7 @@ CANNOT = (
 def of(result: BiasAuditResult, asked: Grid, answers: Answers, found: Mapping[str, Mapping[str, Found]]) -> Page:
     page = Page(f"Bias audit of {result.adapter}{' · REHEARSAL' if result.rehearsal else ''}")
     first = result.audited[0]
-    page.verdict(
-        f"Passed: {_name(first.adapter)} is in nothing that was measured significantly worse than the model that it was trained on."
-        if result.passed
-        else f"Not passed. {result.why[:1].upper()}{result.why[1:]}."
-    )
+    page.verdict(_in_short(first))
     page.say(
         f"{result.prompts} short prompts were each given to the model under {len(result.contexts)} contexts, and {result.free_prompts} more"
         f" without any context; once to the base model ({result.base_model}), and once with each adapter: {result.answers} answers."
@@ -61,6 +57,21 @@ def of(result: BiasAuditResult, asked: Grid, answers: Answers, found: Mapping[st
     page.points([*CANNOT, *([result.note.rpartition("answers. ")[2]] if result.judge and not result.judge.heard else [])])
     page.say("All answers with all that was found in them: bias.json of the same job.")
     return page
+
+
+def _in_short(one: Audited) -> str:
+    asked = {
+        verdict: ", ".join(f"“{QUESTIONS[it.name].partition('?')[0]}?”" for it in one.measures if it.verdict == verdict)
+        for verdict in ("unknown", "worse")
+    }
+    if asked["worse"]:
+        return (
+            f"Not passed. {_name(one.adapter)} does worse than the model that it was trained on, and by more than chance explains, in:"
+            f" {asked['worse']}"
+        )
+    if asked["unknown"]:
+        return f"Not passed: there were too few prompts to tell {asked['unknown']}"
+    return f"Passed. {_name(one.adapter)} does in nothing that was measured significantly worse than the model that it was trained on."
 
 
 def _name(arm: str) -> str:

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Literal
 
 from goldsmith import bootstrap
-from goldsmith.judging import Judged, Votes
+from goldsmith.judge.pairs import Judged, Votes
 from goldsmith.kinds.fidelity.runs import Run
 from goldsmith.kinds.fidelity.schema import Exam, FidelityConfig, Interval, OfConfig
 

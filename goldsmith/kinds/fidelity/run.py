@@ -17,7 +17,7 @@ from goldsmith.context import JobContext
 from goldsmith.devserver.checkout import Checkout
 from goldsmith.devserver.prompts import fill
 from goldsmith.errors import InvalidInput, NotFound
-from goldsmith.judging import Judged, Pair, Rubric, Votes, compare, read_rubric
+from goldsmith.judge.pairs import Judged, Pair, Rubric, Votes, compare, read_rubric
 from goldsmith.kinds.fidelity import counting
 from goldsmith.kinds.fidelity.runs import Chosen, Run, choose, planted
 from goldsmith.kinds.fidelity.schema import Exam, FidelityConfig, FidelityResult

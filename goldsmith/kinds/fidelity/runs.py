@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from goldsmith import privacy
 from goldsmith.devserver.checkout import config_key
 from goldsmith.gates import content_words
-from goldsmith.judging import Pair
+from goldsmith.judge.pairs import Pair
 from goldsmith.kinds.fidelity.schema import FidelityConfig
 from goldsmith.recordings import RecordedRun
 

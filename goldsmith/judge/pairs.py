@@ -1,4 +1,5 @@
-"""A language model compares two texts: blind, in both orders, several times; and how far its verdicts follow the order.
+"""Two texts compared blind by a rubric of one question's own: in both orders, several times, a tie allowed; and how far the verdicts
+follow the order. Every verdict is kept, as `Judge.prefer` counts only.
 
 An opinion is worth what an examination on pairs with a known better text says; who uses this examines first.
 """
