@@ -30,6 +30,7 @@ function show(body) {
   ]);
   put("ramp", [look?.ramp, experiment.plan.ramp, experiment.arms, experiment.step], () => ramp(experiment, look?.ramp));
   put("plan", experiment, () => plan(experiment));
+  put("whole-plan", experiment.plan, () => JSON.stringify(experiment.plan, null, 2));
   timeline(decisions);
   chooseMetric();
   curve();
@@ -94,7 +95,13 @@ function guardrails(look) {
   );
 }
 
-const plain = (value, kind) => (value === null ? MISSING : typeof value === "number" ? (kind ? amount(value, kind) : String(Number(value.toPrecision(3)))) : value);
+function plain(value, kind) {
+  if (value === null) return MISSING;
+  if (typeof value !== "number") return value;
+  if (kind) return amount(value, kind);
+  if (value > 1e9) return "over 1,000,000,000"; // evidence: more zeros say nothing more
+  return Number.isInteger(value) ? count(value) : amount(value);
+}
 
 function metrics(found, arms) {
   if (!found.length) return h("p", { class: "note" }, "No metric was computed yet.");
@@ -133,7 +140,7 @@ function arms(counted, registered) {
   return table("What each arm is and what came in", ["What", ...order.map(({ name }) => name)], [
     ["Share now", ...order.map(({ weight }) => amount(weight, "share"))],
     ["Answers with", ...order.map(({ adapter, alias, model }) => h("span", { class: "ref" }, [adapter ?? "the base model", alias && `(${alias})`, model && `as ${model}`].filter(Boolean).join(" ")))],
-    ...ARM_ROWS.map(([name, of]) => [name, ...order.map((arm) => of(numbers(arm)))]),
+    ...(counted.length ? ARM_ROWS : []).map(([name, of]) => [name, ...order.map((arm) => of(numbers(arm)))]),
   ]);
 }
 
@@ -157,23 +164,20 @@ function ramp(experiment, now) {
 
 function plan(experiment) {
   const { plan: registered } = experiment;
-  return [
-    facts([
-      ["Experiment", h("code", {}, experiment.id)],
-      ["Version", experiment.version ?? 1],
-      ["Replaces", experiment.supersedes ? h("a", { href: new URL(`experiments/${encodeURIComponent(experiment.supersedes)}`, ROOT) }, experiment.supersedes) : null],
-      ["Plan, SHA-256", experiment.plan_sha256 ? h("code", {}, experiment.plan_sha256) : "not frozen yet: it is at the start"],
-      ["Unit", registered.unit],
-      ["Configs", registered.configs ? registered.configs.join(", ") : "all"],
-      ["Chance of a wrong winner", registered.alpha],
-      ["Created by", experiment.created_by],
-      ["Created", time(experiment.created_at)],
-      ["Started", experiment.started_at ? time(experiment.started_at) : null],
-      ["Ended", experiment.ended_at ? time(experiment.ended_at) : null],
-      ["No new start before", experiment.cooldown_until ? time(experiment.cooldown_until) : null],
-    ]),
-    h("details", {}, h("summary", {}, "The whole plan"), h("pre", { tabindex: 0 }, JSON.stringify(registered, null, 2))),
-  ];
+  return facts([
+    ["Experiment", h("code", {}, experiment.id)],
+    ["Version", experiment.version ?? 1],
+    ["Replaces", experiment.supersedes ? h("a", { href: new URL(`experiments/${encodeURIComponent(experiment.supersedes)}`, ROOT) }, experiment.supersedes) : null],
+    ["Plan, SHA-256", experiment.plan_sha256 ? h("code", {}, experiment.plan_sha256) : "not frozen yet: it is at the start"],
+    ["Unit", registered.unit],
+    ["Configs", registered.configs ? registered.configs.join(", ") : "all"],
+    ["Chance of a wrong winner", registered.alpha],
+    ["Created by", experiment.created_by],
+    ["Created", time(experiment.created_at)],
+    ["Started", experiment.started_at ? time(experiment.started_at) : null],
+    ["Ended", experiment.ended_at ? time(experiment.ended_at) : null],
+    ["No new start before", experiment.cooldown_until ? time(experiment.cooldown_until) : null],
+  ]);
 }
 
 const told = new Map(); // decisions on the page, so that an opened one stays open
@@ -215,7 +219,7 @@ function curve() {
   const metric = report.look?.metrics?.find((one) => one.name === name);
   const found = metric ? lines(report.looks, name) : new Map();
   const width = Math.max(280, Math.floor(byId("curve").clientWidth));
-  const limit = report.look?.guardrails?.find((one) => one.name === name)?.numbers?.limit;
+  const limit = metric?.kind === "share" ? report.look?.guardrails?.find((one) => one.name === name)?.numbers?.limit : null;
   put("curve", [report.looks, name, width], () => (found.size ? drawing(found, metric, limit, width) : []));
   put("curve-words", [report.looks, name], () => (found.size ? sentences(found, metric).join(" ") : "There is no curve yet: no difference was computed at any look."));
   put("curve-table", [report.looks, name], () => (found.size ? rows(found, metric) : []));

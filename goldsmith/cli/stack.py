@@ -311,6 +311,7 @@ def urls(settings: Settings) -> dict[str, str]:
     return {
         "api": f"http://{host}:{settings.port}",
         "docs": f"http://{host}:{settings.port}/docs",
+        "experiments": f"http://{host}:{settings.port}/experiments",
         "flower": f"http://{host}:{settings.flower_port}",
         "serve": f"http://{host}:{settings.serve_port}",
     }

@@ -68,6 +68,7 @@ def test_a_stack_starts_works_survives_a_kill_and_leaves_nothing_behind(run: Run
     urls: dict[str, str] = json.loads(up.stdout)["urls"]
     assert httpx.get(f"{urls['api']}/readyz").status_code == 200
     assert httpx.get(urls["docs"]).status_code == 200
+    assert httpx.get(urls["experiments"]).status_code == 200
 
     workshop = str(EXAMPLES / "workshop")
     imported = run("jobs", "submit", "import", f"folder={workshop}", f"checkout={workshop}", "--wait", "--json")

@@ -60,7 +60,8 @@ def test_nothing_received_is_no_zero(page_of: Opens) -> None:
     page = page_of(reports.empty())
     expect(page.locator("#verdict")).to_have_text("Nothing was looked at yet: there are no numbers.")
     expect(page.locator("#guardrails")).to_contain_text("does not count as zero")
-    expect(page.get_by_role("row", name="Units")).to_contain_text("not computednot computed")
+    expect(page.get_by_role("row", name="Share now")).to_contain_text("90.0 %10.0 %")
+    expect(page.get_by_role("row", name="Units")).to_have_count(0)
     expect(page.locator("#curve-words")).to_have_text("There is no curve yet: no difference was computed at any look.")
 
 
@@ -121,13 +122,13 @@ def test_a_server_that_is_away_is_said_and_asked_more_rarely(page_of: Opens) -> 
     expect(said).to_contain_text("The server does not answer. What stands here is of")
     expect(page.locator("#name")).to_contain_text("clay-lora")
     waits = [seconds_to_next_request(page, answers) for _ in range(6)]
-    assert waits[0] < 5
-    assert 16 < waits[-1] < 40, waits
+    assert waits[0] < 12, "2 or 4 s, and what passes while the answer is on its way"
+    assert 16 < waits[-1] < 45, waits
     answers.answer = 503
     seconds_until(page, lambda: "refused with 503" in said.inner_text())
     answers.answer = reports.running()
     seconds_until(page, lambda: said.inner_text() == "")
-    assert seconds_to_next_request(page, answers) < 5
+    assert seconds_to_next_request(page, answers) < 12
 
 
 def seconds_until(page: Page, ready: Callable[[], bool]) -> int:
