@@ -6,6 +6,7 @@ workers at once come to the same numbers, and no decision falls between an event
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,8 @@ from uuid import UUID
 from goldsmith import ab_recount
 from goldsmith.ab import BASE, MAX_BATCH, ExperimentPlan, Ingested, RejectedEvent, bucket
 from goldsmith.ab.assignment import arm_of, group_salt
-from goldsmith.ab.events import Checked, check
+from goldsmith.ab.events import Checked, ExposureData, InterceptionData, check
 from goldsmith.ab_recount import Place
-from goldsmith.abstats.sketch import from_text
 from goldsmith.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -36,22 +36,22 @@ _LOCK = """
     FROM experiments e WHERE id = %s FOR NO KEY UPDATE OF e
 """
 
+# The batch comes as one text: made by `json.dumps` and read by Postgres, both in C, it takes a third of the time of eight arrays.
 _STORE = """
     WITH given AS (
-        SELECT * FROM unnest(
-            %(ids)s::text[], %(events)s::text[], %(units)s::text[], %(arms)s::text[], %(steps)s::int[], %(runs)s::text[],
-            %(data)s::text[], %(at)s::timestamptz[]
-        ) AS given (event_id, event, unit, arm, step, run, data, occurred_at)
+        SELECT * FROM json_to_recordset(%(events)s::json) AS given (
+            event_id text, event text, unit text, arm text, step int, run text, data jsonb, at timestamptz,
+            sketch_arm text, config_id text, sketch text
+        )
     ), new AS (
         INSERT INTO ab_events (experiment_id, event_id, event, unit, arm, step, interception_run_id, data, occurred_at)
-        SELECT %(experiment)s, event_id, event, unit, arm, step, run, data::jsonb, occurred_at FROM given
-        ON CONFLICT DO NOTHING RETURNING event_id, unit, occurred_at
+        SELECT %(experiment)s, event_id, event, unit, arm, step, run, data, at FROM given
+        ON CONFLICT DO NOTHING RETURNING event_id, unit
     ), sketched AS (
         INSERT INTO ab_sketches (experiment_id, arm, config_id, unit, occurred_at, sketch)
-        SELECT %(experiment)s, s.arm, s.config_id, new.unit, new.occurred_at, s.sketch
-        FROM unnest(%(sketched)s::text[], %(sketch_arms)s::text[], %(configs)s::text[], %(sketches)s::bytea[])
-            AS s (event_id, arm, config_id, sketch) JOIN new USING (event_id)
-        ORDER BY new.occurred_at, s.event_id
+        SELECT %(experiment)s, sketch_arm, config_id, unit, at, decode(translate(sketch, '-_', '+/'), 'base64')
+        FROM (SELECT DISTINCT ON (event_id) * FROM given WHERE sketch IS NOT NULL) given JOIN new USING (event_id, unit)
+        ORDER BY at, event_id
     )
     SELECT unit FROM new
 """
@@ -128,11 +128,12 @@ def store(conn: Connection, experiment_id: UUID, checked: Checked) -> Ingested:
             raise Conflict(f"experiment {experiment.name} is draft; events are taken from its start on")
         if experiment.uncounted:  # its events were sent before units were counted
             recount(conn, experiment)
-        batch, refused, places = _judge(experiment, checked)
-        new = [found["unit"] for found in conn.execute(_STORE, batch)] if batch["ids"] else []
+        fitting, refused, places = _judge(experiment, checked)
+        values = {"experiment": experiment_id, "events": json.dumps(fitting)}
+        new = [found["unit"] for found in conn.execute(_STORE, values)] if fitting else []
         ab_recount.recount(conn, experiment.id, experiment.plan, [places[unit] for unit in dict.fromkeys(new)])
     rejected = sorted([*checked.rejected, *refused], key=lambda one: one.index)
-    return Ingested(accepted=len(new), duplicates=len(batch["ids"]) - len(new), rejected=rejected)
+    return Ingested(accepted=len(new), duplicates=len(fitting) - len(new), rejected=rejected)
 
 
 def recount(conn: Connection, experiment: _Experiment) -> None:
@@ -146,38 +147,36 @@ def _plan(text: str) -> ExperimentPlan:
     return ExperimentPlan.model_validate_json(text)
 
 
-def _judge(experiment: _Experiment, checked: Checked) -> tuple[dict[str, Any], list[RejectedEvent], dict[str, Place]]:
-    """The columns of the events that fit this experiment, those that do not, and where the units are."""
-    names = ("ids", "events", "units", "arms", "steps", "runs", "data", "at", "sketched", "sketch_arms", "configs", "sketches")
-    batch: dict[str, Any] = {"experiment": experiment.id} | {name: [] for name in names}
-    refused = []
+def _judge(experiment: _Experiment, checked: Checked) -> tuple[list[dict[str, Any]], list[RejectedEvent], dict[str, Place]]:
+    """The events that fit this experiment as rows, those that do not, and where the units are."""
+    fitting, refused = [], []
     places: dict[str, Place] = {}
     for index, event in checked.valid:
         place = places.get(event.unit) or places.setdefault(event.unit, experiment.place(event.unit))
-        own = getattr(event.data, "step", None)
+        own = event.data.step if isinstance(event.data, ExposureData | InterceptionData) else None
         step = experiment.step_at(event.occurred_at) if own is None else own
         arm = place.arm_at(step)
         wrong = _refusal(experiment, event, step, arm)
         if wrong is not None:
             refused.append(RejectedEvent(index=index, errors=[{"field": wrong[0], "message": wrong[1]}]))
             continue
-        batch["ids"].append(event.event_id)
-        batch["events"].append(event.event)
-        batch["units"].append(event.unit)
-        batch["arms"].append(arm)
-        batch["steps"].append(step)
-        batch["runs"].append(event.interception_run_id)
-        batch["data"].append(event.data.model_dump_json(exclude={"sketch"}, exclude_none=True))
-        batch["at"].append(event.occurred_at)
-        sketch = getattr(event.data, "sketch", None)
-        if sketch is not None:
-            by = experiment.answered_by(arm, event.data.model_used)
-            if by is not None:  # another model's words would hide what the arm's model does
-                batch["sketched"].append(event.event_id)
-                batch["sketch_arms"].append(by)
-                batch["configs"].append(event.data.config_id)
-                batch["sketches"].append(from_text(sketch))
-    return batch, refused, places
+        data = event.data.model_dump(exclude_none=True)
+        row = {
+            "event_id": event.event_id,
+            "event": event.event,
+            "unit": event.unit,
+            "arm": arm,
+            "step": step,
+            "run": event.interception_run_id,
+            "data": data,
+            "at": event.occurred_at.isoformat(),
+        }
+        sketch = data.pop("sketch", None)
+        # Another model's words would hide what the arm's model does.
+        if sketch is not None and (by := experiment.answered_by(arm, event.data.model_used)) is not None:
+            row |= {"sketch_arm": by, "config_id": event.data.config_id, "sketch": sketch}
+        fitting.append(row)
+    return fitting, refused, places
 
 
 def _refusal(experiment: _Experiment, event: Any, step: int, arm: str) -> tuple[str, str] | None:
@@ -194,8 +193,7 @@ def _refusal(experiment: _Experiment, event: Any, step: int, arm: str) -> tuple[
         return "data.step", f"has not begun; the experiment has come to step {experiment.step}"
     if not experiment.takes(event.unit):
         return "unit", f"is not in this experiment's share of the group {experiment.group_name}"
-    assigned = getattr(event.data, "assigned", None)
-    if assigned is not None and assigned != arm:
+    if isinstance(event.data, ExposureData) and event.data.assigned not in (None, arm):
         return "data.assigned", f"is not the arm that this unit has at step {step}: {arm}"
     return None
 

@@ -115,8 +115,7 @@ _RECOUNT = f"""
             PARTITION BY unit ORDER BY step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS former_step FROM counted
     ), gone AS (
-        DELETE FROM ab_units u USING place
-        WHERE u.experiment_id = %(experiment)s AND u.unit = place.unit
+        DELETE FROM ab_units u WHERE u.experiment_id = %(experiment)s AND u.unit = ANY(%(units)s::text[])
             AND NOT EXISTS (SELECT FROM row WHERE row.unit = u.unit AND row.step = u.step)
     )
     INSERT INTO ab_units AS u (experiment_id, unit, step, {", ".join(_VALUES)})

@@ -207,7 +207,7 @@ def check(events: Iterable[Any]) -> Checked:
 
 
 def check_json(raw: bytes) -> Checked | None:
-    """The body of a batch in which nothing is wrong, 4 times as fast as `check`; `None` when something is."""
+    """The body of a batch in which nothing is wrong, in C from end to end; `None` when something is."""
     try:
         return Checked([*enumerate(EventBatch.model_validate_json(raw).events)], [])
     except ValidationError:

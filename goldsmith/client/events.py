@@ -1,8 +1,8 @@
 """Events of a live experiment, sent without making anybody wait: written to a spool on disk, delivered by a thread.
 
 `EventSender.send` makes one `write` to a local file and returns: no network, and no lock that is held over one. What it said yes
-to survives `kill -9` of the process and is delivered by the next one with the same spool. A second later it is on the disk itself;
-a power cut may cost that second. Standard library and httpx only.
+to survives `kill -9` of the process and is delivered by the next one with the same spool; only a power cut may cost the last half
+minute. Standard library and httpx only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ MAX_LINE = 16_384  # an event with a sketch has 900 bytes
 ASIDE_BYTES = 16_777_216
 EVERY_S = 0.5
 """From an event to its delivery, when Goldsmith answers."""
-SYNC_EVERY_S = 1.0
 LONGEST_PAUSE_S = 30.0
 TIMEOUT = httpx.Timeout(10.0, connect=0.5)
 BLAMED = {400, 413, 422}
@@ -195,20 +194,15 @@ class EventSender:
     # -- the thread's side
 
     def _run(self) -> None:
-        synced_at = 0.0
         with self._client as client:
             while not self._stopping.is_set():
                 self._wanted.wait(EVERY_S)
                 self._wanted.clear()
-                now = time.monotonic()
                 try:
-                    if now - synced_at >= SYNC_EVERY_S:
-                        self._spool.sync()
-                        synced_at = now
                     if lost := self._spool.trim():
                         self._count(dropped=lost, error=f"{lost} events dropped: the spool was too large or they were too old")
                         log.warning("%d events dropped from the spool %s, the oldest first", lost, self._spool.folder)
-                    if now >= self._not_before:
+                    if time.monotonic() >= self._not_before:
                         self._deliver_all(client)
                         self._failures = 0
                 except _Later as error:

@@ -1,7 +1,8 @@
 """A folder of files with one line for each thing that is still to be sent. Several processes may share it.
 
 A file is locked by whoever writes or reads it, and free when that process dies, so that nothing is left behind and nothing is
-read twice at once. A line is with the kernel when `append` returns: it survives `kill -9`. `sync` brings it onto the disk.
+read twice at once. A line is with the kernel when `append` returns: it survives `kill -9`. It is on the disk when the kernel has
+written it, within half a minute; there is no fsync, as one makes whoever appends meanwhile wait (up to 250 ms, measured).
 """
 
 from __future__ import annotations
@@ -36,17 +37,16 @@ class Spool:
             os.close(parents)
         self._lock = threading.Lock()
         self._fd: int | None = None
-        self._path = self.folder
-        self._size = self._synced = 0
+        self._size = 0
 
     def append(self, line: bytes) -> None:
         """Write one line, whole or not at all; raises `OSError` when the disk is full or gone."""
         with self._lock:
             if self._fd is None:
-                self._path = self.folder / f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.log"
-                self._fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                path = self.folder / f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.log"
+                self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._size = self._synced = 0
+                self._size = 0
             written = os.write(self._fd, line)
             if written < len(line):
                 os.ftruncate(self._fd, self._size)
@@ -71,20 +71,6 @@ class Spool:
     @property
     def is_writing(self) -> bool:
         return self._fd is not None
-
-    def sync(self) -> None:
-        """Bring the newest lines onto the disk, while others go on appending."""
-        with self._lock:
-            if self._fd is None or self._synced == self._size:
-                return
-            fd, path, size = os.dup(self._fd), self._path, self._size
-        try:
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
-        with self._lock:
-            if self._path == path:
-                self._synced = size
 
     def files(self) -> list[tuple[Path, int, float]]:
         """Path, bytes and time of the last line; the oldest first."""
