@@ -35,6 +35,7 @@ OPEN = ("/healthz", "/readyz", "/metrics", "/.well-known/goldsmith-passport-key"
 PAGES = ("/experiments", "/experiments/{experiment_id}", "/web/{name}")
 """Without any data; what they show they ask for with the reader's key."""
 EVENTS = ("/v1/experiments/{experiment_id}/events", "/v1/experiments/{experiment_id}/assignments")
+SNAPSHOT = "/v1/experiments/snapshot"
 BY_METHOD = (  # jobs:read for GET, jobs:write for the other verbs
     "/v1/jobs",
     "/v1/pipelines",
@@ -61,7 +62,7 @@ def needed(method: str, route: str) -> Scope | None:
     if route in OPEN or route in PAGES:
         return None
     reads = method in READS
-    if method == "POST" and route in EVENTS:
+    if (method == "POST" and route in EVENTS) or (reads and route == SNAPSHOT):
         return "experiments:event"
     if route in ADMINS_ONLY:
         return "admin"

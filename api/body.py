@@ -35,6 +35,11 @@ async def read_model(request: Request, model: type[M], *, apart: str | None = No
     return await read(request, lambda raw: as_model(raw, model, apart=apart))
 
 
+async def read_optional(request: Request, model: type[M]) -> M:
+    """As `read_model`; the model's defaults where nothing was sent."""
+    return await read_model(request, model) if await request.body() else model()
+
+
 def as_model(raw: bytes, model: type[M], *, apart: str | None = None) -> M:
     """`read_model` for who has the body already."""
     try:
@@ -76,9 +81,11 @@ def _parse(raw: bytes, apart: str | None = None) -> dict[str, Any]:
     return body
 
 
-def body_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The OpenAPI of a body that `read_model` reads."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inline(model.model_json_schema())}}}}
+def body_schema(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """The OpenAPI of a body that `read_model` or, where none is required, `read_optional` reads."""
+    return {
+        "requestBody": {"required": required, "content": {"application/json": {"schema": inline(model.model_json_schema())}}}
+    }
 
 
 def inline(schema: dict[str, Any]) -> dict[str, Any]:

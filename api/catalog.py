@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, Self
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from api.body import body_schema, read_model
+from api.body import body_schema, read_model, read_optional
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, State, StateDep
-from goldsmith import adapters, lineage, passports, paused
+from goldsmith import adapters, experiments, lineage, passports, paused
 from goldsmith.adapters import AdapterVersion
 from goldsmith.db import Connection
 from goldsmith.errors import NotFound, ReferenceNotUsable
@@ -71,6 +71,19 @@ class Passport(BaseModel):
 
     passport: dict[str, Any]
     signature: Signature
+
+
+class RetireBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    force: bool = Field(False, description="Although experiments that run use it: base answers for their arms; needs a reason.")
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)] | None = None
+
+    @model_validator(mode="after")
+    def _force_has_a_reason(self) -> Self:
+        if self.force and self.reason is None:
+            raise ValueError("reason: must be given with force")
+        return self
 
 
 class AliasBody(BaseModel):
@@ -199,10 +212,28 @@ async def approve_adapter(name: NameParam, version: VersionParam, state: StateDe
     return await _move_on(adapters.approve, name, version, state, caller.name)
 
 
-@router.post("/adapters/{name}/{version}/retire", tags=["adapters"], responses=MISSING | IN_THE_WAY)
-async def retire_adapter(name: NameParam, version: VersionParam, state: StateDep, caller: CallerDep) -> AdapterView:
-    """approved → retired, for good. A 409 names the aliases and the running experiments that use the version."""
-    return await _move_on(adapters.retire, name, version, state, caller.name)
+@router.post(
+    "/adapters/{name}/{version}/retire",
+    tags=["adapters"],
+    responses=MISSING | REFUSALS | IN_THE_WAY,
+    openapi_extra=body_schema(RetireBody, required=False),
+)
+async def retire_adapter(
+    name: NameParam, version: VersionParam, request: Request, state: StateDep, caller: CallerDep
+) -> AdapterView:
+    """approved → retired, for good. A 409 names the aliases and the running experiments that use the version.
+
+    With `force` and a reason the experiments do not stand in the way: base answers for the arm at once, and they are held.
+    """
+    body = await read_optional(request, RetireBody)
+
+    def retire(conn: Connection, storage: Storage, name: str, version: int, *, actor: str) -> AdapterVersion:
+        with conn.transaction():
+            if body.force and body.reason:
+                experiments.gate_adapter(conn, f"adapter:{name}@{version}", actor=actor, reason=body.reason)
+            return adapters.retire(conn, storage, name, version, actor=actor)
+
+    return await _move_on(retire, name, version, state, caller.name)
 
 
 @router.post("/adapters/{name}/{version}/seal", tags=["adapters"], responses=MISSING)

@@ -1,20 +1,23 @@
-"""Experiments in the database: created, started, fed with events, read for a report, decided. Their words: `goldsmith.ab`."""
+"""The life of an experiment: draft → running → (paused) → completed or rolled_back, and the steps of its ramp.
+
+Each act is one transaction under the lock of the experiment's row, with a row in its history that says who did it and why.
+"""
 
 from __future__ import annotations
 
-import secrets
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
-from goldsmith import adapters, audit, jobs
+from goldsmith import adapters, audit, jobs, webhooks
 from goldsmith.ab import (
     BASE,
+    BUCKETS,
     Arm,
-    ArmNow,
     Decision,
     Event,
     EventBatch,
@@ -24,8 +27,12 @@ from goldsmith.ab import (
     NewExperiment,
     assign,
 )
+from goldsmith.ab_decisions import decide, told
+from goldsmith.ab_drafts import change, create, delete, new_version
 from goldsmith.ab_ingest import ingest
-from goldsmith.errors import Conflict, NotFound, ReferenceNotUsable
+from goldsmith.ab_rows import decisions_of, get, list_experiments, locked
+from goldsmith.errors import Conflict, InvalidInput, NotFound
+from goldsmith.signing import canonical
 
 if TYPE_CHECKING:
     from goldsmith.db import Connection
@@ -42,102 +49,304 @@ __all__ = [
     "Ingested",
     "NewExperiment",
     "UnitOutcome",
+    "approve",
     "assign",
+    "change",
     "create",
     "data_of",
     "decisions_of",
+    "delete",
     "end",
+    "gate_adapter",
     "get",
     "ingest",
     "list_experiments",
+    "locked",
+    "new_version",
+    "next_step",
+    "pause",
     "record_decision",
+    "resume",
     "start",
 ]
 
-_EXPERIMENT = """
-    SELECT e.id, e.name, e.version, e.supersedes, e.status, e.salt, e.plan, e.plan_sha256, e.step, e.step_started_at,
-        e.approved_step, CASE WHEN e.group_lo IS NOT NULL THEN ARRAY[e.group_lo, e.group_hi] END AS group_range,
-        e.held_reason, e.held_at, e.forced, e.cooldown_until, e.created_by, e.created_at, e.started_at, e.ended_at, (
-            SELECT jsonb_object_agg(a.name, jsonb_build_object('weight', a.weight, 'gated', a.gated))
-            FROM arms a WHERE a.experiment_id = e.id
-        ) AS arms
-    FROM experiments e
-"""
+NO_REASON = "No reason was given."
 
 
-def create(conn: Connection, new: NewExperiment, *, created_by: str = "local") -> Experiment:
-    """Write a draft. An adapter alias is pinned to its version; raises `Conflict` when the name is taken."""
-    arms = [_pinned(conn, arm, index) for index, arm in enumerate(new.arms)]
-    plan = new.plan.model_copy(update={"arms": arms})
+def start(
+    conn: Connection, experiment_id: UUID, *, actor: str = "local", reason: str | None = None, force: bool = False
+) -> Experiment:
+    """draft → running: the plan is frozen and hashed, and the range of its group is given to it.
+
+    Raises `Conflict` when it is no draft, when an experiment that has not ended shares a config with it (but for those of its
+    group, which never share a unit), when the group has no room, when an adapter of it was retired meanwhile, or when one was
+    rolled back on these configs and is still to cool down; only the last gives way to `force`, which needs a reason.
+    """
+    if force and reason is None:
+        raise InvalidInput(
+            "reason: a forced start needs one", errors=[{"field": "reason", "message": "must be given with force"}]
+        )
     with conn.transaction():
-        try:
-            row = conn.execute(
-                "INSERT INTO experiments (name, salt, unit, plan, created_by) VALUES (%s, %s, %s, %s, %s) RETURNING id",
-                (plan.name, new.salt or secrets.token_hex(16), plan.unit, Jsonb(plan.model_dump(mode="json")), created_by),
-            ).fetchone()
-        except pg.UniqueViolation:
-            raise Conflict(f"there is already an experiment named {plan.name!r}; choose another name") from None
-        assert row is not None
-        with conn.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO arms (experiment_id, name, weight, adapter) VALUES (%s, %s, %s, %s)",
-                [(row["id"], arm.name, arm.weight, arm.adapter) for arm in arms],
-            )
-    return get(conn, row["id"])
-
-
-def _pinned(conn: Connection, arm: Arm, index: int) -> Arm:
-    if arm.adapter is None:
-        return arm
-    try:
-        return arm.model_copy(update={"adapter": adapters.resolve(conn, arm.adapter)})
-    except ReferenceNotUsable as error:
-        wrong = {"field": f"arms.{index}.adapter", "value": arm.adapter, "message": error.detail}
-        raise ReferenceNotUsable(f"{wrong['field']}: {error.detail}", errors=[wrong]) from None
-
-
-def start(conn: Connection, experiment_id: UUID) -> Experiment:
-    """draft → running. Raises `Conflict` when it is no draft, when a running experiment shares a config with it, or when an
-    adapter of it was retired meanwhile."""
-    with conn.transaction():
-        # One start at a time: two that overlap must not both find nothing running.
-        conn.execute("SELECT pg_advisory_xact_lock(hashtext('goldsmith.experiments.start'))")
-        experiment = get(conn, experiment_id)
+        one_start_at_a_time(conn)
+        experiment = locked(conn, experiment_id)
         if experiment.status != "draft":
             raise Conflict(f"experiment {experiment.name} is {experiment.status}; only a draft can be started")
-        for row in conn.execute(
-            "SELECT name, plan->'configs' AS configs FROM experiments WHERE status IN ('running', 'paused')"
-        ):
-            ours, theirs = experiment.plan.configs, row["configs"]
-            shared = sorted(set(ours) & set(theirs)) if ours and theirs else ours or theirs or ["all"]
-            if shared:
-                raise Conflict(f"experiment {row['name']} already runs on these configs: {', '.join(shared[:10])}")
-        adapters.refuse_retired(conn, [arm.adapter for arm in experiment.plan.arms if arm.adapter is not None])
-        conn.execute("UPDATE experiments SET status = 'running', started_at = now() WHERE id = %s", (experiment_id,))
+        plan = experiment.plan
+        refuse_shared_configs(conn, experiment)
+        refs = [arm.adapter for arm in plan.arms if arm.adapter is not None]
+        adapters.refuse_retired(conn, refs)
+        cooling = _cooling_down(conn, plan, refs)
+        if cooling and not force:
+            raise Conflict(cooling)
+        group_range = _group_range(conn, plan)
+        frozen = plan.model_dump(mode="json")
+        conn.execute(
+            """
+            UPDATE experiments SET status = 'running', plan = %s, plan_sha256 = %s, started_at = now(), step = 0,
+                step_started_at = now(), group_name = %s, group_lo = %s, group_hi = %s
+            WHERE id = %s
+            """,
+            (Jsonb(frozen), plan_sha256(frozen), plan.group, *(group_range or (None, None)), experiment_id),
+        )
+        set_weights(conn, experiment, 0)
+        statistics = {"plan_sha256": plan_sha256(frozen)} | ({"overrode": cooling} if cooling else {})
+        _said(conn, experiment_id, "start", reason or "Started.", actor, statistics)
     return get(conn, experiment_id)
 
 
-def get(conn: Connection, experiment_id: UUID) -> Experiment:
-    row = conn.execute(_EXPERIMENT + " WHERE e.id = %s", (experiment_id,)).fetchone()
-    if row is None:
-        raise NotFound(f"there is no experiment {experiment_id}")
-    return _experiment(row)
+def one_start_at_a_time(conn: Connection) -> None:
+    """Two that overlap must not both find nothing running, nor take the same range of their group."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtext('goldsmith.experiments.start'))")
 
 
-def list_experiments(conn: Connection, *, status: str | None = None, limit: int = 100) -> list[Experiment]:
-    """The newest first."""
-    rows = conn.execute(
-        _EXPERIMENT
-        + " WHERE %(status)s::text IS NULL OR e.status = %(status)s ORDER BY e.created_at DESC, e.id DESC LIMIT %(limit)s",
-        {"status": status, "limit": limit},
+def plan_sha256(plan: Mapping[str, Any]) -> str:
+    """Of its canonical JSON (RFC 8785): two plans with the same hash are the same plan."""
+    return hashlib.sha256(canonical(plan)).hexdigest()
+
+
+def refuse_shared_configs(conn: Connection, experiment: Experiment) -> None:
+    """Raise `Conflict` when another experiment that has not ended has a config with it; those of its own group may."""
+    plan = experiment.plan
+    for row in conn.execute(
+        "SELECT id, name, group_name, plan->'configs' AS configs FROM experiments"
+        " WHERE status IN ('running', 'paused') AND id <> %s",
+        (experiment.id,),
+    ):
+        shared = _shared(plan.configs, row["configs"])
+        if shared and (plan.group is None or row["group_name"] != plan.group):
+            raise Conflict(
+                f"experiment {row['name']} already runs on these configs: {', '.join(shared[:10])}; end it first, or give both"
+                " the same mutual-exclusion group before they start",
+                experiment=str(row["id"]),
+                configs=shared,
+            )
+
+
+def refuse_taken_range(conn: Connection, experiment: Experiment) -> None:
+    """Raise `Conflict` when another experiment of its group has been given some of its buckets since it ended."""
+    if experiment.group_range is not None:
+        lo, hi = experiment.group_range
+        for row in _group_of(conn, experiment.plan.group):
+            if row["id"] != experiment.id and row["lo"] < hi and lo < row["hi"]:
+                raise Conflict(
+                    f"experiment {row['name']} has the units of {experiment.name} in the group {experiment.plan.group} by now"
+                )
+
+
+def _shared(ours: list[str] | None, theirs: list[str] | None) -> list[str]:
+    return sorted(set(ours) & set(theirs)) if ours and theirs else ours or theirs or ["all"]
+
+
+def _cooling_down(conn: Connection, plan: ExperimentPlan, refs: list[str]) -> str | None:
+    """Why none of these adapters may start on these configs yet."""
+    names = [ref.rpartition("@")[0] for ref in refs]
+    for row in conn.execute(
+        """
+        SELECT e.name, e.plan->'configs' AS configs, e.cooldown_until, a.adapter FROM experiments e
+        JOIN arms a ON a.experiment_id = e.id
+        WHERE e.cooldown_until > now() AND regexp_replace(a.adapter, '@[^@]*$', '') = ANY(%s) ORDER BY e.cooldown_until DESC
+        """,
+        (names,),
+    ):
+        if shared := _shared(plan.configs, row["configs"]):
+            return (
+                f"{row['adapter']} was rolled back in experiment {row['name']} on these configs: {', '.join(shared[:10])}; no"
+                f" version of it starts there before {row['cooldown_until']:%Y-%m-%dT%H:%M:%SZ}, unless it is forced with a reason"
+            )
+    return None
+
+
+def _group_range(conn: Connection, plan: ExperimentPlan) -> tuple[int, int] | None:
+    """The first free buckets of the group that are wide enough."""
+    if plan.group is None:
+        return None
+    width = round((1 if plan.group_share is None else plan.group_share) * BUCKETS)
+    taken = _group_of(conn, plan.group)
+    free = largest = 0
+    for row in [*taken, {"lo": BUCKETS, "hi": BUCKETS}]:
+        if row["lo"] - free >= width:
+            return free, free + width
+        largest, free = max(largest, row["lo"] - free), row["hi"]
+    raise Conflict(
+        f"group_share: the group {plan.group} has no room for {width / BUCKETS:g} of its units; {largest / BUCKETS:g} are free in one"
+        f" piece, the others belong to {', '.join(row['name'] for row in taken)}",
+        errors=[{"field": "group_share", "value": width / BUCKETS, "message": f"at most {largest / BUCKETS:g} are free"}],
     )
-    return [_experiment(row) for row in rows]
 
 
-def _experiment(row: dict[str, Any]) -> Experiment:
-    plan = ExperimentPlan.model_validate(row["plan"])
-    arms = [ArmNow(**arm.model_dump(exclude={"weight"}), **row["arms"][arm.name]) for arm in plan.arms]
-    return Experiment(**row | {"plan": plan, "arms": arms})
+def _group_of(conn: Connection, group: str | None) -> list[dict[str, Any]]:
+    return conn.execute(
+        "SELECT id, name, group_lo AS lo, group_hi AS hi FROM experiments"
+        " WHERE status IN ('running', 'paused') AND group_name = %s ORDER BY group_lo",
+        (group,),
+    ).fetchall()
+
+
+def pause(conn: Connection, experiment_id: UUID, *, actor: str = "local", reason: str | None = None) -> Experiment:
+    """running → paused: every unit is answered by base, events go on being taken. Pausing a paused one again is a no-op."""
+    with conn.transaction():
+        experiment = locked(conn, experiment_id)
+        if experiment.status == "paused":
+            return experiment
+        if experiment.status != "running":
+            raise Conflict(f"experiment {experiment.name} is {experiment.status}; only one that runs can be paused")
+        conn.execute("UPDATE experiments SET status = 'paused' WHERE id = %s", (experiment_id,))
+        to_base(conn, experiment_id)
+        _said(conn, experiment_id, "pause", reason or NO_REASON, actor)
+    return get(conn, experiment_id)
+
+
+def resume(conn: Connection, experiment_id: UUID, *, actor: str = "local", reason: str | None = None) -> Experiment:
+    """paused → running at the step at which it was paused: every unit has the arm again that it had, and the step's hours count
+    anew. Twice is a no-op. Raises `Conflict` when it does not pause, or when an adapter of it was retired meanwhile."""
+    with conn.transaction():
+        experiment = locked(conn, experiment_id)
+        if experiment.status == "running":
+            return experiment
+        if experiment.status != "paused":
+            raise Conflict(f"experiment {experiment.name} is {experiment.status}; only a paused one can be resumed")
+        adapters.refuse_retired(conn, [arm.adapter for arm in experiment.arms if arm.adapter is not None and arm.gated is None])
+        conn.execute("UPDATE experiments SET status = 'running', step_started_at = now() WHERE id = %s", (experiment_id,))
+        set_weights(conn, experiment, experiment.step)
+        _said(conn, experiment_id, "resume", reason or NO_REASON, actor)
+    return get(conn, experiment_id)
+
+
+def next_step(
+    conn: Connection,
+    experiment_id: UUID,
+    *,
+    actor: str,
+    reason: str,
+    statistics: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """The next step of the ramp. Raises `Conflict` when there is none or it does not run; whether it may, the caller asks."""
+    with conn.transaction():
+        experiment = locked(conn, experiment_id)
+        if experiment.status != "running":
+            raise Conflict(f"experiment {experiment.name} is {experiment.status}; only one that runs goes on to its next step")
+        step = experiment.step + 1
+        if step >= experiment.plan.steps:
+            raise Conflict(f"experiment {experiment.name} is at the last of its {experiment.plan.steps} steps")
+        conn.execute(
+            "UPDATE experiments SET step = %s, step_started_at = now(), held_reason = NULL, held_at = NULL WHERE id = %s",
+            (step, experiment_id),
+        )
+        set_weights(conn, experiment, step)
+        _said(conn, experiment_id, "ramp", reason, actor, {"step": step, **(statistics or {})})
+    return get(conn, experiment_id)
+
+
+def approve(conn: Connection, experiment_id: UUID, *, actor: str, reason: str | None = None) -> Experiment:
+    """Let the present step go on to the next, once its other rules hold. Twice is a no-op."""
+    with conn.transaction():
+        experiment = locked(conn, experiment_id)
+        if experiment.status not in ("running", "paused"):
+            raise Conflict(f"experiment {experiment.name} is {experiment.status}; only a step of one that runs can be approved")
+        if experiment.step + 1 >= experiment.plan.steps:
+            raise Conflict(f"experiment {experiment.name} is at the last of its {experiment.plan.steps} steps")
+        if experiment.approved_step is None or experiment.approved_step < experiment.step:
+            conn.execute("UPDATE experiments SET approved_step = step WHERE id = %s", (experiment_id,))
+            _said(conn, experiment_id, "approve", reason or NO_REASON, actor, {"step": experiment.step})
+    return get(conn, experiment_id)
+
+
+def gate_adapter(conn: Connection, ref: str, *, actor: str, reason: str) -> list[str]:
+    """Answer by base wherever an experiment that runs has this adapter version, and hold it. Returns the experiments' names."""
+    with conn.transaction():
+        rows = conn.execute(
+            """
+            SELECT e.id, e.name, a.name AS arm FROM experiments e JOIN arms a ON a.experiment_id = e.id
+            WHERE a.adapter = %s AND a.gated IS NULL AND e.status IN ('running', 'paused')
+            ORDER BY e.id FOR NO KEY UPDATE OF e
+            """,
+            (ref,),
+        ).fetchall()
+        for row in rows:
+            conn.execute(
+                "UPDATE arms SET gated = %s WHERE experiment_id = %s AND name = %s", ("adapter_retired", row["id"], row["arm"])
+            )
+            why = f"{ref} was retired; base answers for the arm {row['arm']}: {reason}"
+            _said(conn, row["id"], "gate", why, actor, {"arm": row["arm"], "adapter": ref})
+            conn.execute(
+                "UPDATE experiments SET held_reason = %s, held_at = coalesce(held_at, now()) WHERE id = %s", (why, row["id"])
+            )
+            webhooks.announce(conn, "experiment.held", told(get(conn, row["id"]), None, why))
+    return [row["name"] for row in rows]
+
+
+def end(conn: Connection, experiment_id: UUID, *, actor: str = "local", reason: str | None = None) -> Experiment:
+    """running or paused → completed: every unit is answered by base. Ending a completed one again is a no-op."""
+    with conn.transaction():
+        experiment = locked(conn, experiment_id)
+        if experiment.status == "completed":
+            return experiment
+        if experiment.status not in ("running", "paused"):
+            raise Conflict(f"experiment {experiment.name} is {experiment.status}; only one that runs can be ended")
+        conn.execute(
+            "UPDATE experiments SET status = 'completed', ended_at = now(), held_reason = NULL, held_at = NULL WHERE id = %s",
+            (experiment_id,),
+        )
+        to_base(conn, experiment_id)
+        _said(conn, experiment_id, "complete", reason or NO_REASON, actor)
+    return get(conn, experiment_id)
+
+
+def to_base(conn: Connection, experiment_id: UUID) -> None:
+    """Give every unit to base; no step is in force any more."""
+    conn.execute("UPDATE arms SET weight = (name = %s)::int WHERE experiment_id = %s", (BASE, experiment_id))
+    conn.execute(
+        "UPDATE experiment_steps SET ended_at = clock_timestamp() WHERE experiment_id = %s AND ended_at IS NULL",
+        (experiment_id,),
+    )
+
+
+def set_weights(conn: Connection, experiment: Experiment, step: int) -> None:
+    """Give every arm its weight at a step, which is in force from now on."""
+    weights = experiment.plan.weights(step)
+    to_base(conn, experiment.id)
+    conn.execute(
+        "UPDATE arms SET weight = given.weight FROM unnest(%s::text[], %s::float[]) AS given(name, weight)"
+        " WHERE arms.name = given.name AND experiment_id = %s",
+        (list(weights), list(weights.values()), experiment.id),
+    )
+    conn.execute(
+        "INSERT INTO experiment_steps (experiment_id, started_at, step) VALUES (%s, clock_timestamp(), %s)",
+        (experiment.id, step),
+    )
+
+
+def _said(
+    conn: Connection,
+    experiment_id: UUID,
+    decision: str,
+    reason: str,
+    actor: str,
+    statistics: Mapping[str, Any] | None = None,
+) -> None:
+    facts = dict(statistics or {})
+    audit.record(conn, actor, f"experiment.{decision}", f"experiment:{experiment_id}", {"reason": reason} | facts)
+    decide(conn, experiment_id, decision, reason, actor=actor, statistics=facts)
 
 
 class UnitOutcome(NamedTuple):
@@ -290,28 +499,6 @@ def record_decision(conn: Connection, job_id: UUID, attempt: int, experiment_id:
         )
         if decision.decision == "rollback" and found["status"] in ("running", "paused"):
             conn.execute("UPDATE experiments SET status = 'rolled_back', ended_at = now() WHERE id = %s", (experiment_id,))
-            conn.execute("UPDATE arms SET weight = (name = %s)::int WHERE experiment_id = %s", (BASE, experiment_id))
+            to_base(conn, experiment_id)
             subject, why = f"experiment:{experiment_id}", {"reason": decision.reason}
             audit.record(conn, f"job:{job_id}", "experiment.rollback", subject, why)
-
-
-def decisions_of(conn: Connection, experiment_id: UUID, limit: int = 100) -> list[dict[str, Any]]:
-    """The newest first: job_id, decision, reason, statistics, created_at."""
-    return conn.execute(
-        "SELECT job_id, decision, reason, statistics, created_at FROM ab_decisions"
-        " WHERE experiment_id = %s ORDER BY created_at DESC, id DESC LIMIT %s",
-        (experiment_id, limit),
-    ).fetchall()
-
-
-def end(conn: Connection, experiment_id: UUID) -> Experiment:
-    """running or paused → completed: no more events are taken. Ending a completed one again is a no-op."""
-    with conn.transaction():
-        ended = conn.execute(
-            "UPDATE experiments SET status = 'completed', ended_at = now() WHERE id = %s AND status IN ('running', 'paused')",
-            (experiment_id,),
-        ).rowcount
-        experiment = get(conn, experiment_id)
-    if not ended and experiment.status != "completed":
-        raise Conflict(f"experiment {experiment.name} is {experiment.status}; only one that runs can be ended")
-    return experiment
