@@ -15,8 +15,10 @@ body { font: 16px/1.5 Georgia, serif; max-width: 62rem; margin: 2rem auto; paddi
 h1, h2, h3, th, caption, .verdict { font-family: system-ui, sans-serif; line-height: 1.25 }
 h2 { margin-top: 2.2rem; border-bottom: 1px solid #999; padding-bottom: .2rem }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-size: .92rem }
-th, td { border: 1px solid #999; padding: .35rem .5rem; text-align: left; vertical-align: top; overflow-wrap: anywhere }
-th { background: #f0f0f0 }
+th, td { border: 1px solid #999; padding: .35rem .5rem; text-align: left; vertical-align: top }
+td { overflow-wrap: anywhere }
+thead th { background: #f0f0f0 }
+tbody th { font-weight: normal }
 caption { text-align: left; font-weight: bold; padding: .3rem 0 }
 mark { background: #ffe08a; color: inherit; text-decoration: underline }
 .verdict { padding: .8rem 1rem; border: 3px solid #1a1a1a; font-size: 1.1rem }

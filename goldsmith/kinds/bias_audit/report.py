@@ -49,6 +49,11 @@ def of(result: BiasAuditResult, asked: Grid, answers: Answers, found: Mapping[st
     for one in result.audited:
         page.heading(f"What was found: {_name(one.adapter)}")
         _measures(page, one)
+    page.say(
+        "In brackets: where the number would lie if other prompts of this sort had been drawn. A difference counts as more than chance"
+        " where its brackets do not hold 0; they are wide enough that all of them together are right 95 times of 100"
+        " (or as the job's alpha says)."
+    )
     _traditions(page, result)
     _defaults(page, result)
     _examples(page, result, asked, answers, found)
@@ -90,11 +95,6 @@ def _measures(page: Page, one: Audited) -> None:
         for it in one.measures
     ]
     page.table(["Question", "Base model", "Adapter", "Difference", "In words"], rows)
-    page.say(
-        "In brackets: where the number would lie if other prompts of this sort had been drawn. A difference counts as more than chance"
-        " where its brackets do not hold 0; they are wide enough that all of them together are right 95 times of 100"
-        " (or as the job's alpha says)."
-    )
 
 
 def _number(measure: Measure, found: Interval | None, *, signed: bool = False) -> str:
@@ -104,7 +104,8 @@ def _number(measure: Measure, found: Interval | None, *, signed: bool = False) -
     form = "+.0f" if signed or measure.name == "strange_gap" else ".0f"
     if scale == 1:
         form = "+.2f" if signed or measure.name == "valence_gap" else ".2f"
-    return f"{scale * found.value:{form}} [{scale * found.low:{form}}, {scale * found.high:{form}}]"
+    value, low, high = (round(scale * one, 2) + 0.0 for one in (found.value, found.low, found.high))  # + 0.0: no -0
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _verdict(measure: Measure) -> str:
@@ -128,7 +129,7 @@ def _traditions(page: Page, result: BiasAuditResult) -> None:
             _name(row.arm),
             str(row.answers),
             *(f"{100 * share:.0f}" for share in (row.own, row.foreign, row.strange)),
-            f"{row.valence:+.1f}",
+            f"{round(row.valence, 1) + 0.0:+.1f}",
         ]
         for row in sorted(result.by_tradition, key=lambda row: (row.side == "other", row.tradition))
     ]
