@@ -90,9 +90,22 @@ function guardrails(look) {
       h("h3", {}, named(one)),
       h("p", {}, light(one.state), one.forced ? h("strong", {}, " A person decided to go on.") : null),
       h("p", {}, one.words ?? ""),
-      facts(Object.entries(one.numbers ?? {}).map(([name, value]) => [words(name), plain(value, one.kinds?.[name])])),
+      facts(
+        Object.entries(one.numbers ?? {})
+          .sort(([a], [b]) => rank(a, one.arm) - rank(b, one.arm))
+          .map(([name, value]) => [NUMBERS[name] ?? words(name), plain(value, one.kinds?.[name])]),
+      ),
     ),
   );
+}
+
+const NUMBERS = { lower: "lower end", upper: "upper end", limit: "allowed", least: "needed", e_value: "e-value", ceiling_e_value: "e-value of the ceiling" };
+const ORDER = ["base", "difference", "lower", "upper", "limit", "ceiling", "", "least", "e_value", "ceiling_e_value", "alpha"];
+
+/** A number's place in its card: the rates first, what was counted in the middle, the evidence last. */
+function rank(name, arm) {
+  if (name === arm) return 0.5;
+  return ORDER.indexOf(ORDER.includes(name) ? name : "");
 }
 
 function plain(value, kind) {
