@@ -75,12 +75,6 @@ class Assignments(BaseModel):
     assignments: list[UnitAssignment] = Field(description="In the order of `units`.")
 
 
-class Report(BaseModel):
-    experiment: Experiment
-    decisions: list[dict[str, Any]]
-    """Newest first; an `ab_report` job adds one."""
-
-
 async def _with_connection(state: State, call: Callable[[Connection], T]) -> T:
     def inside() -> T:
         with state.database.connection() as conn:
@@ -213,15 +207,10 @@ async def assignments(experiment_id: UUID, request: Request, state: StateDep) ->
 async def send_events(experiment_id: UUID, request: Request, state: StateDep) -> Ingested:
     """Up to a batch of events, idempotent by event id, in any order. An event that is wrong stops no other."""
     checked = await read(request, _checked)
-    return await _with_connection(state, lambda conn: ab_ingest.store(conn, experiment_id, checked))
+    taken = await _with_connection(state, lambda conn: ab_ingest.store(conn, experiment_id, checked))
+    state.guard.woken()
+    return taken
 
 
 def _checked(raw: bytes) -> Checked:
     return check_json(raw) or check(as_model(raw, UncheckedBatch, apart="events").events)
-
-
-@router.get("/{experiment_id}/report", responses=MISSING)
-def report(experiment_id: UUID, state: StateDep) -> Report:
-    """The experiment as it stands and every decision so far, with its reason and numbers."""
-    with state.database.connection() as conn:
-        return Report(experiment=experiments.get(conn, experiment_id), decisions=experiments.decisions_of(conn, experiment_id))

@@ -20,6 +20,7 @@ from api.routers import Routers
 from api.stream import Readers
 from goldsmith import jobs, signing
 from goldsmith.db import AsyncDatabase, Database, connect_async
+from goldsmith.guard import GuardThread
 from goldsmith.jobs import Told
 from goldsmith.keys import Caller
 from goldsmith.queue import Queue
@@ -44,6 +45,7 @@ class State:
         self.wakeups = Wakeups(partial(connect_async, settings.database, "goldsmith wake"))
         self.readers = Readers(self.async_database, self.wakeups)
         self.rescue = RescueThread(self.database, self.queue, settings)
+        self.guard = GuardThread(self.database, settings)
         self.keys = KeyRing(settings, self.async_database)
         self.rates = Rates(settings)
         self.routers = Routers(self.database, self.storage)
@@ -59,9 +61,11 @@ class State:
         await self.async_database.open()
         self.wakeups.open()
         self.rescue.start()
+        self.guard.start()
 
     async def close(self) -> None:
         self.rescue.stop()
+        self.guard.stop()
         await self.wakeups.close()
         try:
             if self._telling is not None:

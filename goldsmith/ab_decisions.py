@@ -33,7 +33,8 @@ def decide(
     job_id: UUID | None = None,
     effects: Sequence[Mapping[str, Any]] | None = None,
 ) -> UUID:
-    """Add to the history, inside the transaction of the act. `effects`: what is to follow outside the database, at once."""
+    """Add to the history, inside the transaction of the act. `effects`: what is to follow outside the database, at once, and to be
+    proved; none: nothing has to be proved."""
     values = {
         "experiment_id": experiment_id,
         "job_id": job_id,
@@ -42,8 +43,8 @@ def decide(
         "statistics": Jsonb(dict(statistics or {})),
         "actor": actor,
         "effects": Jsonb([dict(effect) for effect in effects or ()]),
-        "probe": Jsonb({"state": "pending"}) if effects else None,
-        "due": bool(effects),
+        "probe": None if effects is None else Jsonb({"state": "pending", "words": "It was not asked yet."}),
+        "due": effects is not None,
     }
     row = conn.execute(_DECIDE, values).fetchone()
     assert row is not None

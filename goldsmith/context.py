@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 if TYPE_CHECKING:
+    from goldsmith.ab import Decision
+    from goldsmith.ab_analysis import Data
     from goldsmith.adapters import AdapterVersion, NewAdapter
     from goldsmith.cluster_rules import ClusterRule
     from goldsmith.datasets import DatasetVersion, Example
     from goldsmith.devserver.checkout import Checkout
-    from goldsmith.experiments import Decision, ExperimentData
     from goldsmith.footprint import Footprint
     from goldsmith.job import Job
     from goldsmith.recordings import Feedback, RecordedRun
@@ -156,7 +157,7 @@ class JobContext(Protocol):
         """Let `alias` of the adapter `name` mean this version from now on, or nothing (None)."""
 
     # -- experiments
-    def experiment(self, experiment_id: str) -> ExperimentData: ...
+    def experiment(self, experiment_id: str) -> Data: ...
     def record_decision(self, experiment_id: str, decision: Decision) -> None: ...
 
     # -- models

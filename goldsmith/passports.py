@@ -40,7 +40,7 @@ UNION ALL
 SELECT 'experiment', 'job:' || d.job_id, NULL, e.name, d.decision, d.decision <> 'invalid', d.reason, d.created_at
 FROM ab_decisions d JOIN experiments e ON e.id = d.experiment_id
 JOIN arms r ON r.experiment_id = e.id AND r.adapter = %(ref)s
-WHERE d.decision IN ('promote', 'keep_base', 'continue', 'rollback', 'invalid')
+WHERE d.decision IN ('promote', 'keep_base', 'continue', 'rollback', 'invalid', 'promote_done')
 ORDER BY at, job
 """
 

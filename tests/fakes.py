@@ -16,11 +16,12 @@ from goldsmith import datasets
 from goldsmith.errors import InvalidInput, JobCancelled, NotFound
 
 if TYPE_CHECKING:
+    from goldsmith.ab import Decision
+    from goldsmith.ab_analysis import Data
     from goldsmith.adapters import AdapterVersion, NewAdapter
     from goldsmith.cluster_rules import ClusterRule
     from goldsmith.datasets import DatasetVersion, Example
     from goldsmith.devserver.checkout import Checkout
-    from goldsmith.experiments import Decision, ExperimentData
     from goldsmith.footprint import Footprint
     from goldsmith.job import Job
     from goldsmith.recordings import Feedback, RecordedRun
@@ -71,7 +72,7 @@ class FakeContext:
         self.saved_cluster_rules: dict[str, list[ClusterRule]] = {}
         self.adapters: dict[str, list[AdapterVersion]] = {}
         self.aliases: dict[tuple[str, str], int] = {}
-        self.experiments: dict[str, ExperimentData] = {}
+        self.experiments: dict[str, Data] = {}
         self.decisions: list[tuple[str, Decision]] = []
 
         self.needs: list[tuple[Footprint, str]] = []
@@ -324,7 +325,7 @@ class FakeContext:
             assert 1 <= version <= len(self.adapters.get(name, [])), f"there is no adapter:{name}@{version}"
             self.aliases[name, alias] = version
 
-    def experiment(self, experiment_id: str) -> ExperimentData:
+    def experiment(self, experiment_id: str) -> Data:
         if experiment_id not in self.experiments:
             raise NotFound(f"the experiment {experiment_id} does not exist")
         return self.experiments[experiment_id]

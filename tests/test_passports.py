@@ -13,7 +13,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
-from goldsmith import adapters, datasets, experiments, lineage, passports, signing
+from goldsmith import ab_rollback, adapters, datasets, experiments, lineage, passports, signing
 from goldsmith.ab import Decision, NewExperiment
 from goldsmith.cli.app import app
 from goldsmith.db import Connection
@@ -46,7 +46,7 @@ def test_a_passport_says_all_that_is_known(workshop: Workshop) -> None:
         "arms": [{"name": "base", "weight": 0.5}, {"name": "lora", "weight": 0.5, "adapter": "adapter:prose@1"}],
     }
     experiment = experiments.create(workshop.conn, NewExperiment.model_validate(plan))
-    experiments.record_decision(
+    ab_rollback.record_report(
         workshop.conn, workshop.job("ab_report"), 1, experiment.id, Decision(decision="promote", reason="p = 0.01")
     )
 

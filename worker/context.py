@@ -16,12 +16,12 @@ import psycopg
 import structlog
 
 from goldsmith import (
+    ab_rollback,
     adapters,
     artifacts,
     children,
     cluster_rules,
     datasets,
-    experiments,
     jobs,
     passports,
     recordings,
@@ -30,13 +30,15 @@ from goldsmith import (
     sessions,
     uploads,
 )
+from goldsmith.ab import Decision
+from goldsmith.ab_analysis import Data
+from goldsmith.ab_reading import Reader
 from goldsmith.adapters import AdapterVersion, NewAdapter
 from goldsmith.cluster_rules import ClusterRule
 from goldsmith.datasets import DatasetVersion, Example
 from goldsmith.db import Database
 from goldsmith.devserver.checkout import Checkout
 from goldsmith.errors import InvalidInput, JobCancelled, NotFound, Requeue, storable
-from goldsmith.experiments import Decision, ExperimentData
 from goldsmith.footprint import Footprint
 from goldsmith.job import Job
 from goldsmith.queue import Queue
@@ -327,13 +329,13 @@ class RunContext:
 
     # -- experiments
 
-    def experiment(self, experiment_id: str) -> ExperimentData:
-        with self._database.connection() as conn:
-            return experiments.data_of(conn, UUID(experiment_id))
+    def experiment(self, experiment_id: str) -> Data:
+        with self._database.connection() as conn, conn.transaction():
+            return Reader().read(conn, UUID(experiment_id), full=True)
 
     def record_decision(self, experiment_id: str, decision: Decision) -> None:
         with self._database.connection() as conn:
-            experiments.record_decision(conn, self.job_id, self.attempt, UUID(experiment_id), decision)
+            ab_rollback.record_report(conn, self.job_id, self.attempt, UUID(experiment_id), decision)
 
     # -- models
 

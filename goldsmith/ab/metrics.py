@@ -41,7 +41,7 @@ class Entropy(_Guardrail):
     """The variety of an arm's outputs: below it the arm says the same to everybody."""
 
     name: Literal["entropy"]
-    max_drop: float = Field(0.2, gt=0, lt=1, description="Largest tolerated fall below base, as a share of base's entropy.")
+    max_drop: float = Field(0.05, gt=0, lt=1, description="Largest tolerated fall below base, as a share of base's entropy.")
     min_outputs: int = Field(50, ge=10, le=1_000_000, description="With a sketch, in the arm.")
 
 

@@ -796,6 +796,22 @@ class Client:
         report: dict[str, Any] = self.request("GET", f"/v1/experiments/{_part(experiment_id)}/report")
         return report
 
+    def rollback_experiment(self, experiment_id: str, reason: str) -> dict[str, Any]:
+        """running or paused → rolled_back: every unit to base at once."""
+        done: dict[str, Any] = self.request("POST", f"/v1/experiments/{_part(experiment_id)}/rollback", json={"reason": reason})
+        return done
+
+    def force_experiment(self, experiment_id: str, reason: str) -> dict[str, Any]:
+        """rolled_back or paused → running, although a guardrail says no."""
+        done: dict[str, Any] = self.request("POST", f"/v1/experiments/{_part(experiment_id)}/force", json={"reason": reason})
+        return done
+
+    def promote_experiment(self, experiment_id: str, reason: str, *, arm: str | None = None) -> dict[str, Any]:
+        """Let the alias `champion` mean the arm's adapter; refused with all that is missing."""
+        body = {"reason": reason} | ({"arm": arm} if arm else {})
+        done: dict[str, Any] = self.request("POST", f"/v1/experiments/{_part(experiment_id)}/promote", json=body)
+        return done
+
     # -- keys; they need a key with the scope admin
 
     def create_key(self, key: Mapping[str, Any]) -> dict[str, Any]:

@@ -371,7 +371,7 @@ def test_an_unknown_path_is_a_problem_document(shared: TestClient, path: str) ->
         ("/v1/jobs?created_after=1700000000", "created_after", "ISO 8601"),
         ("/v1/jobs?stauts=failed", "stauts", "the known ones are: kind, status, created_after, submitted_by, cursor, limit"),
         ("/v1/kinds?kind=train", "kind", "there are none here"),
-        ("/v1/experiments?status=running", "status", "limit"),
+        ("/v1/experiments?state=running", "state", "status, name, limit"),
         ("/v1/jobs?status=done", "status", "'waiting', 'scheduled', 'queued'"),
         ("/v1/jobs?kind=nonsense", "kind", "must be one of: import"),
         ("/v1/jobs?kind=%00", "kind", "must be one of: import"),

@@ -14,6 +14,7 @@ import pytest
 
 from goldsmith import adapters, experiments
 from goldsmith.ab import EVENTS, NewExperiment, assign, parse_event
+from goldsmith.ab_reading import Reader
 from goldsmith.adapters import NewAdapter
 from goldsmith.db import Connection
 from goldsmith.kinds.ab_report.run import run
@@ -85,11 +86,11 @@ def test_replaying_the_week_finds_better_favourites_and_waits_for_more_proof_of_
     assert not any(one.rejected for one in done)
 
     ctx = FakeContext(tmp_path, kind="ab_report")
-    ctx.experiments[str(experiment.id)] = experiments.data_of(conn, experiment.id)
+    ctx.experiments[str(experiment.id)] = Reader().read(conn, experiment.id, full=True)
     result = asyncio.run(run(AbReportConfig(experiment=str(experiment.id)), ctx))
     print(ctx.artifact(result.report).read_text())
     assert result.decision == "continue"
-    assert "lora gets more favourites than base" in result.reason
+    assert "lora is better than base" in result.reason
     assert "its safety is not shown yet" in result.reason
     assert result.contamination is not None
     assert 0 < result.contamination < 0.02

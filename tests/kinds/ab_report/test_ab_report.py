@@ -2,26 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from goldsmith.ab import Arm, ArmNow, Experiment, ExperimentPlan
+from goldsmith.ab_analysis import Data
 from goldsmith.errors import NotFound
-from goldsmith.experiments import ArmCounts, ExperimentData, UnitOutcome
 from goldsmith.kinds.ab_report.run import run
 from goldsmith.kinds.ab_report.schema import AbReportConfig, AbReportResult
+from tests.ab_data import ID, data, mixed
 from tests.fakes import FakeContext
-
-ID = UUID("0190a6f0-0000-7000-8000-000000000001")
-NONE = ArmCounts(
-    interceptions=0, foreign=0, wiki=0, edited_attempts=0, edited_blocks=0, foreign_attempts=0, errors=0,
-    latency_p50_ms=None, latency_p95_ms=None,
-)  # fmt: skip
 
 
 def units(
@@ -31,33 +22,11 @@ def units(
     favorites: tuple[float, float] = (0.2, 0.2),
     blocks: tuple[float, float] = (0.0, 0.0),
     attempts: int = 1,
-) -> list[UnitOutcome]:
-    """Devices of both arms well mixed, with outcomes spread evenly: no chance in it."""
-    found = []
-    for arm, count, favorite, block in (("base", base, favorites[0], blocks[0]), ("lora", lora, favorites[1], blocks[1])):
-        for n in range(count):
-            liked, blocked = int((n + 1) * favorite) > int(n * favorite), int((n + 1) * block) > int(n * block)
-            found.append(((n + 0.5) / count, UnitOutcome(arm, True, liked, attempts, attempts * blocked)))
-    return [unit for _, unit in sorted(found, key=lambda pair: pair[0])]
+) -> list[dict[str, Any]]:
+    return mixed({"base": base, "lora": lora}, attempts=attempts, favorites=favorites, blocks=blocks)
 
 
-def data(of: list[UnitOutcome], *, lora_weight: float = 0.1, **more: Any) -> ExperimentData:
-    arms = [
-        Arm(name="base", weight=1 - lora_weight, model="small"),
-        Arm(name="lora", weight=lora_weight, adapter="adapter:workshop@1", model="small-lora"),
-    ]
-    plan = ExperimentPlan(name="spring", arms=arms)
-    now = datetime(2025, 3, 10, tzinfo=UTC)
-    arms_now = [ArmNow(**arm.model_dump()) for arm in arms]
-    experiment = Experiment(
-        id=ID, name="spring", status="running", salt="salt-salt", plan=plan, arms=arms_now, created_by="local", created_at=now,
-        started_at=now, ended_at=None,
-    )  # fmt: skip
-    whole = ExperimentData(experiment, len(of), of, {"base": NONE, "lora": NONE}, rehearsal=False)
-    return replace(whole, **more)
-
-
-def report(tmp_path: Path, of: ExperimentData, **config: Any) -> tuple[AbReportResult, FakeContext]:
+def report(tmp_path: Path, of: Data, **config: Any) -> tuple[AbReportResult, FakeContext]:
     ctx = FakeContext(tmp_path, kind="ab_report")
     ctx.experiments[str(ID)] = of
     return asyncio.run(run(AbReportConfig(experiment=str(ID), **config), ctx)), ctx
@@ -80,19 +49,19 @@ def test_few_units_decide_nothing(tmp_path: Path):
 def test_no_difference_goes_on(tmp_path: Path):
     result, _ = report(tmp_path, data(units(base=1800, lora=200)))
     assert result.decision == "continue"
-    assert "No difference in favourites is proved yet" in result.reason
+    assert "No difference is proved yet" in result.reason
 
 
 def test_better_and_safe_is_promoted(tmp_path: Path):
     result, _ = report(tmp_path, data(units(base=5400, lora=600, favorites=(0.15, 0.4), blocks=(0.02, 0.02))))
     assert result.decision == "promote"
-    assert "40.0% against 15.0%" in result.reason
+    assert "units that kept a favourite: 40.0% in lora, 15.0% in base" in result.reason
     assert result.favorite_difference is not None
     assert result.favorite_difference[1] > 0
 
 
 def test_better_but_not_shown_to_be_safe_goes_on(tmp_path: Path):
-    result, _ = report(tmp_path, data(units(base=1350, lora=150, favorites=(0.15, 0.5), blocks=(0.02, 0.02))))
+    result, _ = report(tmp_path, data(units(base=720, lora=80, favorites=(0.15, 0.6), blocks=(0.02, 0.02))))
     assert result.decision == "continue"
     assert "its safety is not shown yet" in result.reason
 
@@ -108,18 +77,20 @@ def test_better_without_attempts_goes_on(tmp_path: Path):
 def test_worse_keeps_base(tmp_path: Path):
     result, _ = report(tmp_path, data(units(base=2700, lora=300, favorites=(0.4, 0.1))))
     assert result.decision == "keep_base"
-    assert "fewer favourites" in result.reason
+    assert "lora is worse than base" in result.reason
 
 
 def test_more_blocks_are_rolled_back_even_when_favourites_are_better(tmp_path: Path):
     result, _ = report(tmp_path, data(units(base=1800, lora=200, favorites=(0.1, 0.6), blocks=(0.02, 0.2))))
     assert result.decision == "rollback"
-    assert "20.0% of the attempts of lora and 2.0% of base" in result.reason
+    assert "20.0% of lora's generation attempts were blocked, and 2.0% of base's: 18.0 points more" in result.reason
 
 
 def test_a_proved_rise_within_the_margin_is_not_rolled_back(tmp_path: Path):
     result, ctx = report(tmp_path, data(units(base=18_000, lora=18_000, blocks=(0.02, 0.06)), lora_weight=0.5))
-    assert ctx.decisions[0][1].statistics["safety_lower"] > 0
+    safety = next(one for one in ctx.decisions[0][1].statistics["guardrails"] if one["name"] == "safety_block")
+    assert safety["numbers"]["lower"] > 0
+    assert safety["state"] == "watch"
     assert result.decision == "continue"
 
 
@@ -131,7 +102,7 @@ def test_a_rise_in_a_few_attempts_is_not_rolled_back(tmp_path: Path):
 def test_many_attempts_of_one_device_are_one_observation(tmp_path: Path):
     """Ten devices with 40 blocked attempts each are no more proof than ten devices with one."""
     of = [
-        unit._replace(attempts=40, blocks=40) if unit.blocks else unit
+        unit | {"attempts": 40, "blocks": 40} if unit["blocks"] else unit
         for unit in units(base=1800, lora=200, blocks=(0.02, 0.05))
     ]
     result, _ = report(tmp_path, data(of))
@@ -145,29 +116,34 @@ def test_many_attempts_of_one_device_are_one_observation(tmp_path: Path):
 def test_missing_units_make_it_invalid(tmp_path: Path):
     result, _ = report(tmp_path, data(units(base=2000, lora=60, favorites=(0.1, 0.9))))
     assert result.decision == "invalid"
-    assert "lora has 60 of 2060 units, but should have 10.0%" in result.reason
+    assert "lora has 60 of 2,060 units, where 206 are expected" in result.reason
 
 
 def test_answers_of_other_models_warn_and_then_make_it_invalid(tmp_path: Path):
-    def answered(foreign: int) -> ExperimentData:
-        mixed = replace(NONE, interceptions=100, foreign=foreign, foreign_attempts=foreign)
-        return data(units(base=900, lora=100), arms={"base": replace(NONE, interceptions=900), "lora": mixed})
+    def answered(*foreign: int) -> Data:
+        rows = units(base=900, lora=100)
+        for arm, many in zip(("base", "lora"), foreign, strict=True):
+            for row in [row for row in rows if row["arm"] == arm][:many]:
+                row |= {"foreign_": 1, "foreign_attempts": 1, "attempts": 0}
+        return data(rows)
 
-    warned, ctx = report(tmp_path, answered(30))
+    warned, ctx = report(tmp_path, answered(0, 10))
     assert warned.decision == "continue"
-    assert warned.contamination == pytest.approx(0.03)
+    assert warned.contamination == pytest.approx(0.01)
     text = ctx.artifact(warned.report).read_text()
-    assert "Note: 3.0% of the interceptions were answered by another model" in text
-    assert "70.0%" in text, "the share that the arm's own model answered"
-    every = {name: replace(NONE, interceptions=100, foreign=30) for name in ("base", "lora")}
-    assert report(tmp_path, data(units(base=900, lora=100), arms=every))[0].decision == "invalid"
+    assert "Another model than the arm's answered 10.0% of the interceptions of lora, where 2% are tolerated" in text
+    assert "90.0%" in text, "the share that the arm's own model answered"
+    assert "10 attempts of lora are left out: another model answered" in text
+    assert report(tmp_path, answered(0, 30))[0].decision == "invalid"
+    assert "Another model than the arm's answered 0.5%" in ctx.artifact(report(tmp_path, answered(5, 0))[0].report).read_text()
 
 
 def test_units_that_were_never_exposed_are_not_judged(tmp_path: Path):
-    ghosts = [UnitOutcome("lora", False, True, 0, 0)] * 500
-    result, _ = report(tmp_path, data([*units(base=900, lora=100), *ghosts]))
+    ghosts = [{"arm": "lora", "exposed": False, "favorites": 1, "attempts": 5, "blocks": 5}] * 500
+    result, ctx = report(tmp_path, data([*units(base=900, lora=100), *ghosts]))
     assert result.units == {"base": 900, "lora": 100}
     assert result.decision == "continue"
+    assert "| units never exposed | 0 | 500 |" in ctx.artifact(result.report).read_text()
 
 
 def test_a_rehearsal_adapter_is_labelled_in_every_output(tmp_path: Path):
@@ -184,8 +160,10 @@ def test_the_report_shows_plan_and_numbers(tmp_path: Path):
     result, ctx = report(tmp_path, data(units(base=900, lora=100, blocks=(0.02, 0.04)), events=5000))
     body = json.loads(ctx.artifact(f"{ctx.ref}/report.json").read_text())
     assert body["plan"]["name"] == "spring"
-    assert body["statistics"]["arms"]["lora"]["units"] == 100
-    assert body["statistics"]["arms"]["base"]["block_rate"] == pytest.approx(0.02)
+    assert (
+        body["statistics"]["arms"][1] | {"name": "lora", "units": 100, "attempts": 100, "blocks": 4}
+        == body["statistics"]["arms"][1]
+    )
     assert body["decision"] == result.decision == ctx.decisions[0][1].decision
     assert ctx.decisions[0][0] == str(ID)
     assert "4 of 100 (4.0%)" in ctx.artifact(result.report).read_text()

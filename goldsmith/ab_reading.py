@@ -1,0 +1,65 @@
+"""What a look needs, read from the database."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from goldsmith.ab import ExperimentPlan
+from goldsmith.ab.metrics import Entropy
+from goldsmith.ab_analysis import Data, share_of_alpha
+from goldsmith.ab_rows import get
+from goldsmith.ab_units import units
+from goldsmith.ab_variety import Outputs
+from goldsmith.db import Connection
+
+_STATE = """
+SELECT now() AS at, coalesce((SELECT events FROM ab_state WHERE experiment_id = %(id)s), 0) AS events, EXISTS (
+    SELECT 1 FROM arms r JOIN adapters a ON a.name = split_part(substr(r.adapter, 9), '@', 1)
+    JOIN adapter_versions v ON v.adapter_id = a.id AND v.version = split_part(r.adapter, '@', 2)::int
+    WHERE r.experiment_id = %(id)s AND v.rehearsal
+) AS rehearsal
+"""
+
+_LATENCIES = """
+SELECT arm, percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY (data->>'latency_ms')::float) AS ms
+FROM ab_events WHERE experiment_id = %s AND event = 'interception_completed' GROUP BY arm
+"""
+
+_SKETCHES = """
+SELECT seq, arm, config_id, sketch FROM ab_sketches WHERE experiment_id = %s AND seq > %s ORDER BY seq LIMIT %s
+"""
+AT_ONCE = 2000  # sketches: 0.8 MB
+
+
+class Reader:
+    """Remembers of each experiment what its sketches came to, so that each is read once. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[UUID, Outputs] = {}
+
+    def read(self, conn: Connection, experiment_id: UUID, *, full: bool) -> Data:
+        """`full`: with the quantiles of the latency, which nothing is decided by. Raises `NotFound`."""
+        experiment = get(conn, experiment_id)
+        state = conn.execute(_STATE, {"id": experiment_id}).fetchone()
+        assert state is not None
+        outputs = self._outputs.setdefault(experiment_id, Outputs(_alpha(experiment.plan)))
+        while rows := conn.execute(_SKETCHES, (experiment_id, outputs.seq, AT_ONCE)).fetchall():
+            outputs.add(rows)
+        latencies = conn.execute(_LATENCIES, (experiment_id,)).fetchall() if full else []
+        return Data(
+            experiment=experiment,
+            units=units(conn, experiment_id, [arm.name for arm in experiment.plan.arms]),
+            events=state["events"],
+            latencies={row["arm"]: (row["ms"][0], row["ms"][1]) for row in latencies},
+            varieties=outputs.varieties(arm.name for arm in experiment.plan.others),
+            at=state["at"],
+            rehearsal=state["rehearsal"],
+        )
+
+    def forget(self, experiment_id: UUID) -> None:
+        self._outputs.pop(experiment_id, None)
+
+
+def _alpha(plan: ExperimentPlan) -> float:
+    entropy = next((one for one in plan.guardrails if isinstance(one, Entropy)), None)
+    return share_of_alpha(plan, 0.01 if entropy is None else entropy.alpha)
