@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
@@ -24,7 +26,7 @@ from pydantic import BaseModel, Field
 from goldsmith import audit, cluster_rules, datasets
 from goldsmith.errors import Conflict, InvalidInput
 from goldsmith.kinds.base import NAME_PATTERN, UUID_PATTERN
-from goldsmith.storage import Storage
+from goldsmith.storage import Storage, Stored
 from goldsmith.traces import Traces
 
 if TYPE_CHECKING:
@@ -318,11 +320,24 @@ class _Erasing:
         self.found.teacher_answers = sum(row["answer"] is not None for row in rows)
 
     def _files_of_jobs(self) -> None:
-        """Artifacts, logs and checkpoints with a trace of it go."""
-        for row in self.conn.execute("SELECT job_id, name, uri FROM artifacts WHERE job_id = ANY(%s)", (self.jobs,)).fetchall():
-            if self.traces.in_file(self.storage.path(row["uri"])):
-                self.files.append(row["uri"])
-                self.conn.execute("DELETE FROM artifacts WHERE job_id = %s AND name = %s", (row["job_id"], row["name"]))
+        """Artifacts, logs and checkpoints with a trace of it go; the arrays of a clustering are written anew without it."""
+        rows = self.conn.execute("SELECT job_id, name, uri FROM artifacts WHERE job_id = ANY(%s)", (self.jobs,)).fetchall()
+        traced = [row for row in rows if self.traces.in_file(self.storage.path(row["uri"]))]
+        self.files += [row["uri"] for row in traced]
+        for job_id in {row["job_id"] for row in traced}:
+            new = (
+                {}
+                if self.found.dry_run
+                else self._arrays_without(job_id, {r["name"]: r["uri"] for r in rows if r["job_id"] == job_id})
+            )
+            for name in (row["name"] for row in traced if row["job_id"] == job_id):
+                if name in new:
+                    self.conn.execute(
+                        "UPDATE artifacts SET uri = %s, sha256 = %s, bytes = %s WHERE job_id = %s AND name = %s",
+                        (*astuple(new[name]), job_id, name),
+                    )
+                else:
+                    self.conn.execute("DELETE FROM artifacts WHERE job_id = %s AND name = %s", (job_id, name))
         jobs, root, logs = {str(job_id) for job_id in self.jobs}, self.storage.root.resolve(), self.storage.path("logs/jobs")
         if logs.is_dir():
             of_jobs = (path for path in logs.iterdir() if path.suffix == ".log" and path.name.partition(".")[0] in jobs)
@@ -330,6 +345,22 @@ class _Erasing:
         if self.found.rows:  # of weights that learned from it
             kept = (self.storage.path(f"checkpoints/{job_id}") for job_id in self.jobs)
             self.files += [str(path.relative_to(root)) for path in kept if path.is_dir()]
+
+    def _arrays_without(self, job_id: UUID, uris: Mapping[str, str]) -> dict[str, Stored]:
+        """Where they lie now; nothing of a job that is no clustering, or of which nobody is left."""
+        if not {"centroids.npz", "embeddings.npz"} <= uris.keys():
+            return {}
+        from goldsmith.uno import centroids  # numpy: only who needs it loads it
+
+        try:
+            new = centroids.without(
+                {name: self.storage.path(uris[name]) for name in centroids.ARRAYS}, {self.device_id, *self.run_ids}
+            )
+        except InvalidInput:  # not to be read, so not to be kept
+            return {}
+        folder = f"artifacts/{job_id}/erased-{uuid4().hex[:12]}"
+        self.written.append(folder)
+        return {name: self.storage.put(f"{folder}/{name}", content) for name, content in (new or {}).items()}
 
     def _said_in(self, where: Texts) -> list[UUID]:
         """The jobs in whose rows there it stands."""

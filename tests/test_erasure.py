@@ -30,10 +30,11 @@ from goldsmith import (
 from goldsmith.cluster_rules import ClusterRule
 from goldsmith.db import Connection, connect
 from goldsmith.errors import Conflict, InvalidInput
+from goldsmith.kinds.cluster.saved import Clustering, load
 from goldsmith.rules import Cluster, Rule
 from goldsmith.sessions import Session
 from goldsmith.settings import Settings
-from goldsmith.storage import Storage
+from goldsmith.storage import Storage, sha256_file
 from goldsmith.traces import Traces
 from tests.workshop import Workshop
 
@@ -357,6 +358,29 @@ def test_results_events_rules_clusters_and_live_events_lose_it_too(workshop: Wor
     assert config == {"config": {"kind": "intercept", "user_input": "[erased]", "config_id": "oil"}}
     assert not checkpoint.exists()
     assert SECRET not in everything(workshop)
+
+
+def test_a_clustering_goes_on_without_the_sessions_that_are_erased(conn: Connection, workshop: Workshop) -> None:
+    """Its arrays are written anew: the first cluster was the device's alone, and a part of the second was."""
+    mine, others = [DEVICE, "run-1"], ["run-3-of-another", "run-4-of-another"]
+    axes = numpy.eye(4, dtype=numpy.float32)
+    sessions_of, labels = [mine[0], mine[1], *others], numpy.array([0, 1, 1, 2])
+    means = numpy.stack([axes[0], (axes[1] + axes[2]) / 2, axes[3]])
+    arrays = Clustering("minilm", means, ["c-a", "c-b", "c-c"], sessions_of, labels, axes, axes).arrays()
+    made_by = {"kind": "rules", "runs": f"job:{workshop.import_id}"}
+    of_rules = workshop.job("rules", config=made_by)
+    clusters = workshop.job("cluster", config={"kind": "cluster", "rules": f"job:{of_rules}"})
+    for name, content in arrays.items():
+        artifacts.save(conn, workshop.storage, clusters, 1, name, content, "application/octet-stream")
+    conn.execute("UPDATE jobs SET status = 'completed', completed_at = now() WHERE status = 'running'")
+
+    erase(workshop)
+
+    files = {one.name: workshop.storage.existing(one.uri) for one in artifacts.of_job(conn, clusters)}
+    assert {one.sha256 for one in artifacts.of_job(conn, clusters)} == {sha256_file(path) for path in files.values()}
+    left = load(files["centroids.npz"], files["embeddings.npz"])
+    assert (left.cluster_ids, left.sessions, left.labels.tolist()) == (["c-b", "c-c"], others, [0, 1])
+    assert left.centroids.tolist() == left.queries.tolist() == axes[2:].tolist()
 
 
 @pytest.mark.parametrize("wrong", ["", "  ", "x" * 501, "a\0b"])

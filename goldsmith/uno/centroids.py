@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy
@@ -31,15 +33,19 @@ class Centroids:
             raise InvalidInput("centroids: a number of them is not finite")
 
     def to_bytes(self) -> bytes:
-        out = BytesIO()
-        numpy.savez(
-            out,
-            format_version=numpy.array(FORMAT_VERSION),
-            centroids=self.vectors,
-            cluster_ids=numpy.array(self.cluster_ids, dtype=numpy.str_),
-            encoder=numpy.array(self.encoder, dtype=numpy.str_),
+        return _packed(
+            {
+                "format_version": numpy.array(FORMAT_VERSION),
+                "centroids": self.vectors,
+                "cluster_ids": numpy.array(self.cluster_ids, dtype=numpy.str_),
+                "encoder": numpy.array(self.encoder, dtype=numpy.str_),
+            }
         )
-        return out.getvalue()
+
+    def of(self, cluster_ids: Container[str]) -> Centroids:
+        """Those of these clusters, in their order."""
+        rows = [row for row, one in enumerate(self.cluster_ids) if one in cluster_ids]
+        return Centroids(self.vectors[rows], [self.cluster_ids[row] for row in rows], self.encoder)
 
 
 def means(queries: NDArray[numpy.float32], labels: NDArray[numpy.int64]) -> NDArray[numpy.float32]:
@@ -70,6 +76,41 @@ def moved_on(
         wide[label] = (wide[label] * counts[label] + query) / (counts[label] + 1)
         counts[label] += 1
     return wide.astype(numpy.float32)
+
+
+ARRAYS = ("centroids.npz", "embeddings.npz")
+"""What a cluster job leaves, both with the ids of its sessions."""
+
+
+def without(files: Mapping[str, Path], gone: Container[str]) -> dict[str, bytes] | None:
+    """`ARRAYS` anew without these sessions: a centroid is the mean of whoever is left, a cluster of nobody is gone; None where nobody
+    is left at all. Raises `InvalidInput` for files that cannot be read."""
+    known = read_centroids(files["centroids.npz"])
+    try:
+        with numpy.load(files["centroids.npz"], allow_pickle=False) as kept:
+            sessions, labels = [str(one) for one in kept["sessions"]], kept["labels"]
+        with numpy.load(files["embeddings.npz"], allow_pickle=False) as vectors:
+            queries, rules = vectors["queries"], vectors["rules"]
+    except (KeyError, ValueError, BadZipFile, EOFError) as error:
+        raise InvalidInput(f"centroids.npz and embeddings.npz cannot be read ({error})") from None
+    rows = [row for row, session in enumerate(sessions) if session not in gone]
+    if not rows:
+        return None
+    left, new = numpy.unique(labels[rows], return_inverse=True)
+    names = numpy.array([sessions[row] for row in rows], dtype=numpy.str_)
+    both = {"format_version": numpy.array(FORMAT_VERSION), "encoder": numpy.array(known.encoder), "sessions": names}
+    ids = numpy.array([known.cluster_ids[label] for label in left], dtype=numpy.str_)
+    of_centroids = {"centroids": means(queries[rows], new), "cluster_ids": ids, "sizes": numpy.bincount(new), "labels": new}
+    return {
+        "centroids.npz": _packed(both | of_centroids),
+        "embeddings.npz": _packed(both | {"queries": queries[rows], "rules": rules[rows]}),
+    }
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    out = BytesIO()
+    numpy.savez(out, allow_pickle=False, **arrays)
+    return out.getvalue()
 
 
 def read_centroids(file: Path | bytes) -> Centroids:

@@ -28,8 +28,9 @@ def run(config: RouterConfig, ctx: JobContext) -> RouterResult:
     measured = {one["cluster_id"]: one for one in gap["clusters"]}
     centroids = read_centroids(ctx.artifact(f"{config.clusters}/centroids.npz"))
     clusters = {cluster.cluster_id: cluster for cluster in ctx.clusters(config.clusters)}
-    if set(clusters) != set(centroids.cluster_ids):
+    if not clusters or not set(clusters) <= set(centroids.cluster_ids):
         raise InvalidInput("clusters: its rows and its centroids.npz are not of the same clusters; cluster again")
+    centroids = centroids.of(clusters)  # without those whose sessions were all erased since
     trained = gather(config, ctx, centroids.cluster_ids)
     found = [_routed(clusters[one], measured.get(one, {}), trained) for one in centroids.cluster_ids]
 

@@ -112,6 +112,14 @@ def paths(result: RouterResult) -> dict[str, str]:
     return {one.cluster_id: one.path for one in result.clusters}
 
 
+def test_a_cluster_whose_sessions_were_all_erased_is_left_out(ctx: FakeContext) -> None:
+    ctx.saved_clusters[CLUSTERS] = [one for one in ctx.saved_clusters[CLUSTERS] if one.cluster_id != "c-odd"]
+    route(ctx, critics={})
+    table = RoutingTable.load(ctx.artifact(f"{ctx.ref}/router.json").parent)
+    assert [leg.cluster_id for leg in table.legs] == [name for name in SIZES if name != "c-odd"]
+    assert table.decide(numpy.eye(8)[list(SIZES).index("c-low")]).cluster_id == "c-low"
+
+
 def test_each_cluster_gets_the_path_that_gap_and_gate_say(ctx: FakeContext) -> None:
     result = route(ctx)
     assert paths(result) == {
