@@ -17,7 +17,8 @@ from api.jobs import MISSING, REFUSALS
 from api.params import JobId
 from api.state import State, StateDep
 from goldsmith import adapters, routes
-from goldsmith.errors import NotFound, ReferenceNotUsable, RetryableError, Unavailable
+from goldsmith.db import Connection
+from goldsmith.errors import ReferenceNotUsable, RetryableError, Unavailable
 from goldsmith.kinds.base import UUID_PATTERN
 from goldsmith.language import language_of
 from goldsmith.student import ChatReply, Conversation, open_chat
@@ -133,12 +134,7 @@ async def route(request: Request, state: StateDep) -> JSONResponse:
     try:
         text = body.text
         decision = table.decide(body.vector or [] if text is None else await state.embedder.embed(table.encoder, text))
-        try:
-            async with state.async_database.connection() as conn:
-                await routes.record(conn, job_id, decision)
-        except NotFound:
-            state.routers.forget(job_id)
-            raise
+        state.decisions.keep(job_id, decision)
         answered = await _answered(state, body, decision, text) if body.answer and text is not None else {}
     except RetryableError as error:  # of the model server: in a request nobody else tries again
         raise Unavailable(error.detail) from None
@@ -164,15 +160,19 @@ def _check_adapter(state: State, ref: str) -> None:
             raise ReferenceNotUsable(f"{ref} is retired")
 
 
+def _newest(conn: Connection, job_id: UUID, cursor: UUID | None, limit: int) -> list[routes.Route]:
+    routes.check(conn, job_id)
+    return routes.newest(conn, job_id, before=cursor, limit=limit)
+
+
 @router.get("/routes", responses=MISSING)
-def list_routes(
+async def list_routes(
     state: StateDep,
     router: Annotated[JobId, Query(description="A router job, as job:<id> or its id.")],
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[UUID | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> RoutePage:
     """What a router decided, newest first; no text was kept."""
-    with state.database.connection() as conn:
-        routes.check(conn, router)
-        found = routes.newest(conn, router, before=cursor, limit=limit)
+    await state.decisions.written()
+    found = await state.database.run(_newest, router, cursor, limit)
     return RoutePage(routes=found, next_cursor=found[-1].id if len(found) == limit else None)

@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from api.access import KeyRing, Rates
+from api.decisions import Decisions
 from api.metrics import QueueNumbers
 from api.routers import Routers
 from api.stream import Readers
@@ -49,6 +50,7 @@ class State:
         self.keys = KeyRing(settings, self.async_database)
         self.rates = Rates(settings)
         self.routers = Routers(self.database, self.storage)
+        self.decisions = Decisions(self.async_database, self.routers)
         self._embedder: Embedder | None = None
         self.numbers = CollectorRegistry()
         self.numbers.register(QueueNumbers(self.database))
@@ -71,6 +73,7 @@ class State:
             if self._telling is not None:
                 await self._telling
         finally:
+            await self.decisions.written()
             await self.rates.close()
             if self._embedder is not None:
                 await self._embedder.aclose()

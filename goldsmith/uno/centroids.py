@@ -42,7 +42,7 @@ class Centroids:
             }
         )
 
-    def of(self, cluster_ids: Container[str]) -> Centroids:
+    def of(self, cluster_ids: Container[str | None]) -> Centroids:
         """Those of these clusters, in their order."""
         rows = [row for row, one in enumerate(self.cluster_ids) if one in cluster_ids]
         return Centroids(self.vectors[rows], [self.cluster_ids[row] for row in rows], self.encoder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,10 +12,11 @@ import numpy
 import pytest
 from starlette.testclient import TestClient
 
-from goldsmith import adapters
+from api.decisions import Decisions
+from goldsmith import adapters, routes
 from goldsmith.adapters import AdapterVersion
 from goldsmith.client import Client, NotReachable
-from goldsmith.db import Connection
+from goldsmith.db import AsyncDatabase, Connection, Database
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.errors import InvalidInput
 from goldsmith.router import Router, embeddings
@@ -50,6 +53,9 @@ def test_a_vector_is_routed_and_the_decision_kept(client: TestClient, made: tupl
         assert answer.json() == table.decide(query).as_dict()
     assert [answer.json()["path"] for answer in answers] == ["primary", "reflective", "base", "base"]
     assert [answer.json()["outlier"] for answer in answers] == [False, False, False, True]
+    assert (
+        len(client.get("/v1/routes", params={"router": ref}).json()["routes"]) == 4
+    )  # whoever reads waits for what is being written
     rows = conn.execute("SELECT * FROM routes ORDER BY id").fetchall()
     for row, answer in zip(rows, answers, strict=True):
         kept = ("cluster_id", "label", "path", "distance", "second_distance", "outlier", "adapter", "critic")
@@ -117,7 +123,8 @@ def test_a_router_that_is_none_or_not_done_is_named(
     assert route(made[0]).status_code == 200
     conn.execute("DELETE FROM artifacts")
     conn.execute("DELETE FROM jobs WHERE id = %s", (made[0].removeprefix("job:"),))
-    problem(route(made[0]), 404, says="any more")  # it was in memory
+    assert route(made[0]).status_code == 200  # it was in memory; that it is gone shows when the decision is written
+    problem(client.get("/v1/routes", params={"router": made[0]}), 404, says="there is no job")
     problem(route(made[0]), 404, says="there is no job")
 
 
@@ -137,6 +144,29 @@ def test_without_a_model_server_a_text_is_a_503_and_a_vector_is_routed(
     client = serve(serve_port=free_port())
     problem(client.post("/v1/route", json={"router": made[0], "query": "a fox"}), 503, says="start it with `goldsmith serve`")
     assert client.post("/v1/route", json={"router": made[0], "vector": [1, 0, 0]}).status_code == 200
+
+
+def test_decisions_wait_for_a_database_that_is_away_and_a_router_that_is_gone_is_forgotten(
+    database: Database, made: tuple[str, RoutingTable], conn: Connection
+) -> None:
+    router, gone, decision = UUID(made[0].removeprefix("job:")), uuid4(), made[1].decide([1, 0, 0])
+    forgotten: list[UUID] = []
+
+    async def decide() -> None:
+        there = AsyncDatabase(database.url)
+        decisions = Decisions(there, SimpleNamespace(forget=forgotten.append))  # type: ignore[arg-type]
+        decisions.keep(router, decision)
+        await decisions.written()  # the pool is not open yet
+        assert routes.newest(conn, router, before=None, limit=10) == []
+        await there.open()
+        decisions.keep(gone, decision)
+        decisions.keep(router, decision)
+        await decisions.written()
+        await there.close()
+
+    asyncio.run(decide())
+    assert len(routes.newest(conn, router, before=None, limit=10)) == 2
+    assert forgotten == [gone]
 
 
 # -- with the model server
