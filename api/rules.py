@@ -18,7 +18,9 @@ from goldsmith.errors import storable
 
 router = APIRouter(prefix="/v1")
 
-JobParam = Annotated[JobId | None, Query(description="A cluster job as job:<id> or its id; empty: the newest that completed.")]
+JobParam = Annotated[
+    JobId | None, Query(description="A cluster or a uno job, as job:<id> or its id; empty: the newest clustering.")
+]
 Words = Annotated[
     str | None, Query(min_length=1, max_length=200, description="Every word of it stands in the rule; upper or lower case.")
 ]
@@ -78,7 +80,7 @@ def list_rules(
 def export_rules(state: StateDep, job: JobParam = None, format: Format = "json") -> Any:
     """The active rules of a clustering: JSON for other programs, a Markdown table for each cluster for people."""
     with state.database.connection() as conn:
-        job_id = job or clusterings.newest(conn)
+        job_id = clusterings.find(conn, job)
         found = clusterings.get(conn, job_id)
         rules = cluster_rules.find(conn, job_id=job_id, status="active", limit=None)
     if format == "json":
@@ -111,4 +113,4 @@ def restore_rule(rule_id: UUID, state: StateDep, caller: CallerDep) -> FoundRule
 def list_clusters(state: StateDep, job: JobParam = None) -> Clustering:
     """A clustering: each cluster with its size, rules, gap, path, and what its adapter won."""
     with state.database.connection() as conn:
-        return clusterings.get(conn, job or clusterings.newest(conn))
+        return clusterings.get(conn, clusterings.find(conn, job))

@@ -101,6 +101,17 @@ def newest(conn: Connection) -> UUID:
     return found
 
 
+def find(conn: Connection, job_id: UUID | None) -> UUID:
+    """The cluster job that is meant: itself, that of a uno job, or without one the newest. Raises `NotFound`."""
+    if job_id is None:
+        return newest(conn)
+    row = conn.execute(
+        "SELECT c.id FROM jobs u JOIN jobs c ON c.submitted_by = u.id WHERE u.id = %s AND u.kind = 'uno' AND c.kind = 'cluster'",
+        (job_id,),
+    ).fetchone()
+    return row["id"] if row else job_id
+
+
 def get(conn: Connection, job_id: UUID) -> Clustering:
     """Raises `NotFound` when it is no cluster job that has ended well."""
     job = conn.execute("SELECT kind, status, result FROM jobs WHERE id = %s", (job_id,)).fetchone()

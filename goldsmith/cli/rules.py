@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from goldsmith.cli.jobs import artifact_text
+from goldsmith.cli.ablation import show_ablation
 from goldsmith.cli.output import Json, console, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
 from goldsmith.client import Client
@@ -17,7 +17,9 @@ from goldsmith.errors import InvalidInput
 
 app = typer.Typer(no_args_is_help=True, help="Show, search, retire and export the rules that clusters of sessions taught.")
 
-Of = Annotated[str | None, typer.Option("--job", help="The cluster job, job:<id>; else the newest that completed.")]
+Of = Annotated[
+    str | None, typer.Option("--job", help="A cluster or a uno job, job:<id>; else the newest clustering that completed.")
+]
 RuleId = Annotated[str, typer.Argument(help="As `goldsmith rules search` prints it.")]
 
 
@@ -58,10 +60,9 @@ def _show_ablation(client: Client, found: dict[str, Any], as_json: bool) -> None
     told = found["ablation"]
     if told is None:
         raise InvalidInput(f"no ablation has examined a router of job:{found['job_id']}; `ablation=all` in a uno job makes one")
-    if as_json:
-        print_json(told)
-    else:
-        typer.echo(artifact_text(client, told["table"]), nl=False)
+    job = client.get(told["job_id"])
+    assert job.result is not None
+    print_json(job.result) if as_json else show_ablation(client, job.result)
 
 
 def _show_cluster(cluster: dict[str, Any]) -> None:

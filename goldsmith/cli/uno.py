@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from goldsmith.cli import uno_demo, uno_log
+from goldsmith.cli.ablation import show_ablation
 from goldsmith.cli.jobs import artifact_text, config_of, show_job, wait_for
 from goldsmith.cli.output import Json, console, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
@@ -115,7 +116,7 @@ def ablation(
         elif found.result is None:
             console.print(f"{found.ref} {found.status}, {found.progress:.0f} %: {found.message}", markup=False)
         else:
-            typer.echo(artifact_text(client, found.result["table"]), nl=False)
+            show_ablation(client, found.result)
 
 
 def _ablation(client: Client, job: Job) -> Job:

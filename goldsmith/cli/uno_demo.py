@@ -211,7 +211,8 @@ def _conclude(
     console.print(clusters)
     for line in in_words(answer):
         console.print(line, markup=False)
-    console.print(f"API docs {urls(settings)['docs']} · `goldsmith uno show {answer['uno']}` · `make down` stops everything")
+    shown = f"`goldsmith uno show {answer['uno']}` · `goldsmith rules show --job {answer['uno']}`"
+    console.print(f"API docs {urls(settings)['docs']} · {shown} · `make down` stops everything")
 
 
 def in_words(answer: Mapping[str, Any]) -> list[str]:

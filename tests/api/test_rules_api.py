@@ -171,6 +171,15 @@ def test_the_newest_ablation_of_a_clustering_is_named(
     assert found["table"] == f"job:{found['job_id']}/ablation.md"
 
 
+def test_a_uno_job_stands_for_its_clusters(client: TestClient, conn: Connection, job: UUID, job_factory: JobFactory) -> None:
+    uno = job_factory(kind="uno", status="running")
+    problem(client.get("/v1/clusters", params={"job": f"job:{uno}"}), 404, says="is a uno job and running")
+    conn.execute("UPDATE jobs SET submitted_by = %s WHERE id = %s", (uno, job))
+    cluster(conn, job_factory)
+    assert client.get("/v1/clusters", params={"job": f"job:{uno}"}).json()["job_id"] == str(job)
+    assert len(client.get("/v1/rules/export", params={"job": str(uno)}).json()) == 3
+
+
 def test_where_nothing_was_clustered_that_is_said(client: TestClient, job_factory: JobFactory) -> None:
     assert client.get("/v1/rules").json() == {"rules": [], "next_cursor": None}
     problem(client.get("/v1/clusters"), 404, says="nothing was clustered yet")
