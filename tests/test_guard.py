@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,8 +15,10 @@ from psycopg.types.json import Jsonb
 
 from goldsmith import ab_effects, ab_report, ab_rollback, ab_watch, adapters, audit, experiments, webhooks
 from goldsmith.ab import Experiment
-from goldsmith.ab_look import Look
+from goldsmith.ab_look import GuardrailLook, Look
 from goldsmith.ab_reading import Reader
+from goldsmith.abstats.sketch import from_text
+from goldsmith.client.sketch import sketch as sketch_of
 from goldsmith.db import Connection, Database, connect
 from goldsmith.errors import Conflict, ReferenceNotUsable
 from goldsmith.guard import GuardThread
@@ -539,3 +542,45 @@ def test_what_is_not_known_to_be_safe_or_says_nothing_of_passing_is_not_promoted
         ab_report.promote(conn, experiment.id, "Go.", actor="anna", arm=None)
     (missing,) = refusal.value.extra["missing"]
     assert "its result" in missing or "the guardrail safety_block is unknown" in missing
+
+
+# -- outputs that repeat themselves
+
+
+def sketch(conn: Connection, experiment: Experiment, arm: str, texts: Iterable[str]) -> None:
+    """Outputs of an arm for one config."""
+    key = b"k" * 32
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO ab_sketches (experiment_id, arm, config_id, unit, occurred_at, sketch) VALUES (%s, %s, 'clay', 'u', now(), %s)",
+            [(experiment.id, arm, from_text(sketch_of(text, key))) for text in texts],
+        )
+
+
+def outputs(seed: int, count: int, words: int) -> list[str]:
+    """Texts of 60 words out of a vocabulary of so many."""
+    chance = random.Random(seed)
+    return [" ".join(f"word{chance.randrange(words)}" for _ in range(60)) for _ in range(count)]
+
+
+def test_an_arm_that_begins_to_repeat_itself_is_rolled_back(conn: Connection, start: Callable[..., Experiment]):
+    experiment = start(metrics=[*SAFETY_ALONE, {"name": "entropy"}])
+    reader = Reader()
+
+    def state(arm_says: list[str]) -> GuardrailLook:
+        sketch(conn, experiment, "base", outputs(len(arm_says), len(arm_says), 1000))
+        sketch(conn, experiment, "lora", arm_says)
+        write_units(conn, experiment.id, [{"arm": "base"}], prefix=f"more-{arm_says[0][:20]}-")
+        found = ab_watch.watch(conn, experiment.id, reader, full=True)
+        assert found is not None
+        return next(one for one in found.guardrails if one.name == "entropy")
+
+    assert state(outputs(1, 10, 1000)).state == "unknown"
+    varied = state(outputs(2, 390, 1000))
+    assert (varied.state, varied.numbers["worst_config"]) == ("ok", "clay")
+    collapsed = state(outputs(3, 200, 40))
+    assert collapsed.state == "breach", collapsed.words
+    assert experiments.get(conn, experiment.id).status == "rolled_back"
+    assert "less entropy than base's" in experiments.decisions_of(conn, experiment.id)[0]["reason"]
+    again = Reader().read(conn, experiment.id, full=False).varieties["lora"].numbers()
+    assert again["outputs"] == collapsed.numbers["outputs"] == 600, "a guard that starts anew reads the same"
