@@ -1,0 +1,113 @@
+"""From units to numbers and verdicts, where no chance is in the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from goldsmith.ab_analysis import Comparison, _chances, srm
+from goldsmith.ab_look import Look
+from goldsmith.ab_verdict import look
+from tests.ab_data import data, experiment, mixed
+
+THREE = {
+    "arms": [
+        {"name": "base", "weight": 0.8},
+        {"name": "lora", "weight": 0.1, "adapter": "adapter:workshop@1"},
+        {"name": "other", "weight": 0.1, "adapter": "adapter:workshop@2"},
+    ]
+}
+RAMP = {
+    "arms": [{"name": "base", "weight": 0.9}, {"name": "lora", "weight": 0.1, "adapter": "adapter:workshop@1"}],
+    "ramp": [{"weights": {"lora": 0.1}}, {"weights": {"lora": 0.5}}],
+}
+
+
+def state(found: Look, name: str, arm: str = "lora") -> str:
+    return next(one.state for one in found.guardrails if (one.name, one.arm) == (name, arm))
+
+
+def test_several_arms_are_each_compared_with_base_at_an_equal_part_of_alpha():
+    rows = mixed({"base": 4000, "lora": 500, "other": 500}, favorites=(0.1, 0.4, 0.1), blocks=(0.01, 0.01, 0.3))
+    found = look(data(rows, plan=THREE))
+    assert [(one.arm, one.alpha) for one in found.metrics[0].differences] == [("lora", 0.025), ("other", 0.025)]
+    assert (state(found, "safety_block", "lora"), state(found, "safety_block", "other")) == ("ok", "breach")
+    assert (found.verdict.decision, found.verdict.arm) == ("rollback", "other")
+    assert look(data(rows, plan=THREE)) == found, "the same data, the same numbers"
+
+
+def test_the_chance_of_an_arm_knows_where_the_unit_was_before():
+    plan = experiment(plan=RAMP).plan
+    chances = _chances(plan, "lora")
+    assert chances[0, -1] == pytest.approx(0.1)
+    assert chances[1, -1] == pytest.approx(0.5)
+    assert chances[1, 0] == pytest.approx(0.4 / 0.9), "of the nine tenths that were in base four went over"
+
+
+def test_a_ramp_keeps_what_it_knew_and_counts_no_device_twice():
+    """What was blocked at the first step stays blocked: no step looks worse for having come later."""
+    first = mixed({"base": 900, "lora": 100}, blocks=(0.02, 0.02))
+    moved = [row | {"unit": 10_000 + n} for n, row in enumerate(mixed({"base": 500, "lora": 400}, step=1, blocks=(0.1, 0.1)))]
+    for row in moved:
+        row["former_step"] = 0
+    known = [{"arm": "lora", "step": 1, "attempts": 1, "known": True, "blocks": 1, "unit": n} for n in range(100)]
+    found = data([*first, *moved, *known], plan=RAMP, step=1)
+    comparison = Comparison(found, "lora")
+    assert comparison.rise("blocks", "attempts") == pytest.approx(0.16, abs=0.01), "as counted, with those that were known"
+    shown = look(found)
+    safety = shown.difference("safety_block", "lora")
+    assert safety is not None
+    assert safety.n == 1900
+    assert safety.estimate == pytest.approx(0, abs=0.001)
+    assert state(shown, "safety_block") == "watch"
+    assert shown.srm.state == "ok"
+    assert shown.srm.observed == {"base": 1400, "lora": 500}
+
+
+def test_units_that_went_the_wrong_way_along_a_ramp_are_missing():
+    first = mixed({"base": 900, "lora": 100})
+    moved = [row | {"former_step": 0} for row in mixed({"base": 820, "lora": 80}, step=1)]
+    assert srm(data([*first, *moved], plan=RAMP, step=1)).state == "mismatch"
+
+
+@pytest.mark.parametrize(
+    ("counts", "name"),
+    [({"errors": (0.01, 0.4)}, "error"), ({"slow": (0.01, 0.5)}, "latency")],
+)
+def test_errors_and_slow_answers_roll_back_too(counts: dict[str, Any], name: str):
+    found = look(data(mixed({"base": 900, "lora": 100}, **counts)))
+    assert state(found, name) == "breach"
+    assert found.verdict.decision == "rollback"
+
+
+def test_what_could_not_be_computed_is_null_with_words_and_never_zero():
+    found = look(data(mixed({"base": 900, "lora": 100}, attempts=0)))
+    safety = found.metric("safety_block")
+    assert safety is not None
+    assert {value.value for value in safety.arms.values()} == {None}
+    assert safety.note == "Not known yet: nothing was counted in base and lora."
+    assert state(found, "safety_block") == "unknown"
+    assert state(found, "entropy") == "unknown"
+    empty = look(data([]))
+    assert {one.state for one in empty.guardrails} == {"unknown"}
+    assert empty.arms[1].as_treated is None
+
+
+def test_a_metric_of_which_less_is_better_turns_the_verdict_round():
+    plan = {"metrics": [{"name": "abandon", "role": "primary"}, {"name": "safety_block"}]}
+    rows = mixed({"base": 5400, "lora": 600}, abandons=(0.4, 0.15), blocks=(0.02, 0.02))
+    assert look(data(rows, plan=plan)).verdict.decision == "promote"
+    rows = mixed({"base": 5400, "lora": 600}, abandons=(0.15, 0.4), blocks=(0.02, 0.02))
+    assert look(data(rows, plan=plan)).verdict.decision == "keep_base"
+
+
+def test_outcomes_stay_between_0_and_1():
+    rows = [{"arm": arm, "interceptions": 1, "edit_share": 3.0, "regenerations": 9} for arm in ("base", "lora") * 20]
+    found = look(data(rows))
+    for name in ("user_edit", "regeneration"):
+        metric = found.metric(name)
+        assert metric is not None
+        assert [value.value for value in metric.arms.values()] == [1, 1]
+    assert np.isfinite(found.srm.e_value or 0)
