@@ -91,7 +91,12 @@ OUTCOMES = {
         Outcome("user_edit", "Share of the text that users changed", _share("edit_share", "interceptions")),
         Outcome("export", "Units that exported something", _any("exports")),
         Outcome("abandon", "Units that gave up", _any("abandons")),
-        Outcome("safety_block", "Generation attempts blocked by a safety stage", _share("blocks", "attempts")),
+        Outcome(
+            "safety_block",
+            "Generation attempts blocked by a safety stage",
+            _share("blocks", "attempts"),
+            "The arms' rates are in attempts; the difference is one of units, each with the share of its own attempts.",
+        ),
         Outcome("latency", "Answers slower than the limit", _share("slow", "interceptions")),
         Outcome("error", "Answers in which the arm's model failed", _share("errors", "interceptions", "errors")),
     )
