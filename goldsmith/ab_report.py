@@ -60,8 +60,9 @@ def report(conn: Connection, experiment_id: UUID, *, look_now: bool) -> Report:
         watch(conn, experiment_id, Reader(), full=True, wait=True)
         state = conn.execute(_STATE, (experiment_id,)).fetchone()
     shown = None
-    if state is not None and state["shown_events"] is not None:
-        shown = ShownLook.model_validate(state["numbers"] | {"pending_events": state["events"] - state["shown_events"]})
+    if state is not None and state["numbers"]:
+        pending = max(0, state["events"] - state["numbers"]["events"])
+        shown = ShownLook.model_validate(state["numbers"] | {"pending_events": pending})
     looks = conn.execute(_LOOKS, (experiment_id, POINTS)).fetchall()
     return Report(
         experiment=get(conn, experiment_id),

@@ -44,6 +44,8 @@ FROM jobs WHERE kind = %(kind)s AND status = 'completed' AND result->>'adapter' 
 ORDER BY completed_at DESC, id DESC LIMIT 1
 """
 
+_LOOK_AGAIN = "UPDATE ab_state SET looked_events = NULL, shown_events = NULL WHERE experiment_id = %s"
+
 _LAST_ROLLBACK = """
 SELECT effects, statistics FROM ab_decisions WHERE experiment_id = %s AND decision = 'rollback' ORDER BY created_at DESC, id DESC LIMIT 1
 """
@@ -79,6 +81,7 @@ def roll_back(
             (experiment.plan.cooldown_minutes, experiment_id),
         )
         experiments.to_base(conn, experiment_id)
+        conn.execute(_LOOK_AGAIN, (experiment_id,))
         effects = [effect for arm in experiment.plan.others for effect in _back(conn, arm.adapter, arm.alias, actor)]
         made = decide(
             conn, experiment_id, "rollback", reason, actor=actor, statistics=statistics, job_id=job_id, effects=effects
@@ -164,6 +167,7 @@ def force(conn: Connection, experiment_id: UUID, reason: str, *, actor: str) -> 
         forced = {"actor": actor, "reason": reason, "guardrails": breaches}
         conn.execute(_FORCE, {"id": experiment_id, "forced": Jsonb(forced), "minutes": experiment.plan.cooldown_minutes})
         experiments.set_weights(conn, experiment, experiment.step)
+        conn.execute(_LOOK_AGAIN, (experiment_id,))
         made = decide(
             conn, experiment_id, "force", reason, actor=actor, statistics={"guardrails": breaches}, effects=effects or None
         )

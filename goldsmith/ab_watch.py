@@ -123,7 +123,6 @@ def _complete(conn: Connection, data: Data) -> None:
     shown = "no difference was shown. " if verdict.decision == "continue" else ""
     reason = f"The horizon is reached: {shown}{verdict.reason}"
     experiments.end(conn, data.experiment.id, reason=reason, actor=GUARD)
-    webhooks.announce(conn, "experiment.completed", told(data.experiment, None, reason))
 
 
 def _missing(step: RampLook) -> list[Rule]:

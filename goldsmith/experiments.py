@@ -303,6 +303,7 @@ def end(conn: Connection, experiment_id: UUID, *, actor: str = "local", reason: 
         )
         to_base(conn, experiment_id)
         _said(conn, experiment_id, "complete", reason or NO_REASON, actor)
+        webhooks.announce(conn, "experiment.completed", told(experiment, None, reason or NO_REASON))
     return get(conn, experiment_id)
 
 

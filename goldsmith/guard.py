@@ -32,6 +32,7 @@ REST, LONGEST_REST_S = 2.0, 1.5
 """An experiment rests for twice as long as its last look took: a third of a core at most. But not too long: a breach is to be answered
 within 5 s of its event, of which the caller's refresh takes 2."""
 FULL_REST = 10.0  # the same after a look at every number, which takes ten times as long as one at what decides
+SIDE_BY_SIDE = 2
 AGAIN_S = 5.0  # without news: hours pass, horizons come
 
 DUE = """
@@ -59,7 +60,7 @@ class GuardThread(threading.Thread):
         self._reader = Reader()
         self._wake, self._stopped = threading.Event(), threading.Event()
         self._rests: dict[UUID, _Rest] = {}
-        self._outside = ThreadPoolExecutor(2, thread_name_prefix="guard-effects")
+        self._outside = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="guard-effects")
         self._busy: list[Future[None]] = []
 
     def woken(self) -> None:
@@ -92,7 +93,7 @@ class GuardThread(threading.Thread):
         if self._stopped.is_set():
             return
         self._busy = [one for one in self._busy if not one.done()]
-        if not self._busy:
+        if len(self._busy) < SIDE_BY_SIDE:  # a route that hangs holds up one of them
             self._busy.append(self._outside.submit(self._work_off))
         with self._database.connection() as conn:
             due = conn.execute(DUE, {"again_s": AGAIN_S}).fetchall()
@@ -106,8 +107,9 @@ class GuardThread(threading.Thread):
 
     def _look(self, row: dict[str, Any]) -> None:
         rest, now = self._rests.setdefault(row["id"], _Rest()), time.monotonic()
-        full = now >= rest.full_until and (row["events"] != row["shown_events"] or bool(row["again"]))
-        if not full and (row["events"] == row["looked_events"] or now < rest.until):
+        full = now >= rest.full_until and row["events"] != row["shown_events"]
+        news = bool(row["again"]) or row["events"] != row["looked_events"]
+        if not full and (not news or now < rest.until):
             return
         with self._database.connection() as conn:
             watch(conn, row["id"], self._reader, full=full)

@@ -395,6 +395,9 @@ def test_forced_on_again_everything_is_as_it_was_and_shown_for_ever(
     assert means(conn, "challenger") == "adapter:workshop@2"
     assert ab_effects.run_due(database, settings)
     assert server.tags["workshop:latest"] == "sha256:two"
+    shown = ab_report.report(conn, experiment.id, look_now=True).look
+    assert shown is not None
+    assert shown.guardrails[0].forced, "news without an event"
     found = look(conn, forced)
     assert (found.guardrails[0].state, found.guardrails[0].forced) == ("breach", True)
     assert found.verdict.decision != "rollback"
