@@ -87,7 +87,7 @@ _RECOUNT = f"""
     ), judged AS (
         SELECT placed.*, least(attempts, blocked) AS blocks,
             model_used IS NOT NULL AND CASE WHEN expected IS NULL
-                THEN model_used IN (SELECT other.expected FROM model other WHERE other.arm <> placed.arm)
+                THEN EXISTS (SELECT FROM model other WHERE other.arm <> placed.arm AND other.expected = model_used)
                 ELSE model_used <> expected END AS is_other
         FROM placed JOIN model USING (arm)
     ), counted AS (

@@ -240,6 +240,15 @@ def test_gated_answers_stay_the_arms_and_are_no_contamination(conn: Connection, 
     assert row["favorites"] == 1, "by intention to treat, the favourite is the arm's, whatever answered"
 
 
+def test_where_no_arm_names_its_model_every_answer_is_the_arms_own(conn: Connection, make: Callable[..., Experiment]):
+    experiment = make(arms=[{"name": "base"}, {"name": "lora", "adapter": "adapter:workshop@1"}])
+    start = event("generation_started", "device-1", "r1", safety_level="kids")
+    block = event("stage_block", "device-1", "r1", stage=3, method="llm")
+    ingest(conn, experiment.id, [event("exposure", "device-1", "r1"), completed("r1", "small"), start, block])
+    (row,) = rows(conn, experiment).values()
+    assert (row["attempts"], row["blocks"], row["foreign_"], row["foreign_attempts"]) == (1, 1, 0, 0)
+
+
 def test_a_sketch_is_kept_once_and_apart_with_the_arm_whose_model_answered(conn: Connection, make: Callable[..., Experiment]):
     experiment = make(ramp=[])
     unit = device(experiment, "lora")
