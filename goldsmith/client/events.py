@@ -70,6 +70,10 @@ class _Later(Exception):
         self.after_s = after_s
 
 
+class _Stuck(_Later):
+    """Only these events cannot be delivered now, as far as one can tell."""
+
+
 class EventSender:
     """One for the process; any thread may `send`. After a fork the child goes on with a file and a thread of its own.
     What former processes left in the spool is delivered from the first `send` on.
@@ -219,13 +223,22 @@ class EventSender:
 
     def _deliver_all(self, client: httpx.Client) -> None:
         """What lies in the spool, the oldest first, and only then what is being written: while Goldsmith is away, a file grows."""
-        for path, _, _ in self._spool.files():
-            self._deliver(client, path)
+        stuck = self._deliver_files(client)
         if self._spool.turn():
-            for path, _, _ in self._spool.files():
-                self._deliver(client, path)
+            stuck = self._deliver_files(client)
+        if stuck is not None:
+            raise stuck
         if not self._spool.is_writing:
             self._is_empty.set()
+
+    def _deliver_files(self, client: httpx.Client) -> _Stuck | None:
+        stuck = None
+        for path, _, _ in self._spool.files():
+            try:
+                self._deliver(client, path)
+            except _Stuck as error:  # a batch on which Goldsmith breaks must not hold up the others
+                stuck = error
+        return stuck
 
     def _deliver(self, client: httpx.Client, path: Path) -> None:
         with taken(path) as lines:
@@ -263,6 +276,8 @@ class EventSender:
             reason = f"{status} {answer.json().get('detail', '')}" if ours else f"{status} {answer.reason_phrase}"
             for event in events:
                 self._set_aside(experiment_id, event, reason)
+        elif status == 500:
+            raise _Stuck("Goldsmith answers 500")
         else:
             raise _Later(f"Goldsmith answers {status}", _seconds(answer.headers.get("Retry-After")))
 

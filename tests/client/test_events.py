@@ -200,6 +200,21 @@ def test_events_of_an_unknown_experiment_are_set_aside_and_stop_no_other(spool: 
     assert {entry["reason"] for entry in asides(spool)} == {"404 there is no such experiment"}
 
 
+def test_events_on_which_goldsmith_breaks_hold_up_no_others_and_are_kept(spool: Path):
+    breaking = [True]
+    goldsmith = Goldsmith(lambda experiment, _: (500, {"detail": "?"}) if experiment == OTHER and breaking[0] else None)
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        sender.send(OTHER, "exposure", "device-1")
+        assert not sender.flush(0.2)
+        sender.send(ONE, "exposure", "device-2")
+        assert not sender.flush(0.2)
+        assert [event["unit"] for event in goldsmith.taken.values()] == ["device-2"]
+        breaking[0] = False
+        assert sender.flush()
+    assert len(goldsmith.taken) == 2
+    assert not (spool / "aside.jsonl").exists()
+
+
 def test_what_was_said_yes_to_survives_a_kill(spool: Path):
     script = f"""
         import os, signal
