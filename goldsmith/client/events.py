@@ -27,6 +27,7 @@ from typing import Any, Self
 
 import httpx
 
+from goldsmith.ab.snapshot import Assignment
 from goldsmith.client.sketch import key_of, sketch
 from goldsmith.client.spool import Spool, taken
 
@@ -156,6 +157,14 @@ class EventSender:
             self._count(dropped=1, error=f"{type(error).__name__}: {error}")
             return False
         return True
+
+    def expose(self, given: Assignment, unit: str, *, interception_run_id: str | None = None) -> bool:
+        """The exposure of what `LiveExperiments.assign` gave; none, and `False`, for a request that is in no experiment."""
+        if given.experiment_id is None or given.assigned is None:
+            return False
+        said = {"assigned": given.assigned, "step": given.step, "gated": given.gated}
+        data = {name: value for name, value in said.items() if value is not None}
+        return self.send(given.experiment_id, "exposure", unit, interception_run_id=interception_run_id, data=data)
 
     def sketch(self, text: str) -> str:
         """For `data.sketch` of `interception_completed`. The key lies in the spool, in `sketch.key`: machines whose outputs are to

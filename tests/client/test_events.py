@@ -20,6 +20,8 @@ from uuid import uuid4
 
 import pytest
 
+from goldsmith.ab import parse_event
+from goldsmith.ab.snapshot import Assignment
 from goldsmith.client.events import EventSender
 from goldsmith.client.spool import Spool, taken
 from tests.conftest import free_port
@@ -109,6 +111,20 @@ def test_events_arrive_as_they_were_sent(spool: Path):
     assert (second["experiment"], second["event_id"], second["interception_run_id"]) == (OTHER, "mine", "run-1")
     assert list(spool.glob("*.log")) == []
     assert stat.S_IMODE(spool.stat().st_mode) == 0o700
+
+
+def test_the_exposure_says_what_the_assignment_said(spool: Path):
+    goldsmith = Goldsmith()
+    given = Assignment(ONE, "base", "lora", "model_missing", None, None, 0, "model_missing")
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        assert sender.expose(given, "device-1", interception_run_id="run-1")
+        assert not sender.expose(given._replace(assigned=None, gated=None, reason="paused"), "device-2")
+        assert not sender.expose(given._replace(experiment_id=None), "device-3")
+        assert sender.flush()
+    (event,) = goldsmith.taken.values()
+    assert (event["event"], event["unit"], event["interception_run_id"]) == ("exposure", "device-1", "run-1")
+    assert event["data"] == {"assigned": "lora", "step": 0, "gated": "model_missing"}
+    assert parse_event({key: value for key, value in event.items() if key != "experiment"})
 
 
 def test_what_was_sent_while_goldsmith_was_away_arrives_when_it_is_back(spool: Path):
@@ -218,7 +234,9 @@ def test_events_on_which_goldsmith_breaks_hold_up_no_others_and_are_kept(spool: 
 def test_what_was_said_yes_to_survives_a_kill(spool: Path):
     script = f"""
         import os, signal
-        from goldsmith.client.events import EventSender
+        from goldsmith.ab import parse_event
+from goldsmith.ab.snapshot import Assignment
+from goldsmith.client.events import EventSender
         sender = EventSender({str(spool)!r}, {away()!r})
         for number in range(500):
             assert sender.send({ONE!r}, "exposure", f"device-{{number}}")
@@ -235,7 +253,9 @@ def test_processes_share_a_spool_also_after_a_fork(spool: Path):
     goldsmith = Goldsmith()
     script = """
         import os, sys
-        from goldsmith.client.events import EventSender
+        from goldsmith.ab import parse_event
+from goldsmith.ab.snapshot import Assignment
+from goldsmith.client.events import EventSender
         spool, url, experiment, name = sys.argv[1:]
         sender = EventSender(spool, url)
         assert sender.send(experiment, "exposure", f"{name}-before")
@@ -264,7 +284,9 @@ def test_a_full_disk_costs_events_and_not_the_request(spool: Path):
     """A limit of the kernel on the size of files stands for the disk: the last event fits by half."""
     script = f"""
         import resource
-        from goldsmith.client.events import EventSender
+        from goldsmith.ab import parse_event
+from goldsmith.ab.snapshot import Assignment
+from goldsmith.client.events import EventSender
         sender = EventSender({str(spool)!r}, {away()!r})
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
         said = [sender.send({ONE!r}, "exposure", f"device-{{number}}") for number in range(50)]
