@@ -14,9 +14,11 @@ from goldsmith.abstats.difference import (
     upper,
 )
 from goldsmith.abstats.rate import rate_evidence
+from goldsmith.abstats.ratio import LIMIT as MISMATCH_LIMIT
 from goldsmith.abstats.ratio import mismatch
 
 __all__ = [
+    "MISMATCH_LIMIT",
     "Collapse",
     "Interval",
     "Observations",

@@ -16,19 +16,21 @@ from goldsmith.abstats.difference import Interval
 
 
 def robust_interval(treated: ArrayLike, events: ArrayLike, attempts: ArrayLike, alpha: float) -> Interval | None:
-    """Difference of the events per attempt, treated minus base; one entry per device. None with fewer than two devices in
-    an arm, or where no two devices of an arm differ: then there is nothing to estimate a range from.
+    """Difference of the events per attempt, treated minus base; one entry per device. None with fewer than two devices in an arm.
 
-    The variance is the jackknife's over devices (each left out once), with Welch's degrees of freedom for Student's t.
+    Each rate's variance is the jackknife's over devices (each left out once). The attempts are worth as many independent ones as
+    would give that variance; with that number and Student's t each rate gets Wilson's interval, which rare events do not throw off,
+    and the two are joined by Newcombe's rule ("Interval estimation for the difference between independent proportions",
+    Statistics in Medicine 17, 1998, method 10).
     """
-    arms = [_jackknife(*arm) for arm in _arms(treated, events, attempts)]
-    if any(freedom < 1 for _, _, freedom in arms) or not any(variance for _, variance, _ in arms):
+    sides = [_wilson(count, tried, alpha) for count, tried in _arms(treated, events, attempts) if count.size > 1]
+    if len(sides) < 2:
         return None
-    (base, base_variance, base_freedom), (other, other_variance, other_freedom) = arms
-    variance = base_variance + other_variance
-    squares = base_variance**2 / base_freedom + other_variance**2 / other_freedom
-    reach = _student(1 - alpha / 2, variance**2 / squares) * math.sqrt(variance)
-    return Interval(other - base, other - base - reach, other - base + reach)
+    base, other = sides
+    difference = other.estimate - base.estimate
+    below = math.hypot(other.estimate - other.lower, base.upper - base.estimate)
+    above = math.hypot(other.upper - other.estimate, base.estimate - base.lower)
+    return Interval(difference, difference - below, difference + above)
 
 
 def naive_interval(treated: ArrayLike, events: ArrayLike, attempts: ArrayLike, alpha: float) -> Interval | None:
@@ -59,14 +61,17 @@ def _arms(treated: ArrayLike, events: ArrayLike, attempts: ArrayLike) -> list[tu
     return [(count[tries & (side == arm)], tried[tries & (side == arm)]) for arm in (False, True)]
 
 
-def _jackknife(count: Column, tried: Column) -> tuple[float, float, int]:
-    """The rate, its variance, its degrees of freedom."""
+def _wilson(count: Column, tried: Column, alpha: float) -> Interval:
+    """One arm's rate and its range."""
     devices = count.size
-    if devices < 2:
-        return 0.0, 0.0, 0
+    rate = float(count.sum() / tried.sum())
     without = (count.sum() - count) / (tried.sum() - tried)
-    variance = (devices - 1) / devices * ((without - without.mean()) ** 2).sum()
-    return float(count.sum() / tried.sum()), float(variance), devices - 1
+    variance = (devices - 1) / devices * float(((without - without.mean()) ** 2).sum())
+    worth = rate * (1 - rate) / variance if variance else float(devices)  # devices that do not differ: no less than one each
+    t2 = _student(1 - alpha / 2, devices - 1) ** 2
+    middle = (rate + t2 / (2 * worth)) / (1 + t2 / worth)
+    reach = math.sqrt(t2 * (rate * (1 - rate) / worth + t2 / (4 * worth**2))) / (1 + t2 / worth)
+    return Interval(rate, middle - reach, middle + reach)
 
 
 def _student(probability: float, freedom: float) -> float:

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 EFFECTS = tuple(0.005 * 2.0**k for k in range(8))
 """The grid of surpluses, 0.5 to 64 points: a true one between two of them costs less than a tenth of the growth."""
-FOCUS, FOCUS_WEIGHT = 0.9, 0.8
+FOCUS, FOCUS_WEIGHT = 0.9, 0.9
 """With an effect named, most of the weight is on bets for this much of it, and the grid shares the rest. Slightly less than all of
 it, because a stake that is too bold loses more than one that is too timid: the power at a lift of 3 points was best there."""
 MEAN, WEIGHT = 0.2, 3.0
