@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from goldsmith.cli.output import Json, console, print_json, print_table, said_plainly
+from goldsmith.cli.output import NARROW, Json, console, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
 
 app = typer.Typer(no_args_is_help=True, help="List what the screen for prompt injection kept out, and let it through.")
@@ -25,10 +25,13 @@ def list_quarantine(
         if as_json:
             print_json(found)
             return
-        rows = [
+        told = [
             (one["id"], one["what"], escape(one["session_id"]), one["reason"], escape(_text(one["texts"]))) for one in found
         ]
-        print_table(("id", "what", "session", "reason", "text"), rows)
+        if console.width < NARROW:
+            print_table(("id", "what, why, and where"), [(one[0], "; ".join(one[1:])) for one in told], whole=("id",))
+        else:
+            print_table(("id", "what", "session", "reason", "text"), told, whole=("id",))
 
 
 @app.command()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from goldsmith.cli.ablation import show_ablation
-from goldsmith.cli.output import Json, console, print_json, print_table, said_plainly
+from goldsmith.cli.output import NARROW, Json, console, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
 from goldsmith.client import Client
 from goldsmith.errors import InvalidInput
@@ -75,7 +76,7 @@ def _show_cluster(cluster: dict[str, Any]) -> None:
         about.append(("path", f"{route['path']}: {route['why']}"))
     if won := cluster["won"]:
         about.append(("won", _won(won)))
-    about += [(f"{rule['support']} of {cluster['size']}", rule["rule"]) for rule in cluster["top_rules"]]
+    about += [(f"{rule['support']} of {cluster['size']}", escape(rule["rule"])) for rule in cluster["top_rules"]]
     if cluster["rules"] > len(cluster["top_rules"]):
         about.append(
             (
@@ -101,7 +102,11 @@ def _show_rule(found: dict[str, Any], as_json: bool) -> None:
         print_json(found)
         return
     rule = found["rule"]
-    about = [("rule", rule["rule"]), ("status", rule["status"]), ("cluster", f"{rule['cluster_id']} of job:{rule['job_id']}")]
+    about = [
+        ("rule", escape(rule["rule"])),
+        ("status", rule["status"]),
+        ("cluster", f"{rule['cluster_id']} of job:{rule['job_id']}"),
+    ]
     about += [
         (
             "support",
@@ -110,7 +115,7 @@ def _show_rule(found: dict[str, Any], as_json: bool) -> None:
     ]
     about += [("configs", ", ".join(rule["configs"])), ("inputs with", rule["input_pattern"] or "")]
     about += [
-        (one["session_id"], f"{one['rule']}{' — ' + one['quote'] if one['quote'] else ''} ({one['signal']})")
+        (one["session_id"], escape(f"{one['rule']}{' — ' + one['quote'] if one['quote'] else ''} ({one['signal']})"))
         for one in found["examples"]
     ]
     print_table(("", ""), about)
@@ -133,11 +138,16 @@ def search(
         if as_json:
             print_json(found)
             return
+        if console.width < NARROW:
+            marks = {"active": "", "retired": "(retired) "}
+            short = [(one["id"], one["cluster_id"], marks[one["status"]] + escape(one["rule"])) for one in found]
+            print_table(("id", "cluster", "rule"), short, whole=("id", "cluster"))
+            return
         rows = [
-            (one["id"], one["cluster_id"], one["support"], f"{one['coverage']:.0%}", one["status"], one["rule"])
+            (one["id"], one["cluster_id"], one["support"], f"{one['coverage']:.0%}", one["status"], escape(one["rule"]))
             for one in found
         ]
-        print_table(("id", "cluster", "support", "share", "status", "rule"), rows)
+        print_table(("id", "cluster", "support", "share", "status", "rule"), rows, whole=("id", "cluster"))
 
 
 @app.command()

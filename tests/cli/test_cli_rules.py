@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
 from goldsmith.cli import output
@@ -72,3 +73,16 @@ def test_rules_are_written_to_a_file(
     assert goldsmith("rules", "export", "--to", str(as_markdown)).exit_code == output.OK
     assert as_markdown.read_text().startswith("# Rules of job:")
     assert goldsmith("rules", "export", "--markdown").stdout.startswith("# Rules of job:")
+
+
+def test_an_id_is_never_folded_and_a_rule_is_shown_as_it_is(
+    goldsmith: Goldsmith, api: Api, conn: Connection, job_factory: JobFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster(conn, job_factory)
+    conn.execute("UPDATE cluster_rules SET rule = 'Keep [bold] marks, and say so in many words that need a second line.'")
+    ids = [str(row["id"]) for row in conn.execute("SELECT id FROM cluster_rules")]
+    for width in ("80", "120"):
+        monkeypatch.setenv("COLUMNS", width)
+        shown = goldsmith("rules", "search", "marks").stdout
+        assert all(one in shown for one in ids)
+        assert "[bold]" in shown
