@@ -14,7 +14,7 @@ from goldsmith.kinds.base import UUID_PATTERN
 def _job_id(given: object) -> object:
     if not isinstance(given, str):
         return given
-    if not re.fullmatch(rf"(job:)?{UUID_PATTERN}", given):
+    if not re.fullmatch(rf"(job:)?{UUID_PATTERN}", given, re.IGNORECASE):
         raise ValueError("must be the id of a job, as job:<id> or <id>, as `goldsmith jobs list` shows it")
     return given.removeprefix("job:")
 

@@ -16,7 +16,9 @@ CHOICES: dict[object, Any] = {"none": None, "all": {}, "cheap": {"absent": dict.
 
 
 def _options(value: object) -> object:
-    return CHOICES.get(value, value) if isinstance(value, str) else value
+    if isinstance(value, str) and value not in CHOICES:
+        raise ValueError(f"must be {', '.join(map(str, CHOICES))}, or options of an ablation job")
+    return CHOICES[value] if isinstance(value, str) else value
 
 
 class UnoConfig(JobConfig):
