@@ -234,9 +234,7 @@ def test_events_on_which_goldsmith_breaks_hold_up_no_others_and_are_kept(spool: 
 def test_what_was_said_yes_to_survives_a_kill(spool: Path):
     script = f"""
         import os, signal
-        from goldsmith.ab import parse_event
-from goldsmith.ab.snapshot import Assignment
-from goldsmith.client.events import EventSender
+        from goldsmith.client.events import EventSender
         sender = EventSender({str(spool)!r}, {away()!r})
         for number in range(500):
             assert sender.send({ONE!r}, "exposure", f"device-{{number}}")
@@ -253,9 +251,7 @@ def test_processes_share_a_spool_also_after_a_fork(spool: Path):
     goldsmith = Goldsmith()
     script = """
         import os, sys
-        from goldsmith.ab import parse_event
-from goldsmith.ab.snapshot import Assignment
-from goldsmith.client.events import EventSender
+        from goldsmith.client.events import EventSender
         spool, url, experiment, name = sys.argv[1:]
         sender = EventSender(spool, url)
         assert sender.send(experiment, "exposure", f"{name}-before")
@@ -284,9 +280,7 @@ def test_a_full_disk_costs_events_and_not_the_request(spool: Path):
     """A limit of the kernel on the size of files stands for the disk: the last event fits by half."""
     script = f"""
         import resource
-        from goldsmith.ab import parse_event
-from goldsmith.ab.snapshot import Assignment
-from goldsmith.client.events import EventSender
+        from goldsmith.client.events import EventSender
         sender = EventSender({str(spool)!r}, {away()!r})
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
         said = [sender.send({ONE!r}, "exposure", f"device-{{number}}") for number in range(50)]
