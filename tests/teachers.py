@@ -25,6 +25,7 @@ class Asked:
     json_schema: dict[str, Any] | None = None
     recorded: bool | None = None
     max_tokens: int = 0
+    batch: bool = False
 
 
 class ScriptedTeacher:

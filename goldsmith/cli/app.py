@@ -22,6 +22,7 @@ from goldsmith.cli import (
     datasets,
     demo,
     doctor,
+    evaluations,
     experiments,
     jobs,
     keys,
@@ -50,6 +51,7 @@ app.add_typer(adapters.app, name="adapters")
 app.add_typer(contexts.app, name="contexts")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(experiments.app, name="experiments")
+app.add_typer(evaluations.app, name="evaluations")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(kinds.app, name="kinds")

@@ -231,13 +231,17 @@ class Judge:
                     recorded=question.recorded,
                     batch=self.batch,
                 )
-                question.read(json.loads(got.text))
             except BudgetReached:
                 self.out_of_budget = True
             except Waiting:
                 self._waiting += 1
-            except (NotAnswered, KeyError, TypeError, ValueError):
+            except NotAnswered:
                 self.unreadable += 1
+            else:
+                try:
+                    question.read(json.loads(got.text))
+                except (KeyError, TypeError, ValueError):
+                    self.unreadable += 1
             self.told()
             return not self.out_of_budget
 

@@ -11,6 +11,8 @@ import numpy
 from goldsmith.kinds.evaluate.schema import Interval
 
 Verdict = Literal["wins", "loses", "unclear"]
+AT_ONCE = 4_000_000  # draws held in memory
+EXACT = 12  # groups: 4,096 ways to flip them
 
 
 def interval(
@@ -26,8 +28,13 @@ def interval(
     of = [number[group] for group in groups]
     above = numpy.bincount(of, weights=differences)
     below = numpy.bincount(of, weights=weights)
-    drawn = numpy.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-    ratios = above[drawn].sum(axis=1) / below[drawn].sum(axis=1)
+    random = numpy.random.default_rng(seed)
+    at_once = max(1, AT_ONCE // len(names))
+    parts = []
+    for start in range(0, resamples, at_once):
+        drawn = random.integers(len(names), size=(min(at_once, resamples - start), len(names)))
+        parts.append(above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
+    ratios = numpy.concatenate(parts)
     low, high = numpy.quantile(ratios, [alpha / 2, 1 - alpha / 2])
     return Interval(difference=float(above.sum() / below.sum()), low=float(low), high=float(high))
 
@@ -40,6 +47,31 @@ def mcnemar(only_one: int, only_other: int) -> float:
     n, fewer = only_one + only_other, min(only_one, only_other)
     logs = (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(fewer + 1))
     return min(1.0, 2 * math.fsum(map(math.exp, logs)))
+
+
+def sign_flips(differences: Sequence[float], groups: Sequence[str], *, resamples: int, seed: int) -> float:
+    """Two-sided p-value: were both arms alike, the sum of each group's differences would be above 0 as easily as below.
+
+    Fisher's randomisation test for pairs (1935), with groups in the place of pairs: exact up to `EXACT` groups that differ, drawn
+    `resamples` times beyond.
+    """
+    names = sorted(set(groups))
+    number = {name: index for index, name in enumerate(names)}
+    every = numpy.bincount([number[group] for group in groups], weights=differences)
+    sums = every[every != 0]
+    if not len(sums):
+        return 1.0
+    seen = abs(sums.sum()) - 1e-9 * abs(sums).sum()  # a sum in another order may differ in its last digits
+    if len(sums) <= EXACT:
+        signs = 1 - 2 * ((numpy.arange(2 ** len(sums))[:, None] >> numpy.arange(len(sums))) & 1)
+        return float((abs(signs @ sums) >= seen).mean())
+    random = numpy.random.default_rng(seed)
+    at_once = max(1, AT_ONCE // len(sums))
+    as_far = 0
+    for start in range(0, resamples, at_once):
+        signs = 1 - 2 * random.integers(2, size=(min(at_once, resamples - start), len(sums)))
+        as_far += int((abs(signs @ sums) >= seen).sum())
+    return (1 + as_far) / (1 + resamples)
 
 
 def verdict(pass_rate: Interval, p_value: float, alpha: float) -> Verdict:

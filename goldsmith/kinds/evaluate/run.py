@@ -1,50 +1,24 @@
-"""All arms answer the same held-out prompts; the gates judge; the arms are compared in pairs."""
+"""All arms answer the same prompts; scorers judge; the arms are compared in pairs."""
 
 from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from goldsmith.adapters import AdapterVersion
 from goldsmith.context import JobContext
 from goldsmith.datasets import DatasetVersion
 from goldsmith.errors import InvalidInput
 from goldsmith.gates import RULES
-from goldsmith.kinds.evaluate import heldout, paired
+from goldsmith.kinds.evaluate import heldout, judging, report, scorers
+from goldsmith.kinds.evaluate.answering import Kept, answer
+from goldsmith.kinds.evaluate.comparing import against_passing, compare, mean
 from goldsmith.kinds.evaluate.heldout import Row
-from goldsmith.kinds.evaluate.schema import Arm, Comparison, EvaluateConfig, EvaluateResult, Interval, Sample
-from goldsmith.student import Student, Told
+from goldsmith.kinds.evaluate.judging import Opinions
+from goldsmith.kinds.evaluate.schema import Arm, Comparison, EvaluateConfig, EvaluateResult, Scorer
+from goldsmith.kinds.evaluate.scorers import Scored
 from goldsmith.variety import distinct, entropy_bits
-
-CHUNK = 32  # prompts answered, then scored, at once
-ANSWERING = 0.7  # its share of the time, measured on a CPU with 96 tokens an answer; for the progress only
-SAMPLES = 4
-
-ArmName = Literal["base", "lora", "control"]
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What one arm made of the rows, in their order."""
-
-    arm: ArmName
-    adapter: AdapterVersion | None
-    texts: list[str]
-    failed: list[dict[str, str]]
-    nll: list[tuple[float, int]]
-    seconds: float
-
-    @property
-    def passed(self) -> list[bool]:
-        return [not failed for failed in self.failed]
-
-    @property
-    def scores(self) -> list[float]:
-        return [1 - len(failed) / len(RULES) for failed in self.failed]
 
 
 def run(config: EvaluateConfig, ctx: JobContext) -> EvaluateResult:
@@ -53,204 +27,170 @@ def run(config: EvaluateConfig, ctx: JobContext) -> EvaluateResult:
     rows = heldout.read(config, dataset, ctx)
     for adapter in adapters.values():
         heldout.refuse_trained(rows, adapter, dataset, ctx)
+    used = scorers.chosen(rows, config)
+    opinions = judging.examine(rows, config, ctx) if config.judge else None
 
-    ctx.progress(1, f"loading {adapters['lora'].base_model}")
+    ctx.progress(3, f"loading {adapters['lora'].base_model}")
     student = ctx.student(adapters["lora"].base_model)
-    arms: list[tuple[ArmName, AdapterVersion | None]] = [("base", None), *adapters.items()]
-    answered = [
-        _answer(
-            student, rows, arm, adapter, config, ctx, begin=3 + 92 * number / len(arms), end=3 + 92 * (number + 1) / len(arms)
+    arms: list[tuple[str, AdapterVersion | None]] = [("base", None), *adapters.items()]
+    kept = Kept(rows, config, ctx)
+    until = 87 / len(arms)
+    scored = [
+        scorers.score(
+            arm, rows, answer(student, rows, arm, adapter, kept, config, ctx, (3 + until * at, 3 + until * (at + 1))), used
         )
-        for number, (arm, adapter) in enumerate(arms)
+        for at, (arm, adapter) in enumerate(arms)
     ]
-    comparisons = [_compare(rows, answered[0], other, config) for other in answered[1:]]
-    result = _result(dataset, rows, answered, comparisons)
-    ctx.save_artifact("answers.jsonl", _lines(rows, answered), "application/x-ndjson")
+    if opinions is not None:
+        judging.judge(scored, rows, opinions, config, ctx)
+        for one in scored:
+            one.scores["judge"] = opinions.by_arm[one.arm]
+
+    ctx.progress(96, "comparing")
+    result = _result(config, ctx, dataset, rows, adapters, scored, used, opinions, kept.resumed)
+    ctx.save_artifact("answers.jsonl", report.lines(rows, scored), "application/x-ndjson")
+    ctx.save_artifact("report.md", report.markdown(result, rows, scored), "text/markdown")
     told = {"config": config.model_dump(mode="json"), "result": result.model_dump(mode="json")}
     ctx.save_artifact("evaluation.json", json.dumps(told, indent=2, ensure_ascii=False).encode(), "application/json")
     return result
 
 
-def _adapters(config: EvaluateConfig, ctx: JobContext) -> dict[ArmName, AdapterVersion]:
-    adapters: dict[ArmName, AdapterVersion] = {"lora": ctx.adapter(config.adapter)}
-    if config.control is None:
-        return adapters
-    adapters["control"] = control = ctx.adapter(config.control)
-    if not control.method.get("shuffled"):
-        raise InvalidInput(f"control: {control.ref} was trained on its own answers; train a control with shuffle_answers: true")
-    if control.base_sha256 != adapters["lora"].base_sha256:
-        raise InvalidInput(
-            f"control: {control.ref} is on another base model ({control.base_model}) than {adapters['lora'].ref}"
-            f" ({adapters['lora'].base_model})"
-        )
+def _adapters(config: EvaluateConfig, ctx: JobContext) -> dict[str, AdapterVersion]:
+    adapters: dict[str, AdapterVersion] = {"lora": ctx.adapter(config.adapter)}
+    lora = adapters["lora"]
+    if config.control is not None:
+        adapters["control"] = control = ctx.adapter(config.control)
+        if not control.method.get("shuffled"):
+            raise InvalidInput(
+                f"control: {control.ref} was trained on its own answers; train a control with shuffle_answers: true"
+            )
+    for ref in config.others:
+        other = ctx.adapter(ref)
+        if any(other.ref == one.ref for one in adapters.values()):
+            message = f"{other.ref} is compared already"
+            raise InvalidInput(f"others: {message}", errors=[{"field": "others", "value": ref, "message": message}])
+        adapters[other.ref] = other
+    for name, other in adapters.items():
+        if other.base_sha256 != lora.base_sha256:
+            field = "control" if name == "control" else "others"
+            message = f"{other.ref} is on another base model ({other.base_model}) than {lora.ref} ({lora.base_model})"
+            raise InvalidInput(f"{field}: {message}", errors=[{"field": field, "value": other.ref, "message": message}])
     return adapters
 
 
-def _answer(
-    student: Student,
-    rows: Sequence[Row],
-    arm: ArmName,
-    adapter: AdapterVersion | None,
+def _result(
     config: EvaluateConfig,
     ctx: JobContext,
-    *,
-    begin: float,
-    end: float,
-) -> Answered:
-    """Greedy answers and the likelihood of the gold."""
-    started = time.monotonic()
-    student.use(adapter)
-    texts: list[str] = []
-    nll: list[tuple[float, int]] = []
-    step = (end - begin) / len(rows)
-    for start in range(0, len(rows), CHUNK):
-        chunk = rows[start : start + CHUNK]
-
-        which = f"prompts {start + 1} to {start + len(chunk)} of {len(rows)}"
-        answered_at = begin + step * start
-        scored_at = answered_at + ANSWERING * step * len(chunk)
-        tell = _teller(ctx, f"{arm} answers {which}", answered_at, scored_at)
-        texts += student.generate([row.prompt for row in chunk], config.max_new_tokens, told=tell)
-        tell = _teller(ctx, f"{arm} is scored on the gold of {which}", scored_at, answered_at + step * len(chunk))
-        nll += student.nll([row.gold for row in chunk], tell)
-    failed = [row.failed(text) for row, text in zip(rows, texts, strict=True)]
-    return Answered(arm, adapter, texts, failed, nll, time.monotonic() - started)
-
-
-def _teller(ctx: JobContext, message: str, begin: float, end: float) -> Told:
-    return lambda share: ctx.progress(begin + (end - begin) * share, message)
-
-
-def _compare(rows: Sequence[Row], base: Answered, other: Answered, config: EvaluateConfig) -> Comparison:
-    groups = [row.example.group for row in rows]
-
-    def interval(of_other: Sequence[float], of_base: Sequence[float], weights: Sequence[float]) -> Interval:
-        differences = [one - another for one, another in zip(of_other, of_base, strict=True)]
-        return paired.interval(differences, weights, groups, resamples=config.bootstrap, alpha=config.alpha, seed=config.seed)
-
-    ones = [1.0] * len(rows)
-    tokens = [float(number) for _, number in base.nll]
-    pass_rate = interval(other.passed, base.passed, ones)
-    pairs = list(zip(other.passed, base.passed, strict=True))
-    only_other, only_base = pairs.count((True, False)), pairs.count((False, True))
-    p_value = paired.mcnemar(only_other, only_base)
-    assert other.arm != "base"
-    return Comparison(
-        arm=other.arm,
-        pass_rate=pass_rate,
-        gate_score=interval(other.scores, base.scores, ones),
-        heldout_loss=interval([loss for loss, _ in other.nll], [loss for loss, _ in base.nll], tokens),
-        only_arm_passed=only_other,
-        only_base_passed=only_base,
-        p_value=p_value,
-        verdict=paired.verdict(pass_rate, p_value, config.alpha),
-    )
-
-
-def _result(
-    dataset: DatasetVersion, rows: Sequence[Row], answered: Sequence[Answered], comparisons: Sequence[Comparison]
+    dataset: DatasetVersion,
+    rows: Sequence[Row],
+    adapters: dict[str, AdapterVersion],
+    scored: Sequence[Scored],
+    used: Sequence[Scorer],
+    opinions: Opinions | None,
+    resumed: int,
 ) -> EvaluateResult:
-    verdicts = {comparison.arm: comparison.verdict for comparison in comparisons}
-    refs = {one.arm: one.adapter.ref for one in answered if one.adapter}
+    primary = scorers.primary(used, rows, config)
+    base, lora, *others = scored
+    comparisons = [compare(one, base, rows, used, primary, config) for one in scored[1:]]
+    verdicts = {one.arm: one.verdict for one in comparisons}
     control_wins = verdicts["control"] == "wins" if "control" in verdicts else None
-    adapter = answered[1].adapter
-    assert adapter is not None
+    not_computed = {scorer: why for scorer in used if (why := _not_computed(scorer, scored, rows, opinions))}
+    against = against_passing(comparisons[0], primary, not_computed, config, control_wins=bool(control_wins))
+    rehearsal = dataset.rehearsal or adapters["lora"].rehearsal or (opinions is not None and opinions.rehearsal)
     return EvaluateResult(
         dataset=dataset.ref,
-        adapter=adapter.ref,
-        control=refs.get("control"),
-        base_model=adapter.base_model,
-        rehearsal=dataset.rehearsal or adapter.rehearsal,
-        label="REHEARSAL" if dataset.rehearsal or adapter.rehearsal else "",
+        adapter=adapters["lora"].ref,
+        control=adapters["control"].ref if "control" in adapters else None,
+        others=[one.arm for one in others if one.arm != "control"],
+        base_model=adapters["lora"].base_model,
+        rehearsal=rehearsal,
+        label="REHEARSAL" if rehearsal else "",
         prompts=len(rows),
-        groups=len({row.example.group for row in rows}),
-        arms=[_arm(one) for one in answered],
-        comparisons=list(comparisons),
+        groups=len(set(heldout.groups(rows))),
+        primary=primary,
+        margin=config.margin,
+        passed=not against,
+        arms=[_arm(one, adapters.get(one.arm), rows, used) for one in scored],
+        comparisons=comparisons,
+        between=[compare(lora, one, rows, used, primary, config) for one in others],
         verdict=verdicts["lora"],
         control_wins=control_wins,
         valid=not control_wins,
-        why=_why(comparisons),
-        samples=_samples(rows, answered),
+        why=_why(comparisons, primary, against),
+        not_computed={str(scorer): why for scorer, why in not_computed.items()},
+        judge=opinions.report(config) if opinions is not None else None,
+        resumed=resumed,
+        report=f"job:{ctx.job_id}/report.md",
+        samples=report.samples(rows, scored),
     )
 
 
-def _arm(answered: Answered) -> Arm:
-    number = len(answered.texts)
-    loss = sum(loss for loss, _ in answered.nll) / sum(tokens for _, tokens in answered.nll)
-    return Arm(
-        arm=answered.arm,
-        adapter=answered.adapter.ref if answered.adapter else None,
-        prompts=number,
-        passed=sum(answered.passed),
-        pass_rate=sum(answered.passed) / number,
-        gate_score=sum(answered.scores) / number,
-        passed_by_gate={rule: sum(rule not in failed for failed in answered.failed) / number for rule in RULES},
-        heldout_loss=loss,
-        perplexity=math.exp(loss),
-        entropy_bits=entropy_bits(answered.texts),
-        distinct_1=distinct(answered.texts, 1),
-        distinct_2=distinct(answered.texts, 2),
-        words=sum(len(text.split()) for text in answered.texts) / number,
-        seconds=answered.seconds,
-    )
+def _not_computed(scorer: Scorer, scored: Sequence[Scored], rows: Sequence[Row], opinions: Opinions | None) -> str | None:
+    if scorer == "judge":
+        return opinions.why_not(rows) if opinions is not None else None
+    slow = sum(any(one.why[place].get(scorer) == scorers.SLOW for one in scored) for place in range(len(rows)))
+    return f"{slow} prompts are left out: {scorers.SLOW}" if slow else None
 
 
-def _why(comparisons: Sequence[Comparison]) -> str:
-    lines = []
+def _why(comparisons: Sequence[Comparison], primary: Scorer, against: Sequence[str]) -> str:
+    parts = [f"not passed: {'; '.join(against)}"] if against else ["passed"]
     for one in comparisons:
-        gained = one.pass_rate
-        lines.append(
-            f"{one.arm} {one.verdict} against base: {gained.difference:+.0%} of the prompts pass every gate"
-            f" ({gained.low:+.0%} to {gained.high:+.0%}), {one.only_arm_passed} only with it, {one.only_base_passed} only"
-            f" without, p = {one.p_value:.2g}"
-        )
+        parts.append(_verdict(one, primary))
         if one.arm == "control" and one.verdict == "wins":
-            lines.append(
+            parts.append(
                 "the control wins, too, though it learned the answers of other prompts: these gates can be passed by style"
                 " alone, so this evaluation does not show that the adapter learned its task"
             )
-    return "; ".join(lines)
+    return "; ".join(parts)
 
 
-def _samples(rows: Sequence[Row], answered: Sequence[Answered]) -> list[Sample]:
-    """Spread over the rows, so that several configs and languages are seen."""
-    step = max(1, len(rows) // SAMPLES)
-    return [
-        Sample(
-            config_id=rows[number].example.config_id,
-            language=rows[number].example.language,
-            input=rows[number].example.input,
-            gold=rows[number].example.messages[-1].content,
-            answers={one.arm: one.texts[number] for one in answered},
-            failed={one.arm: list(one.failed[number]) for one in answered},
+def _verdict(one: Comparison, primary: Scorer) -> str:
+    said = f"{one.arm} {one.verdict} against base"
+    if primary == "rules" and one.pass_rate is not None:
+        gained = one.pass_rate
+        return (
+            f"{said}: {gained.difference:+.0%} of the prompts pass every gate"
+            f" ({gained.low:+.0%} to {gained.high:+.0%}), {one.only_arm_passed} only with it, {one.only_base_passed} only"
+            f" without, p = {one.p_value:.2g}"
         )
-        for number in range(0, len(rows), step)[:SAMPLES]
-    ]
+    found = next((each for each in one.scores if each.scorer == primary), None)
+    if found is None:
+        return f"{said}: nothing to judge by {primary}"
+    return (
+        f"{said} by {primary}: {found.difference.difference:+.3g} ({found.difference.low:+.3g} to {found.difference.high:+.3g}),"
+        f" {found.wins} prompts won, {found.losses} lost, p = {found.p_value:.2g}"
+    )
 
 
-def _lines(rows: Sequence[Row], answered: Sequence[Answered]) -> bytes:
-    """One line for each prompt, all arms side by side, with the reasons why an answer fails."""
-    return "".join(
-        json.dumps(
-            {
-                "source": row.example.source,
-                "config_id": row.example.config_id,
-                "language": row.example.language,
-                "group": row.example.group,
-                "input": row.example.input,
-                "gold": row.example.messages[-1].content,
-                "arms": {
-                    one.arm: {
-                        "answer": one.texts[number],
-                        "failed": one.failed[number],
-                        "nll": one.nll[number][0],
-                        "tokens": one.nll[number][1],
-                    }
-                    for one in answered
-                },
-            },
-            ensure_ascii=False,
-        )
-        + "\n"
-        for number, row in enumerate(rows)
-    ).encode()
+def _arm(one: Scored, adapter: AdapterVersion | None, rows: Sequence[Row], used: Sequence[Scorer]) -> Arm:
+    failed = [failed for failed, row in zip(one.failed, rows, strict=True) if row.gated]
+    nll = [pair for pair in one.answers.nll if pair is not None]
+    loss = sum(loss for loss, _ in nll) / sum(tokens for _, tokens in nll) if nll else None
+    texts = one.answers.texts
+    means = {
+        scorer: mean(scorer, one, places)
+        for scorer in used
+        if (places := [place for place, point in enumerate(one.scores[scorer]) if point is not None])
+    }
+    passed = sum(not each for each in failed)
+    return Arm(
+        arm=one.arm,
+        adapter=adapter.ref if adapter else None,
+        prompts=len(texts),
+        scores={str(scorer): value for scorer, value in means.items()},
+        passed=passed if failed else None,
+        pass_rate=passed / len(failed) if failed else None,
+        gate_score=sum(1 - len(each) / len(RULES) for each in failed) / len(failed) if failed else None,
+        passed_by_gate={rule: sum(rule not in each for each in failed) / len(failed) for rule in RULES} if failed else {},
+        heldout_loss=loss,
+        perplexity=None if loss is None else math.exp(min(loss, 700)),
+        entropy_bits=entropy_bits(texts),
+        distinct_1=distinct(texts, 1),
+        distinct_2=distinct(texts, 2),
+        words=sum(len(text.split()) for text in texts) / len(texts),
+        seconds=one.answers.seconds,
+        tokens=one.answers.tokens,
+        tokens_per_s=one.answers.tokens / one.answers.answering_s if one.answers.answering_s else 0.0,
+        first_token_s=one.answers.first_token_s,
+        tokens_per_s_alone=one.answers.tokens_per_s_alone,
+    )

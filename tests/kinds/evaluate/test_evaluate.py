@@ -50,15 +50,20 @@ class ScriptedStudent:
 
     base_model = "package:scripted"
 
+    def tokenizer(self, text: str, **_: Any) -> dict[str, list[str]]:
+        return {"input_ids": text.split()}
+
     def __init__(self, scripts: Mapping[str | None, Callable[[str], str]]) -> None:
         self.scripts = scripts
         self.in_use: str | None = None
+        self.answered = 0
 
     def use(self, adapter: AdapterVersion | None) -> None:
         self.in_use = adapter.name if adapter else None
 
     def generate(self, conversations: Sequence[Sequence[Mapping[str, str]]], max_new_tokens: int, *, told: Told) -> list[str]:
         told(0.5)
+        self.answered += len(conversations)
         assert all(turns[-1]["role"] == "user" for turns in conversations)
         return [self.scripts[self.in_use](turns[-1]["content"].split()[-1]) for turns in conversations]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goldsmith.kinds.evaluate.paired import interval, mcnemar, verdict
+from goldsmith.kinds.evaluate.paired import interval, mcnemar, sign_flips, verdict
 from goldsmith.kinds.evaluate.schema import Interval
 from goldsmith.variety import distinct, entropy_bits
 
@@ -85,3 +85,20 @@ class TestWords:
         assert distinct(["a b", "a b"], 2) == 0.5
         assert distinct(["a b", "b a"], 2) == 1
         assert distinct(["a"], 2) == 0
+
+
+class TestSignFlips:
+    def test_groups_that_agree_are_as_rare_as_coins_that_do(self) -> None:
+        assert sign_flips([1.0] * 8, list("abcdefgh"), resamples=1, seed=0) == 2 / 2**8
+        assert sign_flips([0.1] * 5 + [0.0] * 9, list("abcdefghijklmn"), resamples=1, seed=0) == 2 / 2**5
+
+    def test_rows_of_one_group_flip_together(self) -> None:
+        assert sign_flips([1.0] * 8, list("aabbccdd"), resamples=1, seed=0) == 2 / 2**4
+
+    def test_nothing_differs(self) -> None:
+        assert sign_flips([0.0, 0.0, 1.0, -1.0], list("abcc"), resamples=1, seed=0) == 1
+
+    def test_with_many_groups_it_is_drawn_and_agrees_with_the_binomial(self) -> None:
+        differences = [1.0] * 20 + [-1.0] * 8
+        drawn = sign_flips(differences, [str(place) for place in range(28)], resamples=20_000, seed=3)
+        assert drawn == pytest.approx(mcnemar(20, 8), abs=0.006)
