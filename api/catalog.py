@@ -14,7 +14,7 @@ from api.body import body_schema, read_model, read_optional
 from api.errors import PROBLEM
 from api.jobs import MISSING, REFUSALS
 from api.state import CallerDep, State, StateDep
-from goldsmith import adapters, experiments, lineage, passports, paused
+from goldsmith import ab_retired, adapters, lineage, passports, paused
 from goldsmith.adapters import AdapterVersion
 from goldsmith.db import Connection
 from goldsmith.errors import NotFound, ReferenceNotUsable
@@ -230,7 +230,7 @@ async def retire_adapter(
     def retire(conn: Connection, storage: Storage, name: str, version: int, *, actor: str) -> AdapterVersion:
         with conn.transaction():
             if body.force and body.reason:
-                experiments.gate_adapter(conn, f"adapter:{name}@{version}", actor=actor, reason=body.reason)
+                ab_retired.gate_adapter(conn, f"adapter:{name}@{version}", actor=actor, reason=body.reason)
             return adapters.retire(conn, storage, name, version, actor=actor)
 
     return await _move_on(retire, name, version, state, caller.name)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from goldsmith import adapters, audit, webhooks
+from goldsmith import adapters, audit
 from goldsmith.ab import (
     BASE,
     BUCKETS,
@@ -26,7 +26,7 @@ from goldsmith.ab import (
     NewExperiment,
     assign,
 )
-from goldsmith.ab_decisions import decide, told
+from goldsmith.ab_decisions import decide
 from goldsmith.ab_drafts import change, create, delete, new_version
 from goldsmith.ab_ingest import ingest
 from goldsmith.ab_rows import decisions_of, get, list_experiments, locked
@@ -52,7 +52,6 @@ __all__ = [
     "decisions_of",
     "delete",
     "end",
-    "gate_adapter",
     "get",
     "ingest",
     "list_experiments",
@@ -104,7 +103,7 @@ def start(
         )
         set_weights(conn, experiment, 0)
         statistics = {"plan_sha256": plan_sha256(frozen)} | ({"overrode": cooling} if cooling else {})
-        _said(conn, experiment_id, "start", reason or "Started.", actor, statistics)
+        said(conn, experiment_id, "start", reason or "Started.", actor, statistics)
     return get(conn, experiment_id)
 
 
@@ -206,7 +205,7 @@ def pause(conn: Connection, experiment_id: UUID, *, actor: str = "local", reason
             raise Conflict(f"experiment {experiment.name} is {experiment.status}; only one that runs can be paused")
         conn.execute("UPDATE experiments SET status = 'paused' WHERE id = %s", (experiment_id,))
         to_base(conn, experiment_id)
-        _said(conn, experiment_id, "pause", reason or NO_REASON, actor)
+        said(conn, experiment_id, "pause", reason or NO_REASON, actor)
     return get(conn, experiment_id)
 
 
@@ -222,7 +221,7 @@ def resume(conn: Connection, experiment_id: UUID, *, actor: str = "local", reaso
         adapters.refuse_retired(conn, [arm.adapter for arm in experiment.arms if arm.adapter is not None and arm.gated is None])
         conn.execute("UPDATE experiments SET status = 'running', step_started_at = now() WHERE id = %s", (experiment_id,))
         set_weights(conn, experiment, experiment.step)
-        _said(conn, experiment_id, "resume", reason or NO_REASON, actor)
+        said(conn, experiment_id, "resume", reason or NO_REASON, actor)
     return get(conn, experiment_id)
 
 
@@ -247,7 +246,7 @@ def next_step(
             (step, experiment_id),
         )
         set_weights(conn, experiment, step)
-        _said(conn, experiment_id, "ramp", reason, actor, {"step": step, **(statistics or {})})
+        said(conn, experiment_id, "ramp", reason, actor, {"step": step, **(statistics or {})})
     return get(conn, experiment_id)
 
 
@@ -261,32 +260,8 @@ def approve(conn: Connection, experiment_id: UUID, *, actor: str, reason: str | 
             raise Conflict(f"experiment {experiment.name} is at the last of its {experiment.plan.steps} steps")
         if experiment.approved_step is None or experiment.approved_step < experiment.step:
             conn.execute("UPDATE experiments SET approved_step = step WHERE id = %s", (experiment_id,))
-            _said(conn, experiment_id, "approve", reason or NO_REASON, actor, {"step": experiment.step})
+            said(conn, experiment_id, "approve", reason or NO_REASON, actor, {"step": experiment.step})
     return get(conn, experiment_id)
-
-
-def gate_adapter(conn: Connection, ref: str, *, actor: str, reason: str) -> list[str]:
-    """Answer by base wherever an experiment that runs has this adapter version, and hold it. Returns the experiments' names."""
-    with conn.transaction():
-        rows = conn.execute(
-            """
-            SELECT e.id, e.name, a.name AS arm FROM experiments e JOIN arms a ON a.experiment_id = e.id
-            WHERE a.adapter = %s AND a.gated IS NULL AND e.status IN ('running', 'paused')
-            ORDER BY e.id FOR NO KEY UPDATE OF e
-            """,
-            (ref,),
-        ).fetchall()
-        for row in rows:
-            conn.execute(
-                "UPDATE arms SET gated = %s WHERE experiment_id = %s AND name = %s", ("adapter_retired", row["id"], row["arm"])
-            )
-            why = f"{ref} was retired; base answers for the arm {row['arm']}: {reason}"
-            _said(conn, row["id"], "gate", why, actor, {"arm": row["arm"], "adapter": ref})
-            conn.execute(
-                "UPDATE experiments SET held_reason = %s, held_at = coalesce(held_at, now()) WHERE id = %s", (why, row["id"])
-            )
-            webhooks.announce(conn, "experiment.held", told(get(conn, row["id"]), None, why))
-    return [row["name"] for row in rows]
 
 
 def end(conn: Connection, experiment_id: UUID, *, actor: str = "local", reason: str | None = None) -> Experiment:
@@ -302,7 +277,7 @@ def end(conn: Connection, experiment_id: UUID, *, actor: str = "local", reason: 
             (experiment_id,),
         )
         to_base(conn, experiment_id)
-        _said(conn, experiment_id, "complete", reason or NO_REASON, actor)
+        said(conn, experiment_id, "complete", reason or NO_REASON, actor)
         webhooks.announce(conn, "experiment.completed", told(experiment, None, reason or NO_REASON))
     return get(conn, experiment_id)
 
@@ -331,7 +306,7 @@ def set_weights(conn: Connection, experiment: Experiment, step: int) -> None:
     )
 
 
-def _said(
+def said(
     conn: Connection,
     experiment_id: UUID,
     decision: str,
@@ -339,6 +314,7 @@ def _said(
     actor: str,
     statistics: Mapping[str, Any] | None = None,
 ) -> None:
+    """Write down who did what and why, in the history and in the audit. Call it inside the transaction of the act."""
     facts = dict(statistics or {})
     audit.record(conn, actor, f"experiment.{decision}", f"experiment:{experiment_id}", {"reason": reason} | facts)
     decide(conn, experiment_id, decision, reason, actor=actor, statistics=facts)

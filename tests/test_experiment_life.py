@@ -13,7 +13,7 @@ import pytest
 import rfc8785
 from psycopg.types.json import Jsonb
 
-from goldsmith import ab_snapshots, adapters, audit, experiments
+from goldsmith import ab_retired, ab_snapshots, adapters, audit, experiments
 from goldsmith.ab import Experiment, NewExperiment
 from goldsmith.adapters import NewAdapter
 from goldsmith.db import Connection, connect
@@ -303,7 +303,7 @@ def test_a_retired_adapter_is_answered_by_base_at_once_and_the_experiment_held(
     with pytest.raises(Conflict, match="in use by the experiment spring"):
         adapters.retire(conn, storage, "workshop", 1, actor="anna")
     before = ab_snapshots.snapshot(conn)
-    assert experiments.gate_adapter(conn, "adapter:workshop@1", actor="anna", reason="It swears.") == ["spring"]
+    assert ab_retired.gate_adapter(conn, "adapter:workshop@1", actor="anna", reason="It swears.") == ["spring"]
     assert adapters.retire(conn, storage, "workshop", 1, actor="anna").status == "retired"
     held = experiments.get(conn, made.id)
     assert held.held_reason is not None
