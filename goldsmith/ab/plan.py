@@ -160,7 +160,6 @@ class ExperimentPlan(_Part):
         names = [arm.name for arm in self.arms]
         if names.count(BASE) != 1 or len(set(names)) != len(names):
             raise ValueError(f"arms: exactly one must be named {BASE!r} and names must differ, not {names}")
-        _sum_to_1("arms", [arm.weight for arm in self.arms])
         for index, arm in enumerate(self.arms):
             if (arm.adapter is None) != (arm.name == BASE):
                 what = "has no adapter" if arm.name == BASE else "needs an adapter"
@@ -192,7 +191,9 @@ class ExperimentPlan(_Part):
                         f"ramp.{number}.weights.{name}: {after.weights[name]:g} is less than {before.weights[name]:g} of the step"
                         " before; a step may only grow, as no unit may go back to base"
                     )
-        if self.ramp:
+        if not self.ramp:
+            _sum_to_1("arms", [arm.weight for arm in self.arms])
+        else:
             for index, arm in enumerate(self.arms):
                 if abs(arm.weight - self.weights(0)[arm.name]) > CLOSE:
                     raise ValueError(
