@@ -146,7 +146,7 @@ class ExperimentPlan(_Part):
             and isinstance(first, dict)
             and all(isinstance(value, int | float) for value in first.values())
         ):
-            rest = {BASE: 1 - sum(share for name, share in first.items() if name != BASE)}
+            rest = {BASE: max(0, 1 - sum(share for name, share in first.items() if name != BASE))}
             data["arms"] = [
                 {"weight": (rest | first)[arm["name"]]} | arm
                 if isinstance(arm, dict) and isinstance(arm.get("name"), str) and arm["name"] in (rest | first)
