@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from goldsmith import adapters, audit
+from goldsmith import adapters, audit, webhooks
 from goldsmith.ab import (
     BASE,
     BUCKETS,
@@ -26,7 +26,7 @@ from goldsmith.ab import (
     NewExperiment,
     assign,
 )
-from goldsmith.ab_decisions import decide
+from goldsmith.ab_decisions import decide, told
 from goldsmith.ab_drafts import change, create, delete, new_version
 from goldsmith.ab_ingest import ingest
 from goldsmith.ab_rows import decisions_of, get, list_experiments, locked
