@@ -257,9 +257,8 @@ def srm(data: Data) -> Srm:
     strata: list[tuple[list[int], list[float]]] = []
     observed, expected = dict.fromkeys(names, 0), dict.fromkeys(names, 0.0)
     counted = units.exposed & ~units.known
-    for step, former in sorted(
-        {(int(a), int(b)) for a, b in zip(units.step[counted], units.former_step[counted], strict=True)}
-    ):
+    pairs = np.unique(np.stack([units.step[counted], units.former_step[counted]]), axis=1)
+    for step, former in ((int(step), int(former)) for step, former in pairs.T):
         rows = counted & (units.step == step) & (units.former_step == former)
         counts = [int((units.arm[rows] == name).sum()) for name in names]
         shares = [plan.share(step, name) - (plan.share(former, name) if former >= 0 and name != BASE else 0) for name in names]
