@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.body import as_model, body_schema, read, read_model, read_optional
@@ -113,6 +113,13 @@ def snapshot(state: StateDep, response: Response) -> dict[str, Any]:
     response.headers["Cache-Control"] = "no-store"
     with state.database.connection() as conn:
         return ab_snapshots.signed(conn, state.storage)
+
+
+@router.put("/snapshot", include_in_schema=False)
+@router.delete("/snapshot", include_in_schema=False)
+async def not_an_experiment() -> None:
+    """Otherwise the routes below would take the word for an experiment's id."""
+    raise HTTPException(405, headers={"Allow": "GET"})
 
 
 @router.get("/{experiment_id}", responses=MISSING)

@@ -101,3 +101,10 @@ def test_a_promotion_without_proof_lists_what_is_missing(client: TestClient, run
     problem(client.post(f"{running}/promote", json={"reason": "Go.", "arm": "nobody"}), 422, "arm", "it has lora")
     client.post(f"{running}/end")
     problem(client.post(f"{running}/rollback", json={"reason": "Too dark."}), 409, says="is completed")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_the_snapshot_is_only_read(client: TestClient, method: str) -> None:
+    answer = client.request(method, "/v1/experiments/snapshot")
+    problem(answer, 405)
+    assert answer.headers["allow"] == "GET"
