@@ -39,6 +39,12 @@ def served(databases: Databases, valkey: EmbeddedValkey, tmp_path_factory: pytes
 
 
 @pytest.fixture
+def live(databases: Databases, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Api]:
+    with databases.fresh() as url, running_api(url, valkey, tmp_path) as api:
+        yield api
+
+
+@pytest.fixture
 def served_with_key(databases: Databases, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Api]:
     with databases.fresh() as url, running_api(url, valkey, tmp_path, api_key="a-key-for-tests") as api:
         yield api

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 Report = dict[str, Any]
 Make = Callable[[], Report]
@@ -19,7 +20,7 @@ ARMS = [
 ]
 PLAN = {
     "name": "clay-lora",
-    "arms": [{key: arm[key] for key in ("name", "weight", "adapter", "model")} for arm in ARMS],
+    "arms": [{key: arm[key] for key in ("name", "adapter", "model")} for arm in ARMS],
     "unit": "device_id",
     "configs": ["clay_workshop", "loom"],
     "alpha": 0.05,
@@ -48,7 +49,15 @@ def empty() -> Report:
 
 
 def decision(number: int, name: str, reason: str, **more: Any) -> dict[str, Any]:
-    made = {"id": number, "decision": name, "reason": reason, "statistics": {}, "actor": "guard", "job_id": None, "probe": None}
+    made = {
+        "id": str(UUID(int=number)),
+        "decision": name,
+        "reason": reason,
+        "statistics": {},
+        "actor": "guard",
+        "job_id": None,
+        "probe": None,
+    }
     return made | {"created_at": at(number)} | more
 
 
@@ -57,7 +66,7 @@ def running() -> Report:
     report = empty()
     report["experiment"] |= {"step": 1, "step_started_at": at(3)}
     report["look"] = {
-        "at": at(30), "events": 21_877, "pending_events": 0,
+        "at": at(30), "events": 21_877, "pending_events": 0, "rehearsal": False,
         "verdict": {"decision": "continue", "reason": "Neither arm is proved better; 203 of 500 units are in lora."},
         "arms": [
             arm("base", units=1830, never_exposed=2, interceptions=2410, attempts=1905, blocks=40, foreign=3, latency_p50_ms=810, latency_p95_ms=2100),
@@ -97,6 +106,7 @@ def running() -> Report:
 
 def arm(name: str, **counts: Any) -> dict[str, Any]:
     nothing = {"share": 0.9 if name == "base" else 0.1, "never_exposed": 0, "gated": 0, "errors": 0, "blocks": 0, "wiki": 1}
+    nothing |= {"edited_attempts": 0, "edited_blocks": 0, "foreign_attempts": 0}
     return {"name": name, **nothing, "as_treated": 1 - counts["foreign"] / counts["interceptions"], **counts}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
@@ -11,6 +13,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.client.server import Api
 from tests.web import reports
 from tests.web.browser import Opens, Reported, shot
+from tests.web.started import started
 
 PHONE, DESKTOP = 360, 1100
 
@@ -218,6 +221,48 @@ def test_where_there_are_keys_the_page_asks_for_one(served_with_key: Api, opens:
     expect(page.get_by_text("There are no experiments yet.")).to_be_visible()
     page.get_by_role("button", name="Forget the key").click()
     expect(field).to_be_visible()
+
+
+def test_a_real_experiment_is_watched_and_rolled_back_from_its_page(live: Api, opens: Opens) -> None:
+    experiment = started(live)
+    base = f"{live.url}/v1/experiments/{experiment}"
+    page = opens(f"{live.url}/experiments/{experiment}")
+    expect(page.locator("#name")).to_have_text("clay-lora running")
+    events = [event for number in range(40) for event in visit(f"tablet-{number}")]
+    assert httpx.post(f"{base}/events", json={"events": events}).json()["accepted"] == len(events)
+    expect(page.locator("#verdict")).to_contain_text(f"{len(events)} events")
+    units = page.locator("#arms").get_by_role("row", name="Units").get_by_role("cell").all_inner_texts()
+    assert sum(map(int, units)) == 40
+    expect(page.locator("#metrics tr").filter(has_text="primary")).to_contain_text("100.0 %100.0 %")
+    found = Axe().run(page)
+    assert not found.response["violations"], found.generate_report()
+
+    page.get_by_role("button", name="Roll back …").click()
+    page.get_by_label("Why?").fill("two children cried")
+    page.get_by_role("button", name="Roll back now").click()
+    expect(page.locator("#name")).to_have_text("clay-lora rolled back")
+    expect(page.get_by_role("row", name="Share now")).to_contain_text("100.0 %0.0 %")
+    expect(page.locator("#timeline")).to_contain_text("two children cried")
+    decisions = httpx.get(f"{base}/report").json()["decisions"]
+    assert [(one["reason"], one["actor"]) for one in decisions if one["decision"] == "rollback"] == [
+        ("two children cried", "local")
+    ]
+
+
+def visit(unit: str) -> list[dict[str, object]]:
+    """A child comes, makes something, and keeps it."""
+    run, now = f"run-{unit}", datetime.now(UTC).isoformat()
+    done = {"model_used": "some-model", "latency_ms": 800, "chars": 400, "context_sha256": "0" * 64}
+    told = [
+        ("exposure", {}),
+        ("interception_completed", done),
+        ("generation_started", {"safety_level": "kids"}),
+        ("favorite_added", {}),
+    ]
+    return [
+        {"event_id": f"{unit}-{event}", "event": event, "unit": unit, "interception_run_id": run, "occurred_at": now, "data": data}
+        for event, data in told
+    ]
 
 
 def test_on_paper_nothing_is_left_that_cannot_be_pressed_there(page_of: Opens) -> None:
