@@ -93,8 +93,8 @@ class GuardThread(threading.Thread):
         if self._stopped.is_set():
             return
         self._busy = [one for one in self._busy if not one.done()]
-        if len(self._busy) < SIDE_BY_SIDE:  # a route that hangs holds up one of them
-            self._busy.append(self._outside.submit(self._work_off))
+        if self._settings.guard_asks and len(self._busy) < SIDE_BY_SIDE:  # a route that hangs holds up one of them
+            self._busy.append(self._outside.submit(work_off, self._database, self._settings, self._stopped))
         with self._database.connection() as conn:
             due = conn.execute(DUE, {"again_s": AGAIN_S}).fetchall()
         for row in due:
@@ -118,11 +118,29 @@ class GuardThread(threading.Thread):
         if full:
             rest.full_until = end + FULL_REST * (end - now)
 
-    def _work_off(self) -> None:
-        try:
-            while not self._stopped.is_set() and ab_effects.run_due(self._database, self._settings):
-                pass
-        except psycopg.Error as error:
-            log.warning("what follows a decision waits for the database", error=str(error).partition("\n")[0])
-        except Exception:
-            log.exception("what follows a decision failed; it is tried again after its lease")
+
+def work_off(database: Database, settings: Settings, stopped: threading.Event) -> None:
+    """Do what is due outside of the database, one decision after another."""
+    try:
+        while not stopped.is_set() and ab_effects.run_due(database, settings):
+            pass
+    except psycopg.Error as error:
+        log.warning("what follows a decision waits for the database", error=str(error).partition("\n")[0])
+    except Exception:
+        log.exception("what follows a decision failed; it is tried again after its lease")
+
+
+class EffectsThread(threading.Thread):
+    """Does the same in an io worker, which reaches the model server where the API may not."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__(name="guard-effects", daemon=True)
+        self._database, self._settings = database, settings
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(EVERY_S * random.uniform(0.8, 1.2)):  # noqa: S311  spreads the processes out
+            work_off(self._database, self._settings, self._stopped)
+
+    def stop(self) -> None:
+        self._stopped.set()

@@ -114,6 +114,10 @@ class Settings(BaseSettings):
     webhook_dead_after_days: float = Field(
         5, ge=0.01, le=365, description="A webhook that takes nothing for this long is disabled."
     )
+    guard_asks: bool = Field(
+        True,
+        description="After a rollback the API, too, asks the model server and Ollama; false where only io workers reach them.",
+    )
     api_key: SecretStr | None = Field(None, description="One more API key, with the scope admin.")
     reads_per_minute: int | None = Field(
         None,

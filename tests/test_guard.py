@@ -21,7 +21,7 @@ from goldsmith.abstats.sketch import from_text
 from goldsmith.client.sketch import sketch as sketch_of
 from goldsmith.db import Connection, Database, connect
 from goldsmith.errors import Conflict, ReferenceNotUsable
-from goldsmith.guard import GuardThread
+from goldsmith.guard import EffectsThread, GuardThread
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
 from goldsmith.webhooks import NewWebhook
@@ -369,6 +369,25 @@ def test_whoever_dies_between_decision_and_effects_is_followed_by_another(
     finally:
         guard.stop()
         guard.join(10)
+
+
+def test_an_io_worker_asks_where_the_api_cannot(
+    conn: Connection, database: Database, start: Callable[..., Experiment], server: Serving, settings: Settings
+):
+    experiment = start()
+    ab_rollback.roll_back(conn, experiment.id, "Too dark.", actor="anna")
+    guard = GuardThread(database, settings.model_copy(update={"guard_asks": False}))
+    guard._round()
+    guard.stop()
+    assert probe(conn, experiment)["state"] == "pending"
+    worker = EffectsThread(database, settings)
+    worker.start()
+    try:
+        wait_until(lambda: probe(conn, experiment)["state"] == "passed", "the probe")
+    finally:
+        worker.stop()
+        worker.join(10)
+    assert server.asked == ["adapter:workshop@challenger"]
 
 
 # -- a person decides

@@ -13,6 +13,7 @@ from celery import Celery, Task, signals
 from goldsmith import logging
 from goldsmith.db import Database
 from goldsmith.gpu import device_id
+from goldsmith.guard import EffectsThread
 from goldsmith.queue import TASK, Queue, celery_app, priority_of
 from goldsmith.rescue import RescueThread
 from goldsmith.settings import Settings, get_settings
@@ -37,12 +38,13 @@ def make_app(settings: Settings, queue_name: str) -> Celery:
     queue = Queue(settings.broker)
     name = f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
     supervisor = Supervisor(database, queue, settings, worker=name, gpu_id=gpu_id)
-    threads: list[RescueThread | SenderThread | KeeperThread] = [RescueThread(database, queue, settings)]
+    threads: list[RescueThread | SenderThread | KeeperThread | EffectsThread] = [RescueThread(database, queue, settings)]
     if queue_name == "io":
         threads.append(
             SenderThread(database, allowed=settings.webhook_private, dead_after_days=settings.webhook_dead_after_days)
         )
         threads.append(KeeperThread(database, settings))
+        threads.append(EffectsThread(database, settings))
 
     @app.task(name=TASK, throws=(RunFailed,), bind=True)  # type: ignore[untyped-decorator]
     def run(task: Task, job_id: str) -> None:
