@@ -84,10 +84,15 @@ def approve(ref: VersionRef, as_json: Json = False) -> None:
 
 
 @app.command()
-def retire(ref: VersionRef, as_json: Json = False) -> None:
+def retire(
+    ref: VersionRef,
+    force: Annotated[bool, typer.Option(help="Let base answer for it in experiments that run; needs --reason.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; stays in the experiments' histories.")] = None,
+    as_json: Json = False,
+) -> None:
     """Move a version from approved to retired, for good; refused while an alias or a running experiment uses it."""
     with said_plainly(as_json), connect() as client:
-        _said(client.retire_adapter(_numbered(ref)), as_json)
+        _said(client.retire_adapter(_numbered(ref), force=force, reason=reason), as_json)
 
 
 @app.command()

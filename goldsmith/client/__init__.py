@@ -680,9 +680,11 @@ class Client:
         moved: dict[str, Any] = self.request("POST", f"{_adapter(ref)}/approve")
         return moved
 
-    def retire_adapter(self, ref: str) -> dict[str, Any]:
-        """approved → retired; refused while an alias or a running experiment uses the version."""
-        moved: dict[str, Any] = self.request("POST", f"{_adapter(ref)}/retire")
+    def retire_adapter(self, ref: str, *, force: bool = False, reason: str | None = None) -> dict[str, Any]:
+        """approved → retired; refused while an alias or a running experiment uses the version. `force`, with a reason: base answers
+        in its place in the experiments."""
+        body = {"force": force} | ({} if reason is None else {"reason": reason})
+        moved: dict[str, Any] = self.request("POST", f"{_adapter(ref)}/retire", json=body)
         return moved
 
     def seal_adapter(self, ref: str) -> dict[str, Any]:
@@ -782,9 +784,59 @@ class Client:
         made: dict[str, Any] = self.request("POST", "/v1/experiments", json=dict(plan))
         return made
 
-    def start_experiment(self, experiment_id: str) -> dict[str, Any]:
-        started: dict[str, Any] = self.request("POST", f"/v1/experiments/{_part(experiment_id)}/start")
-        return started
+    def experiment(self, experiment_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.request("GET", f"/v1/experiments/{_part(experiment_id)}")
+        return found
+
+    def experiments(self, *, status: str | None = None, name: str | None = None, limit: int = 100) -> Sequence[dict[str, Any]]:
+        """The newest first; `name`: every version of one."""
+        given = {key: value for key, value in {"status": status, "name": name, "limit": limit}.items() if value is not None}
+        found: Sequence[dict[str, Any]] = self.request("GET", "/v1/experiments", params=given)
+        return found
+
+    def change_experiment(self, experiment_id: str, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """Put another plan in a draft's place."""
+        changed: dict[str, Any] = self.request("PUT", f"/v1/experiments/{_part(experiment_id)}", json=dict(plan))
+        return changed
+
+    def new_experiment_version(self, experiment_id: str, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """The changed plan of a started experiment, as a draft of its own."""
+        made: dict[str, Any] = self.request("POST", f"/v1/experiments/{_part(experiment_id)}/versions", json=dict(plan))
+        return made
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Remove a draft."""
+        self._send("DELETE", f"/v1/experiments/{_part(experiment_id)}")
+
+    def start_experiment(self, experiment_id: str, *, reason: str | None = None, force: bool = False) -> dict[str, Any]:
+        """Freeze and hash the plan of a draft and run it. `force`, with a reason: without waiting for a cool-down."""
+        return self._act_on_experiment(experiment_id, "start", reason, **({"force": True} if force else {}))
+
+    def pause_experiment(self, experiment_id: str, *, reason: str | None = None) -> dict[str, Any]:
+        """Base answers every unit until it is resumed."""
+        return self._act_on_experiment(experiment_id, "pause", reason)
+
+    def resume_experiment(self, experiment_id: str, *, reason: str | None = None) -> dict[str, Any]:
+        return self._act_on_experiment(experiment_id, "resume", reason)
+
+    def approve_experiment(self, experiment_id: str, *, reason: str | None = None) -> dict[str, Any]:
+        """Let the present step of the ramp go on to the next, once its other rules hold."""
+        return self._act_on_experiment(experiment_id, "approve", reason)
+
+    def end_experiment(self, experiment_id: str, *, reason: str | None = None) -> dict[str, Any]:
+        return self._act_on_experiment(experiment_id, "end", reason)
+
+    def _act_on_experiment(self, experiment_id: str, act: str, reason: str | None, **more: Any) -> dict[str, Any]:
+        body = more | ({"reason": reason} if reason is not None else {})
+        done: dict[str, Any] = self.request("POST", f"/v1/experiments/{_part(experiment_id)}/{act}", json=body)
+        return done
+
+    def assignments(self, experiment_id: str, units: Sequence[str], **facts: Any) -> Sequence[dict[str, Any]]:
+        """The arms of up to 1,000 units; `facts` as `goldsmith.client.live` takes them. In a child's request use that instead."""
+        body = {"units": list(units)} | {key: _plain(value) for key, value in facts.items()}
+        answer = self.request("POST", f"/v1/experiments/{_part(experiment_id)}/assignments", json=body)
+        given: Sequence[dict[str, Any]] = answer["assignments"]
+        return given
 
     def send_events(self, experiment_id: str, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         answer: dict[str, Any] = self.request(
