@@ -26,7 +26,7 @@ BADGES = {"running": "green", "paused": "yellow", "rolled_back": "bold red"}
 def screen(report: Data) -> RenderableType:
     """All of it, what matters most on top."""
     experiment, look = report["experiment"], report.get("look")
-    parts: list[RenderableType] = [_head(experiment, look), *_alerts(report)]
+    parts: list[RenderableType] = [_head(report), *_alerts(report)]
     if look is not None:
         parts += [_guardrails(look), _metrics(look), _arms(experiment, look)]
         parts += _ramp(look)
@@ -67,7 +67,8 @@ def interval(difference: Data, kind: str) -> str:
     return f"{scale * estimate:+{digits}}{unit}{ends}"
 
 
-def _head(experiment: Data, look: Data | None) -> Text:
+def _head(report: Data) -> Text:
+    experiment, look = report["experiment"], report.get("look")
     head = Text(plain(experiment["name"]), style="bold")
     head.append("  ").append(words(experiment["status"]), style=f"{BADGES.get(experiment['status'], '')} reverse")
     head.append(f"  version {experiment.get('version', 1)}", style="dim")
@@ -78,7 +79,10 @@ def _head(experiment: Data, look: Data | None) -> Text:
     verdict = look.get("verdict") or {}
     head.append(f"\n{words(verdict.get('decision', 'no verdict')).capitalize()}: ")
     head.append(plain(verdict.get("reason", "")), style="not bold")
-    return head.append(f"\n{look['events']:,} events, looked at {_time(look['at'])}", style="dim not bold")
+    head.append(f"\n{look['events']:,} events, looked at {_time(look['at'])}", style="dim not bold")
+    for newest in (report.get("decisions") or [])[:1]:  # the table of all is below the edge of a small terminal
+        head.append(f"; last decision: {words(newest['decision'])}, {_time(newest['created_at'])}", style="dim not bold")
+    return head
 
 
 def _alerts(report: Data) -> list[Text]:

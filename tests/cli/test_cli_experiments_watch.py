@@ -32,6 +32,7 @@ def test_it_shows_what_the_page_shows() -> None:
     text = drawn(reports.rolled_back("failed"))
     for said in (
         "clay-lora  rolled back",
+        "last decision: rollback",
         "✗ BREACH",
         "a rise of 10.3 points",
         "? Not computed",

@@ -260,7 +260,14 @@ def visit(unit: str) -> list[dict[str, object]]:
         ("favorite_added", {}),
     ]
     return [
-        {"event_id": f"{unit}-{event}", "event": event, "unit": unit, "interception_run_id": run, "occurred_at": now, "data": data}
+        {
+            "event_id": f"{unit}-{event}",
+            "event": event,
+            "unit": unit,
+            "interception_run_id": run,
+            "occurred_at": now,
+            "data": data,
+        }
         for event, data in told
     ]
 
