@@ -68,10 +68,20 @@ def _wilson(count: Column, tried: Column, alpha: float) -> Interval:
     without = (count.sum() - count) / (tried.sum() - tried)
     variance = (devices - 1) / devices * float(((without - without.mean()) ** 2).sum())
     worth = rate * (1 - rate) / variance if variance else float(devices)  # devices that do not differ: no less than one each
-    t2 = _student(1 - alpha / 2, devices - 1) ** 2
+    t2 = _student(1 - alpha / 2, _freedom(without)) ** 2
     middle = (rate + t2 / (2 * worth)) / (1 + t2 / worth)
     reach = math.sqrt(t2 * (rate * (1 - rate) / worth + t2 / (4 * worth**2))) / (1 + t2 / worth)
     return Interval(rate, middle - reach, middle + reach)
+
+
+def _freedom(without: Column) -> float:
+    """Degrees of freedom of the variance, from how much it varies itself: few devices with all the events make it uncertain."""
+    deviations = without - without.mean()
+    squares = float((deviations**2).mean())
+    if not squares:
+        return float(without.size - 1)
+    kurtosis = float((deviations**4).mean()) / squares**2
+    return min(max(3.0, 2 * without.size / max(kurtosis - 1, 1e-9)), without.size - 1)
 
 
 def _student(probability: float, freedom: float) -> float:
