@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Role = Literal["primary", "secondary", "guardrail"]
 
-MISMATCH_ALPHA = 0.001
-"""Chance of calling a sound experiment invalid for missing units, over all looks."""
 CONTAMINATION_WARNING = 0.02
 
 
@@ -270,8 +268,9 @@ def srm(data: Data) -> Srm:
     if not strata:
         words = "No unit was exposed yet."
         return Srm(state="unknown", words=words, e_value=None, observed=observed, expected=expected)
-    e_value = float(np.exp(min(abstats.mismatch(strata), 700.0)))
-    if e_value < 1 / MISMATCH_ALPHA:
+    evidence = abstats.mismatch(strata)
+    e_value = float(np.exp(min(evidence, 700.0)))
+    if evidence < abstats.MISMATCH_LIMIT:
         words = "The arms have the units that their weights promise."
         return Srm(state="ok", words=words, e_value=e_value, observed=observed, expected=expected)
     worst = max(names, key=lambda name: abs(observed[name] - expected[name]) / max(expected[name], 1.0) ** 0.5)

@@ -104,7 +104,7 @@ class _Measured:
     def numbers(self, comparison: Comparison | None) -> dict[str, Number]:
         lower = None
         if comparison is not None and self.rise is not None:
-            lower = abstats.lower(comparison.observations(OUTCOMES[self.name]), self.alpha)
+            lower = abstats.lower(comparison.observations(OUTCOMES[self.name]), self.alpha, self.max_rise or None)
         found: dict[str, Number] = {
             "base": self.base_rate,
             self.arm: self.rate,
@@ -151,7 +151,7 @@ def _measured(
         count=count,
         least=least,
         rise=rise,
-        proof=abstats.evidence(observations),
+        proof=abstats.evidence(observations, effect=max_rise or None),
         above=abstats.rate_evidence(mine, ceiling) if ceiling is not None and ceiling < 1 else None,
         max_rise=max_rise,
         ceiling=ceiling,

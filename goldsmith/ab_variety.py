@@ -183,6 +183,12 @@ class Variety:
             if config.collapsed and config.drop > guardrail.max_drop:
                 sure = "That the arm repeats itself more than base, or than it did at first, is certain"
                 return "breach", f"{self._told(config, guardrail)}. {sure} at {100 - 100 * guardrail.alpha:.6g}%."
+        for config in self.configs:
+            if config.collapsed:
+                return (
+                    "watch",
+                    f"{self._told(config, guardrail)}. It is certain that the arm repeats itself, but within what is allowed.",
+                )
         if worst.drop > guardrail.max_drop:
             return "watch", f"{self._told(worst, guardrail)}. That may still be chance."
         return "ok", f"{self._told(worst, guardrail)}."
