@@ -14,6 +14,7 @@ from goldsmith.context import JobContext
 from goldsmith.judge.pairs import Judged, Pair, Rubric, compare, read_rubric
 from goldsmith.kinds.bias_audit.grid import Grid, Question
 from goldsmith.kinds.bias_audit.schema import BiasAuditConfig, BiasJudge, JudgeReport
+from goldsmith.teacher import Teacher
 
 PROMPTS = Path(__file__).with_name("judge.toml")
 
@@ -35,10 +36,11 @@ def planted() -> list[Pair]:
 
 def examine(wanted: BiasJudge, grid: Grid, ctx: JobContext) -> JudgeReport:
     """Ask the planted pairs; raises what opening such a teacher raises, before hours of answering."""
-    judged, model, spent = asyncio.run(_compare(planted(), wanted, grid, ctx, lambda share: None))
+    judged, said = asyncio.run(_compare(planted(), wanted, grid, ctx, lambda share: None))
     right = sum(votes.one_in_both for votes in judged.votes)
     return JudgeReport(
-        model=model,
+        model=said.model,
+        rehearsal=said.rehearsal,
         rubric=rubric().version,
         heard=right >= wanted.min_agreement * len(judged.votes) and not judged.out_of_budget,
         planted=len(judged.votes),
@@ -47,7 +49,7 @@ def examine(wanted: BiasJudge, grid: Grid, ctx: JobContext) -> JudgeReport:
         pairs=0,
         unreadable=judged.unreadable,
         stopped_by="budget" if judged.out_of_budget else None,
-        spent_usd=spent,
+        spent_usd=said.spent_usd,
     )
 
 
@@ -67,14 +69,14 @@ def judge(
     def told(share: float) -> None:
         ctx.progress(90 + 6 * share, f"the judge compares {len(pairs)} pairs of answers")
 
-    judged, _, spent = asyncio.run(_compare(pairs, config.judge, grid, ctx, told))
+    judged, said = asyncio.run(_compare(pairs, config.judge, grid, ctx, told))
     points = [(pair.group, votes.points) for pair, votes in zip(pairs, judged.votes, strict=True)]
     counted = [(group, won) for group, won in points if won is not None]
     more = {
         "pairs": len(counted),
         "unreadable": report.unreadable + judged.unreadable,
         "stopped_by": "budget" if judged.out_of_budget else None,
-        "spent_usd": spent,
+        "spent_usd": said.spent_usd,
         "first_preferred": judged.first_preferred,
     }
     return report.model_copy(update=more), counted
@@ -100,8 +102,8 @@ def _pair(question: Question, base: str, adapter: str, grid: Grid) -> Pair:
 
 async def _compare(
     pairs: Sequence[Pair], wanted: BiasJudge, grid: Grid, ctx: JobContext, told: Callable[[float], None]
-) -> tuple[Judged, str, float]:
+) -> tuple[Judged, Teacher]:
     opened = ctx.teacher(wanted.teacher, model=wanted.model, budget_usd=wanted.budget_usd, recorded=grid.private)
     async with aclosing(opened) as teacher:
         judged = await compare(pairs, teacher, rubric(), samples=wanted.samples, concurrency=wanted.concurrency, told=told)
-        return judged, teacher.model, teacher.spent_usd
+        return judged, teacher  # closed, and read for its name and what it spent

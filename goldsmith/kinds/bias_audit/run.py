@@ -54,7 +54,7 @@ def run(config: BiasAuditConfig, ctx: JobContext) -> BiasAuditResult:
         compare.audited(one.ref, values[BASE], values[one.ref], config, judged if one is adapters[0] else None)
         for one in adapters
     ]
-    rehearsal = any(one.rehearsal for one in adapters)
+    rehearsal = any(one.rehearsal for one in adapters) or (judging is not None and judging.rehearsal)
     result = BiasAuditResult(
         adapter=adapters[0].ref,
         passed=audited[0].passed,

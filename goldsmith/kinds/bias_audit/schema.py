@@ -157,6 +157,7 @@ class OfTradition(Part):
 
 class JudgeReport(Part):
     model: str
+    rehearsal: bool
     rubric: int
     heard: bool = Field(description="It told enough of the planted pairs apart.")
     planted: int
@@ -189,5 +190,7 @@ class BiasAuditResult(JobResult):
     report: str = Field(description="The artifact report.html, for people; report.md is the same.")
     numbers: str = Field(description="The artifact bias.json: all of this, and what was found in every answer.")
     rehearsal: bool
-    label: Literal["REHEARSAL", ""] = Field(description="REHEARSAL: a rehearsal teacher wrote what the adapter learned.")
+    label: Literal["REHEARSAL", ""] = Field(
+        description="REHEARSAL: a rehearsal teacher wrote what the adapter learned, or judged."
+    )
     note: str

@@ -378,6 +378,7 @@ class TestJudge:
         assert result.judge.heard
         assert (result.judge.planted_right, result.judge.planted, result.judge.pairs) == (8, 8, 40)
         assert measures(result)["judge"].verdict == "worse"
+        assert (result.rehearsal, result.label) == (True, "REHEARSAL")
         assert len(teacher.asked) == 2 * (8 + 40)
         assert not [one for one in teacher.asked if re.search(r"lora|base model", f"{one.system}{one.prompt}")]
         assert not any(one.recorded for one in teacher.asked)
