@@ -146,6 +146,8 @@ def main() -> None:
             batches = bodies(events, options.events)
             before = {name: servers.cpu_s(name) for name in ("postgres", "goldsmith")}
             seconds, took = send(port, experiment.id, batches, options.connections)
+            looked = conn.execute("SELECT events, looked_events FROM ab_state").fetchone()
+            assert looked is not None
             cpu = {name: servers.cpu_s(name) - before[name] for name in before}
             count = len(batches) * BATCH
             rows = [
@@ -164,6 +166,7 @@ def main() -> None:
         "batch_ms_p95": round(statistics.quantiles(took, n=20)[-1] * 1000, 1),
         "cpu_share": {name: round(used / seconds, 2) for name, used in cpu.items()},
         "units": units["n"],
+        "behind": looked["events"] - (looked["looked_events"] or 0),
         "copy_per_s": {f"batches of {batch}": round(count / took_s) for batch, took_s in copied.items()},
         "ratio_to_copy": {f"batches of {batch}": round(took_s / seconds, 3) for batch, took_s in copied.items()},
     }
