@@ -40,22 +40,25 @@ def is_over(report: dict[str, Any]) -> bool:
 def _follow(client: Client, experiment_id: str, report: dict[str, Any]) -> dict[str, Any]:
     """The newest report when it is over or somebody pressed Ctrl-C."""
     wait, trouble = EVERY_S, None
+    live = Live(screen(report), console=console, screen=True, auto_refresh=False, vertical_overflow="crop")
     try:
-        with Live(screen(report), console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
-            while not is_over(report):
-                time.sleep(wait)
-                try:
-                    report = client.experiment_report(experiment_id)
-                    wait, trouble = EVERY_S, None
-                except (ApiError, NotReachable) as error:
-                    if isinstance(error, ApiError) and error.status < 500 and error.status != 429:
-                        raise
-                    wait, trouble = min(2 * wait, AT_MOST_S), str(error)
-                shown = screen(report)
-                if trouble:
-                    old = Text(f"These numbers are old: {trouble}. Trying again in {wait:.0f} s.", style="bold red")
-                    shown = Group(old, shown)
-                live.update(shown, refresh=True)
+        live.start(refresh=True)
+        while not is_over(report):
+            time.sleep(wait)
+            try:
+                report = client.experiment_report(experiment_id)
+                wait, trouble = EVERY_S, None
+            except (ApiError, NotReachable) as error:
+                if isinstance(error, ApiError) and error.status < 500 and error.status != 429:
+                    raise
+                wait, trouble = min(2 * wait, AT_MOST_S), str(error)
+            shown = screen(report)
+            if trouble:
+                old = Text(f"These numbers are old: {trouble}. Trying again in {wait:.0f} s.", style="bold red")
+                shown = Group(old, shown)
+            live.update(shown, refresh=True)
     except KeyboardInterrupt:
         pass
+    finally:
+        live.stop()  # not by `with`: Ctrl-C in the first drawing would leave the terminal on the other screen
     return report
