@@ -234,7 +234,7 @@ def arm_looks(data: Data) -> list[ArmLook]:
             interceptions=interceptions,
             foreign=foreign,
             wiki=total("wiki"),
-            as_treated=1 - foreign / interceptions if interceptions else None,
+            as_treated=1 - (foreign + total("gated")) / interceptions if interceptions else None,
             attempts=total("attempts"),
             blocks=total("blocks"),
             edited_attempts=total("edited_attempts"),

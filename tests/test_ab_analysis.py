@@ -111,3 +111,9 @@ def test_outcomes_stay_between_0_and_1():
         assert metric is not None
         assert [value.value for value in metric.arms.values()] == [1, 1]
     assert np.isfinite(found.srm.e_value or 0)
+
+
+def test_as_treated_leaves_out_what_another_model_answered_silently_or_gated():
+    found = look(data([{"arm": "lora", "interceptions": 10, "foreign_": 1, "gated": 3}, {"arm": "base", "interceptions": 5}]))
+    lora = next(arm for arm in found.arms if arm.name == "lora")
+    assert (lora.as_treated, lora.foreign, lora.gated) == (0.6, 1, 3)
