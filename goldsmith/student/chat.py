@@ -154,11 +154,6 @@ async def post(client: httpx.AsyncClient, url: str, body: dict[str, Any], *, to_
         raise RetryableError(f"{url} gave no answer within {timeout_s:g} s") from error
     except httpx.TransportError as error:
         raise RetryableError(f"{url} broke off: {str(error) or type(error).__name__}") from error
-    return answered(url, response)
-
-
-def answered(url: str, response: httpx.Response) -> dict[str, Any]:
-    """The JSON object of a response; raises what an error in it means."""
     if response.status_code >= 500 or response.status_code in BUSY:
         raise RetryableError(f"{url} answered {response.status_code}: {said_by(response)}")
     if not response.is_success:
