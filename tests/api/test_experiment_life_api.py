@@ -13,6 +13,7 @@ from goldsmith import adapters, keys, signing
 from goldsmith.adapters import NewAdapter
 from goldsmith.db import Connection
 from goldsmith.storage import Storage
+from tests.api.conftest import Serve
 from tests.api.problems import problem
 
 JobFactory = Callable[..., UUID]
@@ -84,13 +85,14 @@ def test_an_unknown_experiment_is_not_found(client: TestClient, plan: dict[str, 
 
 
 def test_the_snapshot_is_signed_and_needs_the_scope_of_events(
-    client: TestClient, conn: Connection, storage: Storage, plan: dict[str, Any]
+    serve: Serve, conn: Connection, storage: Storage, plan: dict[str, Any]
 ) -> None:
     def key(scope: keys.Scope) -> dict[str, str]:
         made = keys.create(conn, keys.NewKey(name="of-" + scope.replace(":", "-"), scopes=[scope]), actor="test")
         return {"Authorization": f"Bearer {made.key}"}
 
     admin, sender, reader = key("admin"), key("experiments:event"), key("jobs:read")
+    client = serve()  # now that there are keys: one without any is open to whoever is on the machine
     made = client.post("/v1/experiments", json=plan, headers=admin).json()
     client.post(f"/v1/experiments/{made['id']}/start", headers=admin)
     answer = client.get("/v1/experiments/snapshot", headers=sender)
