@@ -25,6 +25,7 @@ from goldsmith.errors import Conflict, InvalidInput, NotFound
 if TYPE_CHECKING:
     from goldsmith.db import Connection
 
+LATE_AFTER_END_HOURS = 24.0  # without a limit in the plan
 CLOCK_SKEW = timedelta(minutes=5)  # a guess: more than this ahead of the database's clock is a wrong clock, not a slow network
 
 _LOCK = """
@@ -116,8 +117,8 @@ def ingest(conn: Connection, experiment_id: UUID, events: Sequence[Any]) -> Inge
 def store(conn: Connection, experiment_id: UUID, checked: Checked) -> Ingested:
     """Store what is right, in one transaction. An event id that is known is counted as a duplicate and changes nothing.
 
-    Any order and any delay is fine while the experiment runs or is paused; after its end, events from before it are taken for
-    the plan's `late_limit_hours`. A time in the future is not. Raises `NotFound`, and `Conflict` for a draft.
+    Any order is fine, and any delay up to the plan's `late_limit_hours`, also after the end for events from before it. A time in the
+    future is not. Raises `NotFound`, and `Conflict` for a draft.
     """
     with conn.transaction():
         row = conn.execute(_LOCK, (experiment_id,)).fetchone()
@@ -183,12 +184,16 @@ def _refusal(experiment: _Experiment, event: Any, step: int, arm: str) -> tuple[
     """Field and reason; never a value, which may be a child's text."""
     if event.occurred_at > experiment.now + CLOCK_SKEW:
         return "occurred_at", f"lies in the future; it is {_written(experiment.now)}"
+    limit = experiment.plan.late_limit_hours
     if experiment.ended_at is not None:
         if event.occurred_at > experiment.ended_at:
             return "occurred_at", f"lies after the end of the experiment, {_written(experiment.ended_at)}"
-        if experiment.now > experiment.ended_at + timedelta(hours=experiment.plan.late_limit_hours):
-            limit = f"{experiment.plan.late_limit_hours:g} hours"
-            return "event", f"comes too late: the experiment ended at {_written(experiment.ended_at)}, and the limit is {limit}"
+        hours = LATE_AFTER_END_HOURS if limit is None else limit
+        if experiment.now > experiment.ended_at + timedelta(hours=hours):
+            ended = _written(experiment.ended_at)
+            return "event", f"comes too late: the experiment ended at {ended}, and the limit is {hours:g} hours"
+    if limit is not None and event.occurred_at < experiment.now - timedelta(hours=limit):
+        return "occurred_at", f"comes too late: the experiment takes events of the last {limit:g} hours"
     if step > experiment.step:
         return "data.step", f"has not begun; the experiment has come to step {experiment.step}"
     if not experiment.takes(event.unit):

@@ -147,6 +147,18 @@ def test_after_the_end_what_happened_before_it_is_taken_for_a_while(conn: Connec
     assert len(rows(conn, experiment)) == 1
 
 
+def test_the_plans_limit_holds_while_it_runs(conn: Connection, make: Callable[..., Experiment]):
+    limited, any_age = make(late_limit_hours=2, configs=["stone"]), make(configs=["clay"])
+    old = event("exposure") | {"occurred_at": (datetime.now(UTC) - timedelta(hours=3)).isoformat()}
+    late = event("exposure") | {"event_id": "late", "occurred_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}
+    done = ingest(conn, limited.id, [old, late])
+    assert (done.accepted, [entry.index for entry in done.rejected]) == (1, [0])
+    assert reason(ingest(conn, limited.id, [old])) == (
+        "occurred_at", "comes too late: the experiment takes events of the last 2 hours"
+    )  # fmt: skip
+    assert ingest(conn, any_age.id, [old]).accepted == 1
+
+
 def test_every_event_has_its_own_verdict(conn: Connection, make: Callable[..., Experiment]):
     experiment = make()
     batch = [

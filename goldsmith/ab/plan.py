@@ -111,7 +111,12 @@ class ExperimentPlan(_Part):
     )
     horizon_days: float | None = Field(None, gt=0, le=3650, description="Then it is completed, with or without a verdict.")
     horizon_units: int | None = Field(None, ge=20, le=100_000_000, description="The same, counted in exposed units.")
-    late_limit_hours: float = Field(24, ge=0, le=8760, description="So long after the end its events are still taken.")
+    late_limit_hours: float | None = Field(
+        None,
+        ge=0,
+        le=87_600,
+        description="An older event is refused. Empty: any age while it runs, for replays of recorded events, and 24 after the end.",
+    )
     cooldown_minutes: float = Field(
         30,
         ge=0,
