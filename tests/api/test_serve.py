@@ -425,3 +425,10 @@ class TestProcess:
         assert ended.returncode == 1
         assert "the base model cannot be loaded" in ended.stderr
         assert "is neither a folder with a config.json nor a .gguf file" in ended.stderr
+
+
+def test_its_connections_send_without_waiting_for_acknowledgements():
+    with serve.listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

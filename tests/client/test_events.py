@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -26,7 +25,7 @@ from goldsmith.client.events import EventSender
 from goldsmith.client.spool import Spool, taken
 from tests.conftest import free_port
 
-ONE, OTHER = str(uuid4()), str(uuid4())
+ONE, OTHER = "0199a0b0-0000-7000-8000-000000000001", "0199a0b0-0000-7000-8000-000000000002"
 Answer = tuple[int, Any]
 
 

@@ -32,7 +32,7 @@ CONTEXTS = {
     "felt": "Felt the scene from wool. Name the soap, the fleece, the needle and the mat, and say where a fibre sticks out.",
 }
 THINGS = ("fox", "boat", "tower", "lamp", "river", "bird", "cloud", "bridge", "garden", "mirror", "drum", "kite")
-IMPORT = f"job:{uuid4()}"
+IMPORT = "job:0199a0b0-0000-7000-8000-000000000003"
 
 
 def follows(context: str, thing: str) -> str:
