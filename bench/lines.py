@@ -178,6 +178,8 @@ def pickup(bench: Bench, name: str, warm_up: bool) -> Sample:
     headers = {"Content-Type": "application/json"}
     with psycopg.connect(bench.servers.database(name), autocommit=True) as conn:
         for _ in range(bench.size.pickups):
+            server.close()  # an API closes what was idle for 5 s, and on a busy machine the job before may have taken longer
+            server.connect()
             posted = time.time()
             server.request("POST", app.post, json.dumps(NOOP), headers)
             job_id = json.load(server.getresponse())["id"]

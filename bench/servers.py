@@ -168,6 +168,7 @@ class Servers:
         env |= {"GOLDSMITH_STATE_DIR": str(self.folder / f"state-{name}"), "GOLDSMITH_EXTRA_KINDS": "bench.noop.schema"}
         env |= {"GOLDSMITH_DATABASE_URL": self.database(name), "GOLDSMITH_BROKER_URL": self._broker(name)}
         env |= {"GOLDSMITH_PORT": str(self.ports[name]), "GOLDSMITH_IO_CONCURRENCY": str(CONCURRENCY)}
+        env |= {"GOLDSMITH_LEASE_S": "600"}  # rows that a line claims by hand have no heartbeat, and a busy machine is slow
         return env | {"BENCH_DATABASE_URL": self.database(name), "BENCH_BROKER_URL": self._broker(name)}
 
     def _wait(self, name: str, ready: Callable[[], bool], seconds: float = 60) -> None:
