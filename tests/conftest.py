@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -21,6 +22,8 @@ from psycopg.types.json import Jsonb
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of them: torch's threads would wait for each other, spinning
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["GOLDSMITH_EXTRA_KINDS"] = "tests.probe.isolated.schema,tests.probe.inline.schema"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: what tests start would ignore it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from goldsmith.db import Connection, Database, connect
 from goldsmith.embedded.postgres import EmbeddedPostgres
