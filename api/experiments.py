@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
-from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -19,11 +18,9 @@ from goldsmith.ab import EventBatch, Experiment, Id, Ingested, ModelName, NewExp
 from goldsmith.ab.events import Checked, UncheckedBatch, check, check_json
 from goldsmith.ab.plan import ConfigId, ContextHash, Language
 from goldsmith.ab.snapshot import Facts, Snapshot
-from goldsmith.db import Connection
 from goldsmith.keys import Caller
 
 Act = Callable[..., Experiment]
-T = TypeVar("T")
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 CONFLICT: dict[int | str, dict[str, Any]] = MISSING | {409: PROBLEM}
 
@@ -75,19 +72,11 @@ class Assignments(BaseModel):
     assignments: list[UnitAssignment] = Field(description="In the order of `units`.")
 
 
-async def _with_connection(state: State, call: Callable[[Connection], T]) -> T:
-    def inside() -> T:
-        with state.database.connection() as conn:
-            return call(conn)
-
-    return await to_thread.run_sync(inside)
-
-
 @router.post("", status_code=201, responses=REFUSALS | {409: PROBLEM}, openapi_extra=body_schema(NewExperiment))
 async def create(request: Request, response: Response, state: StateDep, caller: CallerDep) -> Experiment:
     """Write a draft: arms, weights, unit, ramp, metrics. `start` freezes it."""
     new = await read_model(request, NewExperiment)
-    made = await _with_connection(state, lambda conn: experiments.create(conn, new, created_by=caller.name))
+    made = await state.database.run(experiments.create, new, created_by=caller.name)
     response.headers["Location"] = f"/v1/experiments/{made.id}"
     return made
 
@@ -132,7 +121,7 @@ def get(experiment_id: UUID, state: StateDep) -> Experiment:
 async def change(experiment_id: UUID, request: Request, state: StateDep, caller: CallerDep) -> Experiment:
     """Put another plan in a draft's place. A 409 once it has started: then POST the plan to `…/versions`."""
     new = await read_model(request, NewExperiment)
-    return await _with_connection(state, lambda conn: experiments.change(conn, experiment_id, new, actor=caller.name))
+    return await state.database.run(experiments.change, experiment_id, new, actor=caller.name)
 
 
 @router.delete("/{experiment_id}", status_code=204, responses=CONFLICT)
@@ -150,7 +139,7 @@ async def new_version(
 ) -> Experiment:
     """The changed plan of a started experiment, as a draft with the next version; what was started stays as it is."""
     new = await read_model(request, NewExperiment)
-    made = await _with_connection(state, lambda conn: experiments.new_version(conn, experiment_id, new, created_by=caller.name))
+    made = await state.database.run(experiments.new_version, experiment_id, new, created_by=caller.name)
     response.headers["Location"] = f"/v1/experiments/{made.id}"
     return made
 
@@ -162,15 +151,12 @@ async def start(experiment_id: UUID, request: Request, state: StateDep, caller: 
     `force`, with a reason, starts it although an adapter of it was rolled back on these configs a moment ago.
     """
     body = await read_optional(request, StartBody)
-    return await _with_connection(
-        state,
-        lambda conn: experiments.start(conn, experiment_id, actor=caller.name, reason=body.reason, force=body.force),
-    )
+    return await state.database.run(experiments.start, experiment_id, actor=caller.name, reason=body.reason, force=body.force)
 
 
 async def _act(act: Act, experiment_id: UUID, request: Request, state: State, caller: Caller) -> Experiment:
     body = await read_optional(request, Why)
-    return await _with_connection(state, lambda conn: act(conn, experiment_id, actor=caller.name, reason=body.reason))
+    return await state.database.run(act, experiment_id, actor=caller.name, reason=body.reason)
 
 
 @router.post("/{experiment_id}/pause", responses=REFUSALS | CONFLICT, openapi_extra=WHY)
@@ -205,7 +191,7 @@ async def assignments(experiment_id: UUID, request: Request, state: StateDep) ->
     """
     body = await read_model(request, AssignmentsBody)
     facts = Facts(**body.model_dump(exclude={"units", "models"}), models=body.models and frozenset(body.models))
-    found = await _with_connection(state, lambda conn: ab_snapshots.assignments(conn, experiment_id, body.units, facts))
+    found = await state.database.run(ab_snapshots.assignments, experiment_id, body.units, facts)
     given = [UnitAssignment(unit=unit, **one._asdict()) for unit, one in zip(body.units, found, strict=True)]
     return Assignments(assignments=given)
 
@@ -214,7 +200,7 @@ async def assignments(experiment_id: UUID, request: Request, state: StateDep) ->
 async def send_events(experiment_id: UUID, request: Request, state: StateDep) -> Ingested:
     """Up to a batch of events, idempotent by event id, in any order. An event that is wrong stops no other."""
     checked = await read(request, _checked)
-    taken = await _with_connection(state, lambda conn: ab_ingest.store(conn, experiment_id, checked))
+    taken = await state.database.run(ab_ingest.store, experiment_id, checked)
     state.guard.woken()
     return taken
 

@@ -6,7 +6,6 @@ import hashlib
 from typing import Annotated, Any
 from uuid import UUID
 
-from anyio import to_thread
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -39,12 +38,7 @@ class PromoteBody(Reason):
 async def roll_back(experiment_id: UUID, request: Request, state: StateDep, caller: CallerDep) -> Experiment:
     """running or paused → rolled_back: every unit to base at once, aliases and Ollama tags back, proved by asking. Twice is a no-op."""
     body = await read_model(request, Reason)
-
-    def act() -> Experiment:
-        with state.database.connection() as conn:
-            return ab_rollback.roll_back(conn, experiment_id, body.reason, actor=caller.name)
-
-    done = await to_thread.run_sync(act)
+    done = await state.database.run(ab_rollback.roll_back, experiment_id, body.reason, actor=caller.name)
     state.guard.woken()
     return done
 
@@ -53,12 +47,7 @@ async def roll_back(experiment_id: UUID, request: Request, state: StateDep, call
 async def force(experiment_id: UUID, request: Request, state: StateDep, caller: CallerDep) -> Experiment:
     """rolled_back or paused → running, although a guardrail says no. The guardrails in breach do not act until the cool-down ends."""
     body = await read_model(request, Reason)
-
-    def act() -> Experiment:
-        with state.database.connection() as conn:
-            return ab_rollback.force(conn, experiment_id, body.reason, actor=caller.name)
-
-    done = await to_thread.run_sync(act)
+    done = await state.database.run(ab_rollback.force, experiment_id, body.reason, actor=caller.name)
     state.guard.woken()
     return done
 
@@ -68,12 +57,7 @@ async def promote(experiment_id: UUID, request: Request, state: StateDep, caller
     """Let the alias `champion` mean the arm's adapter. A 409 lists all that is `missing`: a completed and valid experiment, closed
     guardrails, and a newest `evaluate` and `bias_audit` of this version that passed."""
     body = await read_model(request, PromoteBody)
-
-    def act() -> Experiment:
-        with state.database.connection() as conn:
-            return ab_report.promote(conn, experiment_id, body.reason, actor=caller.name, arm=body.arm)
-
-    return await to_thread.run_sync(act)
+    return await state.database.run(ab_report.promote, experiment_id, body.reason, actor=caller.name, arm=body.arm)
 
 
 @router.get("/{experiment_id}/report", responses=MISSING, response_model=Report)
