@@ -26,6 +26,8 @@ _OPTIONS = {"autocommit": True, "row_factory": dict_row, "connect_timeout": 5, "
 ANSWER_WITHIN_S = 10.0  # a server that hangs keeps its connections open, and its kernel goes on acknowledging what is sent
 CONNECTION_WITHIN_S = 10.0
 CONNECTION_OF_REQUEST_WITHIN_S = 3.0
+SLEEPS_WITHIN = "SET idle_in_transaction_session_timeout = '30s'"
+"""A process that is stopped in the middle of a transaction (SIGSTOP, a laptop's lid, swap) would keep its locks for as long."""
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -56,7 +58,17 @@ class _AsyncImpatient(AsyncConnection):
 
 def connect(url: str) -> Connection:
     """One connection of its own: autocommit, rows as dicts."""
-    return psycopg.connect(url, **_OPTIONS)  # type: ignore[arg-type]
+    conn: Connection = psycopg.connect(url, **_OPTIONS)  # type: ignore[arg-type]
+    _configure(conn)
+    return conn
+
+
+def _configure(conn: Connection) -> None:
+    conn.execute(SLEEPS_WITHIN)
+
+
+async def _configure_async(conn: AsyncConnection) -> None:
+    await conn.execute(SLEEPS_WITHIN)
 
 
 async def connect_async(url: str, name: str) -> AsyncConnection:
@@ -97,6 +109,7 @@ class Database:
             open=False,
             kwargs=_OPTIONS,
             check=_check,
+            configure=_configure,
             timeout=CONNECTION_OF_REQUEST_WITHIN_S if for_requests else CONNECTION_WITHIN_S,
         )
         self._notifier = Notifier(self.connection)
@@ -138,6 +151,7 @@ class AsyncDatabase:
             open=False,
             kwargs=_OPTIONS,
             check=_check_async,
+            configure=_configure_async,
             timeout=CONNECTION_OF_REQUEST_WITHIN_S,
         )
 

@@ -33,6 +33,7 @@ Fate = Literal["fail", "run", "cancel"]
 """What becomes of a job when one that it depends on failed or was cancelled."""
 
 RETELL_AFTER_S = 30  # a message told this long ago and not claimed is either behind a long queue or lost
+RESCUER_SLEEPS_WITHIN_S = 5
 
 
 @dataclass(frozen=True)
@@ -470,9 +471,11 @@ def rescue(conn: Connection, *, lease_s: float, since: datetime | None = None) -
     """Put back what was lost, wake what is due, fail or wake what waited for ended parents, free what a device blocked.
 
     Silence counts from `since` at the earliest: before it the caller could not have heard anybody's heartbeat.
-    One process at a time does it (advisory lock); the others return at once with nothing. Returns the lost jobs.
+    One process at a time does it (advisory lock); the others return at once with nothing. One that is stopped in the middle
+    loses the lock after `RESCUER_SLEEPS_WITHIN_S`, or nobody would be rescued for as long. Returns the lost jobs.
     """
     with conn.transaction():
+        conn.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{RESCUER_SLEEPS_WITHIN_S}s'")
         held = conn.execute("SELECT pg_try_advisory_xact_lock(hashtext('goldsmith.rescue')) AS held").fetchone()
         if not held or not held["held"]:
             return []

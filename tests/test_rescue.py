@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import kombu
+import psycopg
+import pytest
 import redis
 
 from goldsmith import jobs
-from goldsmith.db import Connection
+from goldsmith.db import Connection, Database
 from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.jobs import NewJob
 from goldsmith.queue import Queue, celery_app
 from goldsmith.rescue import rescue_once, tell_untold
+from tests.conftest import wait_until
 
 
 def flush(valkey: EmbeddedValkey) -> Queue:
@@ -71,6 +75,52 @@ def test_silence_that_nobody_could_hear_loses_no_job(conn: Connection, job_facto
     conn.execute("UPDATE jobs SET started_at = now()")
     assert jobs.rescue(conn, lease_s=30, since=now["resumed"]) == []
     assert jobs.rescue(conn, lease_s=0.1, since=now["resumed"]) == [job]  # the server may have just been started
+
+
+def test_a_process_stopped_in_the_middle_of_rescue_does_not_stop_the_others(
+    conn: Connection, database: Database, job_factory: Callable[..., UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_factory()
+    conn.execute("UPDATE jobs SET started_at = now() - interval '1 hour', heartbeat_at = now() - interval '1 hour'")
+    monkeypatch.setattr(jobs, "RESCUER_SLEEPS_WITHIN_S", 1)
+    inside, woken = threading.Event(), threading.Event()
+    first, wake_due = threading.current_thread(), jobs.wake_due
+
+    def stopped(*given: Any) -> list[UUID]:
+        if threading.current_thread() is not first:
+            inside.set()
+            woken.wait(60)
+        return wake_due(*given)
+
+    monkeypatch.setattr(jobs, "wake_due", stopped)
+    ends: list[Exception] = []
+
+    def rescuer() -> None:
+        try:
+            with database.connection() as own:
+                jobs.rescue(own, lease_s=30)
+        except psycopg.Error as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=rescuer)
+    thread.start()
+    try:
+        assert inside.wait(30)
+        assert jobs.rescue(conn, lease_s=30) == []
+        rescued: list[UUID] = []
+        wait_until(lambda: bool(rescued.extend(jobs.rescue(conn, lease_s=30)) or rescued), "the rescue by another")
+    finally:
+        woken.set()
+        thread.join()
+    assert rescued == [job]
+    assert len(ends) == 1  # what the stopped one had done is undone
+
+
+def test_no_connection_keeps_its_locks_while_its_process_sleeps(conn: Connection, database: Database) -> None:
+    with database.connection() as pooled:
+        for each in (conn, pooled):
+            row = each.execute("SHOW idle_in_transaction_session_timeout").fetchone()
+            assert row == {"idle_in_transaction_session_timeout": "30s"}
 
 
 def test_a_run_far_over_its_time_limit_fails_although_its_worker_beats(
