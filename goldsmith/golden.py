@@ -2,12 +2,14 @@
 
 A row expects exactly one thing: a text (or one of several), a pattern, a JSON schema, or that the gates pass. Patterns are
 those of the `regex` package, because it can be told when to stop; schemas are read offline, and the patterns in them by an
-engine that takes linear time, so that no golden set can hold up a worker or fetch from elsewhere.
+engine that takes linear time, so that no golden set can hold up a worker or fetch from elsewhere. What cannot be stopped is
+measured beforehand: how long a pattern gets when its repetitions are written out, and how often a schema refers to itself.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Self
@@ -21,6 +23,10 @@ from goldsmith.errors import InvalidInput
 
 MAX_TEXT = 20_000  # characters of a prompt or of an expected answer
 MAX_PATTERN = 2_000
+MAX_UNROLLED = 20_000
+"""Characters. The package writes repetitions out: 75 characters, 14 nested `{2}`, took 8 s and 2 GB to compile; this takes 0.05 s."""
+MAX_REFERENCES = 40
+"""Of one schema. Parts that refer to two others each double the work: so many take 0.4 s in the worst order, 80 a week."""
 MAX_TEXTS = 20
 PROBE_S, MATCH_S = 0.1, 1.0
 """A pattern that needs longer for a probe is refused; one that needs longer for an answer says nothing about it. Ordinary ones
@@ -153,11 +159,42 @@ def read_row(data: Any) -> GoldenRow:
 
 @lru_cache(maxsize=4096)
 def compiled(pattern: str) -> regex.Pattern[str]:
-    """Raises `ValueError` when it is no pattern."""
+    """Raises `ValueError` when it is no pattern, or one that would take the memory of the machine."""
+    if flags := _FLAGS.search(pattern):
+        raise ValueError(f"pattern: the flags {flags[0]}…) are not taken (x and V1 are not); write it without them")
+    if (length := unrolled(pattern)) > MAX_UNROLLED:
+        raise ValueError(
+            f"pattern: with its repetitions written out it has some {length:,} characters; at most {MAX_UNROLLED:,} are taken"
+        )
     try:
         return regex.compile(pattern)
     except (regex.error, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(f"pattern: it does not compile: {error}") from None
+
+
+_FLAGS = re.compile(r"\(\?[a-zA-Z0]*(?:x|V1)")  # both change what brackets mean
+_TOKENS = re.compile(
+    r"\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]|(?P<open>\()|(?P<close>\))|(?P<least>\+|\{\d+(?:,\d*)?\})[?+]?|.", re.DOTALL
+)
+
+
+def unrolled(pattern: str) -> int:
+    """About how many characters a pattern has when each part stands there as often as it must be found at least."""
+    groups, last = [0], 0
+    for token in _TOKENS.finditer(pattern):
+        if token["open"]:
+            groups.append(0)
+            last = 0
+        elif token["close"]:
+            last = groups.pop() if len(groups) > 1 else 0
+            groups[-1] += last
+        elif token["least"]:
+            least = 1 if token["least"] == "+" else int(re.findall(r"\d+", token["least"])[0])
+            groups[-1] += last * least  # one more than it must be: so the package writes them
+            last += last * least
+        else:
+            groups[-1] += (last := 1)
+    return sum(groups)
 
 
 def check_pattern(pattern: str, *texts: str) -> None:
@@ -178,9 +215,14 @@ def found(pattern: str, text: str, seconds: float = MATCH_S) -> bool | None:
         return None
 
 
+_REFERENCE = re.compile(r'"\$(?:ref|dynamicRef|recursiveRef)":')
+
+
 @lru_cache(maxsize=4096)
 def validator(schema: str) -> jsonschema_rs.Validator:
-    """Of a schema as JSON. Raises `ValueError` when it is none, or refers to what is not in it."""
+    """Of a schema as JSON. Raises `ValueError` when it is none, refers to what is not in it, or refers too often."""
+    if (references := len(_REFERENCE.findall(schema))) > MAX_REFERENCES:
+        raise ValueError(f"schema: it refers to parts of itself {references} times; at most {MAX_REFERENCES} are taken")
     try:
         return jsonschema_rs.validator_for(json.loads(schema), offline=True, pattern_options=jsonschema_rs.RegexOptions())
     except ValueError as error:
@@ -193,7 +235,10 @@ def why_not(schema: dict[str, Any], text: str) -> str | None:
         value = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         return f"not JSON: {error}"
-    first = next(validator(json.dumps(schema)).iter_errors(value), None)
+    try:
+        first = next(validator(json.dumps(schema)).iter_errors(value), None)
+    except ValueError as error:  # half characters, or hundreds of brackets in each other
+        return f"not JSON that can be held against the schema: {error}"[:300]
     return None if first is None else f"not of the schema: {first.message}"[:300]
 
 

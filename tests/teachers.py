@@ -35,9 +35,15 @@ class ScriptedTeacher:
     saved_usd = 0.0
 
     def __init__(
-        self, say: Say, *, rehearsal: bool = True, takes_temperature: bool = True, stop_after: int = 1_000_000
+        self,
+        say: Say,
+        *,
+        rehearsal: bool = True,
+        local: bool = True,
+        takes_temperature: bool = True,
+        stop_after: int = 1_000_000,
     ) -> None:
-        self.say, self.stop_after = say, stop_after
+        self.say, self.stop_after, self.local = say, stop_after, local
         self.rehearsal, self.takes_temperature = rehearsal, takes_temperature
         self.asked: list[Asked] = []
 

@@ -63,6 +63,8 @@ class Teacher(Protocol):
     provider: str
     model: str
     rehearsal: bool
+    local: bool
+    """On this machine or its network: what it is asked leaves for nobody else."""
 
     @property
     def takes_batches(self) -> bool:

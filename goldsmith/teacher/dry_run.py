@@ -52,6 +52,7 @@ class DryRun:
     def __init__(self, conn: Connection, provider: Provider, account: Account) -> None:
         self.provider, self.model = provider.name, provider.model
         self.rehearsal = provider.name == "rehearsal"
+        self.local = provider.local or self.rehearsal
         self.prices: dict[str, Any] = {}
         self.takes_batches = provider.batches is not None
         self.takes_temperature = provider.price.temperature

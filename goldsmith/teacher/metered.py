@@ -56,6 +56,7 @@ class MeteredTeacher:
         self.provider = provider.name
         self.model = provider.model
         self.rehearsal = provider.name == "rehearsal"
+        self.local = provider.local or self.rehearsal
         self._database = database
         self._teacher = provider
         self._account = account

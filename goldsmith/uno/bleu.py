@@ -40,10 +40,10 @@ _CHINESE = re.compile("[\u4e00-\u9fa5]")
 def tokens(text: str) -> list[str]:
     """Lower-cased words between spaces; in scripts without spaces, characters. So two German answers have the tokens that the
     reference gives them, and two Thai ones do not become one token each."""
-    return [piece for word in unicodedata.normalize("NFC", text).lower().split() for piece in _pieces(word)]
+    return [piece for word in unicodedata.normalize("NFC", text).lower().split() for piece in pieces(word)]
 
 
-def _pieces(word: str) -> list[str]:
+def pieces(word: str) -> list[str]:
     found: list[str] = []
     for piece in _PIECES.findall(word):
         if found and unicodedata.category(piece[0]).startswith("M"):  # a vowel sign or tone belongs to its letter

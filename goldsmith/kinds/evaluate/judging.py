@@ -10,6 +10,7 @@ from itertools import product
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from goldsmith import privacy
 from goldsmith.judge import CRITERIA, Judge, Text, Two, Votes, first_preferred, rubric
 from goldsmith.judge.report import CriterionReport
 from goldsmith.kinds.evaluate.heldout import Row
@@ -33,6 +34,8 @@ class Opinions:
     model: str = ""
     rehearsal: bool = False
     unreadable: int = 0
+    held_back: int = 0
+    """Rows that the judge was not shown, because it works elsewhere and they hold personal data."""
     spent_usd: float = 0.0
     out_of_budget: bool = False
     first_preferred: float | None = None
@@ -50,7 +53,10 @@ class Opinions:
             return "the budget ended before everything was judged; raise budget_usd"
         if not self.counting:
             return "the judge did not tell the planted pairs of its examination apart by any criterion, so it was not heard"
-        missing = sum(map(HAS_A_SAY["judge"], rows)) - self.judged()
+        shown = sum(map(HAS_A_SAY["judge"], rows)) - self.held_back
+        if not shown:
+            return f"all {self.held_back} rows hold personal data, which only a judge on this machine or its network is shown"
+        missing = shown - self.judged()
         return f"{missing} rows have no readable opinion of every arm" if missing else None
 
     def report(self, config: EvaluateConfig) -> JudgeReport:
@@ -64,6 +70,7 @@ class Opinions:
             judged=self.judged(),
             first_preferred=self.first_preferred,
             unreadable=self.unreadable,
+            held_back=self.held_back,
             spent_usd=self.spent_usd,
             stopped_by="budget" if self.out_of_budget else None,
         )
@@ -94,10 +101,14 @@ def judge(arms: Sequence[Scored], rows: Sequence[Row], found: Opinions, config: 
         ctx.progress(min(95.9, 90 + asked / 1000), f"the judge has answered {asked} questions about {len(places)} prompts")
 
     async def ask(judge: Judge) -> None:
+        shown = [place for place in places if judge.teacher.local or not _personal(rows[place], arms, place)]
+        found.held_back = len(places) - len(shown)
+        if found.held_back:
+            ctx.log(f"{found.held_back} rows hold personal data and are not shown to {judge.teacher.provider}")
         if config.judge == "graded":
-            await _graded(judge, arms, rows, places, found)
+            await _graded(judge, arms, rows, shown, found)
         else:
-            await _pairs(judge, arms, rows, places, found)
+            await _pairs(judge, arms, rows, shown, found)
 
     _with_judge(ask, rows, found, config, ctx, told)
 
@@ -182,6 +193,12 @@ def _item(row: Row, arm: str) -> str:
 
 def _said(arm: Scored, place: int) -> str:
     return arm.answers.texts[place].strip() or NOTHING
+
+
+def _personal(row: Row, arms: Sequence[Scored], place: int) -> bool:
+    """Whether personal data is in what somebody typed, or in what a model made of it."""
+    texts = (row.example.input, *(_said(arm, place) for arm in arms)) if _private(row) else ()
+    return any(privacy.find(text, row.example.language) for text in texts)
 
 
 def _private(row: Row) -> bool:

@@ -82,6 +82,9 @@ def markdown(result: EvaluateResult, rows: Sequence[Row], scored: Sequence[Score
         f"{result.prompts} prompts of `{result.dataset}` in {result.groups} independent groups. Base model: `{result.base_model}`."
         " None of the adapters was trained on any of these prompts. Every difference has an interval; where it holds 0, this"
         " evaluation cannot tell the two apart.",
+        f"{held_back} prompts hold personal data and were not shown to the judge {result.judge.teacher}."
+        if result.judge and (held_back := result.judge.held_back)
+        else "",
         "## What got better, what got worse",
         _table(lora),
         *_in_words(lora),

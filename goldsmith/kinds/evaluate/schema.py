@@ -172,6 +172,9 @@ class JudgeReport(Part):
         description="On the rows, of `pairs`: how often it chose what stood first; 0.5 is no bias."
     )
     unreadable: int
+    held_back: int = Field(
+        0, description="Rows with personal data, which a judge outside of this machine and its network is not shown."
+    )
     spent_usd: float
     stopped_by: Literal["budget"] | None
 

@@ -10,10 +10,10 @@ from goldsmith import golden
 from goldsmith.errors import InvalidInput
 from goldsmith.gates import RULES
 from goldsmith.kinds.evaluate.answering import Answers
+from goldsmith.kinds.evaluate.bleu import bleu
 from goldsmith.kinds.evaluate.chrf import chrf
 from goldsmith.kinds.evaluate.heldout import Row
 from goldsmith.kinds.evaluate.schema import SCORERS, EvaluateConfig, Scorer
-from goldsmith.uno.bleu import bleu4
 
 DECIDING: tuple[Scorer, ...] = ("rules", "exact", "regex", "json_schema")
 """An answer passes or fails; the others say how near it is."""
@@ -115,7 +115,7 @@ def _one(scorer: Scorer, row: Row, text: str) -> tuple[float | None, str | None]
     if scorer == "chrf":
         return chrf(row.references, text), None
     if scorer == "bleu":
-        return max(bleu4(reference, text) for reference in row.references), None
+        return bleu(row.references, text), None
     assert expectation is not None
     if scorer == "exact":
         return float(_same(text) in map(_same, expectation.expected or [])), None

@@ -63,7 +63,8 @@ def why(
         why = "the budget ended" if out_of_budget else f"{exam.needed:.0%} are asked for"
         return f"not judged: {told}, and {why}"
     if not points:
-        return f"{told}, but {'the budget ended before' if out_of_budget else 'no verdict could be read, so that not even'} one run was judged"
+        ended = "the budget ended before one run was judged"
+        return f"{told}, but {ended if out_of_budget else 'no verdict could be read on any answer that may be sent'}"
     value = fmean(points)
     said = (
         f"{told}; against {config.against} the adapter follows the context more in {value:.0%} of {len(points)} runs, ties half"

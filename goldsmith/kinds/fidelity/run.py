@@ -19,7 +19,7 @@ from goldsmith.devserver.prompts import fill
 from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.judge.pairs import Judged, Pair, Rubric, Votes, compare, read_rubric
 from goldsmith.kinds.fidelity import counting
-from goldsmith.kinds.fidelity.runs import Chosen, Run, choose, planted
+from goldsmith.kinds.fidelity.runs import Chosen, Run, choose, personal, planted
 from goldsmith.kinds.fidelity.schema import Exam, FidelityConfig, FidelityResult
 from goldsmith.teacher import Teacher
 
@@ -38,17 +38,17 @@ def run(config: FidelityConfig, ctx: JobContext) -> FidelityResult:
     exam = counting.exam(asked, config)
 
     judged = Judged([])
+    answered: list[tuple[Run, Pair]] = []
     compared: list[Pair] = []
     if exam.passed:
-        compared = _answered(config, chosen.drawn, adapter, checkout, ctx)
+        answered = _answered(config, chosen, adapter, checkout, ctx)
+        compared = [pair for _, pair in answered]
         judged, said = asyncio.run(
             _judge(compared, config, RUBRIC, ctx, (70, 97), f"the judge compares {len(compared)} pairs of answers")
         )
     ctx.progress(97, "counting")
-    counted = [
-        (run, pair, votes) for run, pair, votes in zip(chosen.drawn, compared, judged.votes, strict=False) if votes.both_orders
-    ]
-    result = _result(config, ctx, adapter, chosen, exam, asked, judged, [(run, votes) for run, _, votes in counted], said)
+    counted = [(run, votes) for (run, _), votes in zip(answered, judged.votes, strict=True) if votes.both_orders]
+    result = _result(config, ctx, adapter, chosen, exam, asked, judged, counted, said)
     ctx.save_artifact("fidelity.json", _document(config, result, pairs, asked, compared, judged), "application/json")
     ctx.progress(100, result.why)
     return result
@@ -84,9 +84,11 @@ def _enough(chosen: Chosen, pairs: Sequence[Pair], config: FidelityConfig) -> No
 
 
 def _answered(
-    config: FidelityConfig, drawn: Sequence[Run], adapter: AdapterVersion, checkout: Checkout, ctx: JobContext
-) -> list[Pair]:
-    """The arm's answer first, as `one` of each pair."""
+    config: FidelityConfig, chosen: Chosen, adapter: AdapterVersion, checkout: Checkout, ctx: JobContext
+) -> list[tuple[Run, Pair]]:
+    """The arm's answer first, as `one` of each pair. An answer with personal data, which a model may have learned by heart, is
+    left out as a run with any is."""
+    drawn = chosen.drawn
     ctx.progress(15, f"loading {adapter.base_model}")
     student = ctx.student(adapter.base_model)
     arms: list[tuple[str, AdapterVersion | None]] = [(adapter.ref, adapter)]
@@ -99,17 +101,15 @@ def _answered(
     def other(run: Run) -> str:
         return run.output if config.against == "recorded" else answers.of("base")[run.run_id]
 
-    return [
-        Pair(
-            f"{run.run_id}/fidelity/{adapter.ref}",
-            run.context,
-            answers.of(adapter.ref)[run.run_id],
-            other(run),
-            run.device_id,
-            private=True,
-        )
-        for run in drawn
-    ]
+    pairs = []
+    for run in drawn:
+        arm = answers.of(adapter.ref)[run.run_id]
+        if reason := personal((arm, other(run)), run.language):
+            chosen.left_out[f"answered with {reason}"] += 1
+        else:
+            item = f"{run.run_id}/fidelity/{adapter.ref}"
+            pairs.append((run, Pair(item, run.context, arm, other(run), run.device_id, private=True)))
+    return pairs
 
 
 def _prompt(run: Run, checkout: Checkout) -> str:

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from goldsmith import golden, uploads
+from goldsmith import golden, privacy, uploads
 from goldsmith.context import JobContext
 from goldsmith.datasets import DatasetVersion, Example, Message
 from goldsmith.devserver.checkout import Checkout
 from goldsmith.devserver.prompts import render
 from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.golden import GoldenRow
-from goldsmith.kinds.golden.schema import GoldenConfig, GoldenResult
+from goldsmith.kinds.golden.schema import GoldenConfig, GoldenResult, PersonalData
 from goldsmith.language import language_of
 from goldsmith.uploads import Upload
 
@@ -26,10 +26,7 @@ SHOWN = 20
 
 async def run(config: GoldenConfig, ctx: JobContext) -> GoldenResult:
     ctx.progress(0, "reading rows")
-    if config.upload is not None:
-        version, duplicates = await asyncio.to_thread(_of_upload, config, config.upload, ctx)
-    else:
-        version, duplicates = _of_dataset(config, ctx), 0
+    version, duplicates = await asyncio.to_thread(_of_upload if config.upload is not None else _of_dataset, config, ctx)
     rows = list(ctx.examples(version.ref))
     return GoldenResult(
         dataset=version.ref,
@@ -40,6 +37,7 @@ async def run(config: GoldenConfig, ctx: JobContext) -> GoldenResult:
         by_config=dict(Counter(row.config_id for row in rows)),
         by_language=dict(Counter(row.language for row in rows)),
         duplicates=duplicates,
+        personal_data=PersonalData.model_validate(version.manifest["personal_data"]),
         rehearsal=version.rehearsal,
         label="REHEARSAL" if version.rehearsal else "",
     )
@@ -49,7 +47,26 @@ def _expects(row: Example) -> str:
     return golden.Expectation.model_validate(row.expect).kind if row.expect is not None else "reference"
 
 
-def _of_dataset(config: GoldenConfig, ctx: JobContext) -> DatasetVersion:
+def _searched(rows: Sequence[Example], ctx: JobContext) -> dict[str, Any]:
+    """Personal data in what was typed and in what is expected, for the manifest; what a model made is searched for nobody's data."""
+    found: Counter[str] = Counter()
+    where = []
+    for done, row in enumerate(rows):
+        if done % 100 == 0:
+            ctx.progress(20 + 60 * done / len(rows), f"searching {len(rows)} rows for personal data")
+        turns = [] if row.context_sha256 else [turn.content for turn in row.messages]
+        expected = (row.expect or {}).get("expected") or []
+        texts = {row.input, row.original, row.output or "", *turns, *expected} if row.private else set()
+        kinds = {finding.kind for text in texts for finding in privacy.find(text, row.language)}
+        found.update(kinds)
+        where += [row.source] if kinds else []
+    lines = [int(source.rpartition(":")[2]) for source in where if source.startswith("upload:")]
+    return PersonalData(
+        rows=len(where), by_kind=dict(sorted(found.items())), lines=lines[:SHOWN], search=privacy.version()
+    ).model_dump()
+
+
+def _of_dataset(config: GoldenConfig, ctx: JobContext) -> tuple[DatasetVersion, int]:
     assert config.dataset is not None
     source = ctx.dataset(config.dataset)
     rows = list(ctx.examples(source.ref, "heldout"))
@@ -57,8 +74,9 @@ def _of_dataset(config: GoldenConfig, ctx: JobContext) -> DatasetVersion:
         raise _refused("dataset", source.ref, "it has no heldout rows")
     if unanswered := sum(row.messages[-1].role != "assistant" and row.expect is None for row in rows):
         raise _refused("dataset", source.ref, f"{unanswered} of its heldout rows have no answer; take gold")
-    ctx.progress(50, f"saving {len(rows)} rows")
-    return ctx.save_dataset(
+    searched = _searched(rows, ctx)
+    ctx.progress(80, f"saving {len(rows)} rows")
+    version = ctx.save_dataset(
         config.name,
         rows,
         # how the answers had to be, and the contexts, are found through the parent as well, but that one may go
@@ -67,13 +85,17 @@ def _of_dataset(config: GoldenConfig, ctx: JobContext) -> DatasetVersion:
             "golden": config.model_dump(mode="json"),
             "config": {name: value for name, value in source.manifest.get("config", {}).items() if name in ("min_words", "max_words")},
             **({"contexts": source.manifest["contexts"]} if "contexts" in source.manifest else {}),
+            "personal_data": searched,
         },
         parents=[source.ref],
         rehearsal=source.rehearsal,
     )  # fmt: skip
+    return version, 0
 
 
-def _of_upload(config: GoldenConfig, ref: str, ctx: JobContext) -> tuple[DatasetVersion, int]:
+def _of_upload(config: GoldenConfig, ctx: JobContext) -> tuple[DatasetVersion, int]:
+    assert config.upload is not None
+    ref = config.upload
     upload, path = ctx.upload(ref)
     lines = list(uploads.read_golden(path))
     _try_patterns(lines, ref)
@@ -84,8 +106,8 @@ def _of_upload(config: GoldenConfig, ref: str, ctx: JobContext) -> tuple[Dataset
         asked = _asked(line)
         group = line.group or groups.setdefault(asked, f"{ref}:{number}")  # two expectations of one answer are no two answers
         examples.setdefault((asked, line.expectation.model_dump_json()), _example(line, number, group, upload, checkout))
-    ctx.progress(50, f"saving {len(examples)} rows")
-    kept = {}
+    kept: dict[str, Any] = {"personal_data": _searched(list(examples.values()), ctx)}
+    ctx.progress(80, f"saving {len(examples)} rows")
     if checkout is not None:
         # a copy of its own: what was uploaded may go, and evaluating needs what was asked with
         kept["contexts"] = ctx.save_artifact("pinned-contexts.json", checkout.model_dump_json().encode(), "application/json")

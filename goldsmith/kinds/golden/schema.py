@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goldsmith.kinds.base import ContextsRef, DatasetRef, JobConfig, JobResult, Name, Reference, UploadRef
 
@@ -34,6 +34,15 @@ class GoldenConfig(JobConfig):
         return self
 
 
+class PersonalData(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rows: int = Field(description="Rows with any.")
+    by_kind: dict[str, int] = Field(description="Rows by kind, such as `name` or `email`.")
+    lines: list[int] = Field(description="Of an upload: the first lines with any.")
+    search: str = Field(description="Version of the search.")
+
+
 class GoldenResult(JobResult):
     dataset: str = Field(description="`dataset:<name>@<version>`")
     content_sha256: str = Field(description="Of the rows: the same set has the same hash.")
@@ -45,5 +54,9 @@ class GoldenResult(JobResult):
     by_config: dict[str, int] = Field(description="Rows by config; those without one under an empty key.")
     by_language: dict[str, int]
     duplicates: int = Field(description="Lines left out because another asks and expects the same.")
+    personal_data: PersonalData | None = Field(
+        None,
+        description="What was found in the prompts and expected texts. The rows are kept; a judge elsewhere is not shown them.",
+    )
     rehearsal: bool
     label: Literal["REHEARSAL", ""] = Field(description="REHEARSAL when a rehearsal teacher wrote the references, else empty.")

@@ -283,6 +283,29 @@ class TestJudge:
         assert "the budget ended before everything was judged" in result.not_computed["judge"]
         assert not result.passed
 
+    @pytest.mark.parametrize(("local", "held_back"), [(True, 0), (False, 2)])
+    def test_personal_data_is_shown_to_no_judge_elsewhere(self, tmp_path: Path, local: bool, held_back: int) -> None:
+        """In what was typed, and in what a model learned by heart."""
+        ctx = context(tmp_path, {None: plain, "lora": lambda t: "Ich heiße Jonas Weber." if t == "boat" else good(t)})
+        rows = ctx.datasets["gold"][0][1]
+        rows[0] = rows[0].model_copy(update={"input": "mia@example.org baut"})
+        teacher = ScriptedTeacher(by_counting, local=local)
+        ctx.teacher_factory = lambda provider, **asked: teacher
+        result = evaluated(ctx, **self.JUDGE, judge="graded", control=None)
+        assert result.judge is not None
+        assert (result.judge.held_back, result.judge.judged) == (held_back, 12 - held_back)
+        assert any("Jonas" in one.prompt or "mia@" in one.prompt for one in teacher.asked) == local
+        assert "judge" not in result.not_computed
+        said = "2 prompts hold personal data and were not shown to the judge rehearsal."
+        assert (said in ctx.artifact(result.report).read_text()) != local
+
+    def test_when_the_judge_may_be_shown_nothing_nothing_passes(self, tmp_path: Path) -> None:
+        ctx = context(tmp_path, {None: plain, "lora": lambda thing: "Ich heiße Jonas Weber."})
+        ctx.teacher_factory = lambda provider, **asked: ScriptedTeacher(by_counting, local=False)
+        result = evaluated(ctx, **self.JUDGE, judge="graded", control=None)
+        assert result.not_computed["judge"].startswith("all 12 rows hold personal data")
+        assert not result.passed
+
     def test_without_a_context_there_is_nothing_to_judge_by(self, tmp_path: Path) -> None:
         ctx = exam(tmp_path, {None: wrong, "lora": right})
         with pytest.raises(InvalidInput, match="judge: judge has nothing to judge: no row of dataset:exam@1 was rendered"):

@@ -250,6 +250,17 @@ class TestRuns:
         assert (result.runs, result.usable, result.drawn, result.language_unknown) == (30, 25, 25, 1)
         assert not [one for one in teacher_of(ctx).asked if "Jonas" in one.prompt or "mia@" in one.prompt]
 
+    def test_an_answer_that_names_a_child_is_not_sent_though_its_run_names_nobody(self, tmp_path: Path) -> None:
+        def by_heart(context: str, thing: str) -> str:
+            return "Ich heiße Jonas Weber und male." if thing == "fox0" else follows(context, thing)
+
+        ctx = world(tmp_path, by_heart)
+        result = judged(ctx)
+        assert result.left_out == {"answered with personal data: name": 1}
+        assert (result.drawn, result.judged, result.wins) == (24, 23, 23)
+        assert {one.runs for one in result.by_config} == {7, 8}
+        assert not [one for one in teacher_of(ctx).asked if "Jonas" in one.prompt]
+
     def test_the_seed_draws_the_same_runs_again(self, tmp_path: Path) -> None:
         drawn = []
         for folder, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -102,6 +102,25 @@ def test_held_out_gold_becomes_a_set_with_its_references(tmp_path: Path) -> None
     assert version.parents == ["dataset:gold@1"]
 
 
+def test_personal_data_is_looked_for_counted_and_kept(tmp_path: Path) -> None:
+    rows = [
+        *ROWS,
+        {"input": "Ich heiße Jonas Weber, wie alt bin ich?", "expected": "9", "language": "de"},
+        {"input": "Where does she live?", "expected": ["a house", "mia@example.org"], "language": "en"},
+        {"messages": [{"role": "system", "content": "Call 0171 2345678."}, {"role": "user", "content": "whom?"}], "pattern": "x"},
+    ]  # fmt: skip
+    ctx = FakeContext(tmp_path)
+    result = frozen(ctx, upload=uploaded(ctx, rows, tmp_path))
+    found = result.personal_data
+    assert found is not None
+    assert (found.rows, found.by_kind, found.lines) == (3, {"email": 1, "name": 1, "phone": 1}, [6, 7, 8])
+    assert ctx.dataset(result.dataset).manifest["personal_data"] == found.model_dump()
+    assert result.rows == len(rows)
+    made = frozen(ctx, upload=uploaded(ctx, rows, tmp_path, origin="synthetic")).personal_data
+    assert made is not None
+    assert (made.rows, made.by_kind) == (0, {})
+
+
 class TestBadInput:
     def test_a_pattern_that_explodes_is_refused_by_its_line(self, tmp_path: Path) -> None:
         ctx = FakeContext(tmp_path)
@@ -128,6 +147,50 @@ def test_a_pattern_that_is_slow_on_an_answer_says_nothing_about_it() -> None:
     assert golden.found(EXPLODES, "a" * 60 + "!", seconds=0.05) is None
     assert golden.found("b", "abc") is True
     assert golden.found("d", "abc") is False
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a{100000000}",
+        "(?:ab|c){1000000}",
+        "(?:" * 14 + "a" + "{2})" * 14,
+        "(?:" * 25 + "ab" + ")+?" * 25,
+        "(?xi) ( a #)",
+        "(?V1)a",
+    ],
+)
+def test_a_pattern_that_would_take_the_memory_is_refused_before_it_is_compiled(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"at most 20,000 are taken|are not taken"):
+        golden.compiled(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^(\S+\s+){19,300}\S+$",
+        r"\d{4}-\d{2}-\d{2}",
+        r"(?is)^.{200,5000}$",
+        r"[]()+{9}]+[^])]",
+        r"(?P<year>\d{4})\(x",
+        "(a+|b+)+ c++",
+    ],
+)
+def test_ordinary_repetitions_are_taken(pattern: str) -> None:
+    golden.check_pattern(pattern)
+
+
+def test_a_schema_that_refers_to_itself_without_end_is_refused() -> None:
+    doubles = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)} | {"d40": {"type": "string"}}
+    with pytest.raises(ValueError, match="refers to parts of itself 81 times; at most 40 are taken"):
+        golden.Expectation.model_validate({"schema": {"$defs": doubles, "$ref": "#/$defs/d0"}})
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '{"\\ud800": 1}', "[" * 600 + "]" * 600])
+def test_json_that_no_schema_can_be_held_against_is_a_wrong_answer(text: str) -> None:
+    found = golden.why_not({"type": "object", "required": ["x"]}, text)
+    assert found is not None
+    assert found.startswith("not JSON that can be held against the schema")
 
 
 @pytest.mark.parametrize(
