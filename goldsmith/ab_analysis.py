@@ -7,7 +7,7 @@ before; a unit that could not have gone either way is in no comparison. With sev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from goldsmith import abstats
 from goldsmith.ab import BASE, BUCKETS, Experiment, ExperimentPlan
-from goldsmith.ab_look import ArmLook, Contamination, Difference, MetricLook, Srm, Value
+from goldsmith.ab_look import ArmLook, Contamination, Difference, MetricLook, OutputsLook, Srm, Value
 from goldsmith.abstats import Observations
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Data:
     """What the outputs' sketches say, by arm but `base`."""
     at: datetime
     rehearsal: bool = False
+    outputs: Sequence[OutputsLook] = ()
 
 
 @dataclass(frozen=True)

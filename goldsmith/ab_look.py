@@ -79,6 +79,19 @@ class GuardrailLook(_Part):
     numbers: dict[str, Number]
 
 
+class OutputsLook(_Part):
+    """How varied what an arm's own model wrote for a config is, from the sketches."""
+
+    arm: str
+    config: str | None
+    outputs: int = Field(description="With a sketch.")
+    entropy: float | None = Field(description="Shannon's, in bits over the sketch's 256 buckets: 8 at most.")
+    distinct_pairs: float | None = Field(
+        description="distinct-2: different pairs of neighbouring words among all of them, give or take 13 %."
+    )
+    near_duplicates: float | None = Field(description="Share of outputs nearly the same as one of the 50 before.")
+
+
 class Srm(_Part):
     """Sample-ratio mismatch: do the arms have the units that their weights promise?"""
 
@@ -123,6 +136,7 @@ class Look(_Part):
     arms: list[ArmLook]
     metrics: list[MetricLook]
     guardrails: list[GuardrailLook]
+    outputs: list[OutputsLook] = Field([], description="The variety of the outputs, by arm and config.")
     srm: Srm
     contamination: Contamination
     ramp: RampLook

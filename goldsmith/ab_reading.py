@@ -20,9 +20,14 @@ SELECT now() AS at, coalesce((SELECT events FROM ab_state WHERE experiment_id = 
 ) AS rehearsal
 """
 
+# Of each interception that counts: of an exposed unit, as its newest event says.
 _LATENCIES = """
-SELECT arm, percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY (data->>'latency_ms')::float) AS ms
-FROM ab_events WHERE experiment_id = %s AND event = 'interception_completed' GROUP BY arm
+SELECT arm, percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY ms) AS ms FROM (
+    SELECT DISTINCT ON (unit, interception_run_id) arm, (data->>'latency_ms')::float AS ms
+    FROM ab_events e WHERE experiment_id = %(id)s AND event = 'interception_completed'
+        AND EXISTS (SELECT FROM ab_units u WHERE u.experiment_id = %(id)s AND u.unit = e.unit AND u.exposed)
+    ORDER BY unit, interception_run_id, occurred_at DESC, event_id DESC
+) answer GROUP BY arm
 """
 
 _SKETCHES = """
@@ -45,7 +50,7 @@ class Reader:
         outputs = self._outputs.setdefault(experiment_id, Outputs(_alpha(experiment.plan)))
         while rows := conn.execute(_SKETCHES, (experiment_id, outputs.seq, AT_ONCE)).fetchall():
             outputs.add(rows)
-        latencies = conn.execute(_LATENCIES, (experiment_id,)).fetchall() if full else []
+        latencies = conn.execute(_LATENCIES, {"id": experiment_id}).fetchall() if full else []
         return Data(
             experiment=experiment,
             units=units(conn, experiment_id, [arm.name for arm in experiment.plan.arms]),
@@ -54,6 +59,7 @@ class Reader:
             varieties=outputs.varieties(arm.name for arm in experiment.plan.others),
             at=state["at"],
             rehearsal=state["rehearsal"],
+            outputs=outputs.looks() if full else (),
         )
 
     def forget(self, experiment_id: UUID) -> None:

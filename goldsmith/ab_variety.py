@@ -15,7 +15,7 @@ import numpy as np
 from goldsmith import abstats
 from goldsmith.ab import BASE
 from goldsmith.ab.metrics import Entropy
-from goldsmith.ab_look import Number, State
+from goldsmith.ab_look import Number, OutputsLook, State
 from goldsmith.abstats import Collapse, sketch
 
 RECENT = 50  # outputs of an arm and config that a new one is compared with
@@ -44,8 +44,14 @@ class _Pool:
         self.pairs += int(np.maximum(counts.sum(axis=1) - 1, 0).sum())
 
     @property
-    def entropy(self) -> float:
-        return sketch.entropy(self.counts)
+    def entropy(self) -> float | None:
+        """Bits; None where no output has a word."""
+        return sketch.entropy(self.counts) if self.counts.any() else None
+
+    @property
+    def repeated(self) -> float | None:
+        """The share that was nearly the same as one of the few before; None where none has one before it."""
+        return self.near / self.outputs if self.outputs > 1 else None
 
     @property
     def distinct(self) -> float | None:
@@ -74,13 +80,28 @@ class Outputs:
             if key[0] != BASE and key not in self._alarms:
                 self._alarms[key] = self._alarm(*key)
         for (arm, config), alarm in self._alarms.items():
-            alarm.extend(counts[places.get((arm, config), [])], counts[places.get((BASE, config), [])])
+            mine, theirs = places.get((arm, config), []), places.get((BASE, config), [])
+            alarm.extend(counts[mine], counts[theirs], np.searchsorted(theirs, mine))
         self.seq = rows[-1]["seq"]
 
     def _alarm(self, arm: str, config: str | None) -> Collapse:
         """Configs come one by one: the k-th may give a false alarm with 6 / (pi k)^2 of the arm's alpha, which sums to all of it."""
         number = 1 + sum(other == arm for other, _ in self._alarms)
         return Collapse(alpha=self._alpha * 6 / (math.pi * number) ** 2)
+
+    def looks(self) -> list[OutputsLook]:
+        """Of each arm and config that has outputs."""
+        return [
+            OutputsLook(
+                arm=arm,
+                config=config,
+                outputs=pool.outputs,
+                entropy=pool.entropy,
+                distinct_pairs=pool.distinct,
+                near_duplicates=pool.repeated,
+            )
+            for (arm, config), pool in sorted(self._pools.items(), key=lambda item: (item[0][1] or "", item[0][0]))
+        ]
 
     def varieties(self, arms: Iterable[str]) -> dict[str, Variety]:
         """Of the arms that have outputs."""
@@ -116,7 +137,7 @@ class _Config:
         now, base = self.latest.entropy, self.latest.base_entropy
         if now is None or base is None:
             now, base = self.arm.entropy, self.base.entropy
-        return 1 - now / base if base else 0.0
+        return 1 - now / base if now is not None and base else 0.0
 
     @property
     def collapsed(self) -> bool:
@@ -161,8 +182,8 @@ class Variety:
             "base_outputs": self.base_outputs,
             "distinct_pairs": self._mean(lambda config: config.arm.distinct),
             "base_distinct_pairs": self._mean(lambda config: config.base.distinct),
-            "near_duplicates": self._mean(lambda config: config.arm.near / config.arm.outputs),
-            "base_near_duplicates": self._mean(lambda config: config.base.near / config.base.outputs),
+            "near_duplicates": self._mean(lambda config: config.arm.repeated),
+            "base_near_duplicates": self._mean(lambda config: config.base.repeated),
             "worst_config": self.worst.config if self.worst else None,
             "worst_drop": self.worst.drop if self.worst else None,
         }

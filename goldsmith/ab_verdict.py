@@ -50,6 +50,7 @@ def look(data: Data, *, alpha: float | None = None) -> Look:
         arms=arms,
         metrics=metrics,
         guardrails=guardrails,
+        outputs=list(data.outputs),
         srm=ratio,
         contamination=foreign,
         ramp=ramp(data, guardrails, ratio),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from goldsmith import ab_units, experiments
 from goldsmith.ab import BASE, Experiment, Ingested, NewExperiment
 from goldsmith.ab_ingest import ingest
+from goldsmith.ab_reading import Reader
 from goldsmith.adapters import NewAdapter, register
 from goldsmith.client.sketch import sketch
 from goldsmith.db import Connection, connect
@@ -405,3 +406,17 @@ def test_totals_are_those_of_the_definitions(conn: Connection, make: Callable[..
         assert columns.interceptions[mine].sum() == len(runs)
         assert columns.foreign_[mine].sum() == len(runs - ours) > 0
         assert columns.gated[mine].sum() == 0
+
+
+def test_latencies_are_of_exposed_units_and_of_each_interceptions_newest_event(
+    conn: Connection, make: Callable[..., Experiment]
+):
+    experiment = make(ramp=[])
+    seen = device(experiment, "base")
+    unseen = next(name for name in (f"other-{n}" for n in range(1000)) if experiment.arm_of(name, 0) == "base")
+    log = [event("exposure", seen, f"r{n}", at=0.1) for n in range(3)]
+    log += [completed(f"r{n}", "small", seen, at=0.1, latency_ms=1000 * (n + 1)) for n in range(3)]
+    log += [completed("r2", "small", seen, at=0.2, latency_ms=5000), completed("x", "small", unseen, latency_ms=60_000)]
+    ingest(conn, experiment.id, log)
+    latencies = Reader().read(conn, experiment.id, full=True).latencies
+    assert latencies == {"base": (2000, pytest.approx(4700))}

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from goldsmith import ab_effects, ab_report, ab_rollback, ab_watch, adapters, audit, experiments, webhooks
 from goldsmith.ab import Experiment
-from goldsmith.ab_look import GuardrailLook, Look
+from goldsmith.ab_look import GuardrailLook, Look, OutputsLook
 from goldsmith.ab_reading import Reader
 from goldsmith.abstats.sketch import from_text
 from goldsmith.client.sketch import sketch as sketch_of
@@ -595,13 +595,23 @@ def test_an_arm_that_begins_to_repeat_itself_is_rolled_back(conn: Connection, st
         write_units(conn, experiment.id, [{"arm": "base"}], prefix=f"more-{arm_says[0][:20]}-")
         found = ab_watch.watch(conn, experiment.id, reader, full=True)
         assert found is not None
+        told.append(found.outputs)
         return next(one for one in found.guardrails if one.name == "entropy")
 
+    told: list[list[OutputsLook]] = []
     assert state(outputs(1, 10, 1000)).state == "unknown"
     varied = state(outputs(2, 390, 1000))
     assert (varied.state, varied.numbers["worst_config"]) == ("ok", "clay")
+    assert [(one.arm, one.config, one.outputs) for one in told[-1]] == [("base", "clay", 400), ("lora", "clay", 400)]
+    assert all(one.entropy is not None and 7.8 < one.entropy < 8 for one in told[-1])
+    assert all(one.distinct_pairs is not None and one.distinct_pairs > 0.8 for one in told[-1])
     collapsed = state(outputs(3, 200, 40))
     assert collapsed.state == "breach", collapsed.words
+    base, lora = told[-1]
+    assert (base.near_duplicates, lora.near_duplicates) == (0, 0)
+    assert lora.entropy is not None
+    assert base.entropy is not None
+    assert lora.entropy < base.entropy
     assert experiments.get(conn, experiment.id).status == "rolled_back"
     assert "less entropy than base's" in experiments.decisions_of(conn, experiment.id)[0]["reason"]
     again = Reader().read(conn, experiment.id, full=False).varieties["lora"].numbers()

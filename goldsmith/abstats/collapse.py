@@ -12,9 +12,13 @@ nobody knows when a collapse will begin, the stake is a sum of stakes that begin
 Journal of Statistics in Data Science 2(2), 2024, made an e-process by its weights: so it bounds the chance of a false alarm over all
 time, not its frequency). The slack covers that the reference's ranks are themselves a sample.
 
+Beside it `narrowing` watches the entropy of the latest outputs. It finds at once what lowers the entropy, however short the outputs or
+large the vocabulary; the scores find what hardly does, as when the frequent words go. Three watches (scores against base, scores and
+entropy against the beginning) share the chance of a false alarm.
+
 What is not covered: outputs depend on inputs. When a whole class asks for the same thing, scores rise; so an alarm counts only while
-the arm's words are narrower than base's of the same time by more than chance. And 256 buckets tell little of words beyond some thousands that are all
-equally frequent; `docs/ab.md` says what was found with which vocabularies and lengths.
+the arm's words are narrower than base's of the same time by more than chance. `docs/ab.md` says what was found with which vocabularies
+and lengths.
 """
 
 from __future__ import annotations
@@ -24,15 +28,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from goldsmith.abstats.difference import Floats
+from goldsmith.abstats.narrowing import Narrowing
 from goldsmith.abstats.sketch import BUCKETS, Counts, entropy
 
 WINDOW = 40
 REFERENCE = 300
 """Outputs of the beginning that say what is usual: half of them for the buckets, the other half for the scores."""
-RECENT = 80
-"""The latest outputs of each arm, whose entropies are compared."""
+RECENT = 100
+"""The latest outputs of the arm, whose entropy is compared with that of base's since the first of them."""
+MOST = 2000
+"""Of base's outputs that are kept for it: where the arm has a hundredth of the requests they are a quarter of those of the same time."""
 CHANGE = 0.05  # bits by which an arm may become narrower than it began: below that lies chance in the reference
 BLOCK = 25
 BETS = (0.4, 0.8, 1.3)  # 1 / (half + slack) and more would let a stake reach 0
@@ -93,13 +101,15 @@ class Variety:
     entropy: float | None
     """Bits over the buckets, of the latest outputs; None before there are RECENT."""
     base_entropy: float | None
-    """Base's of the same time, or while it has fewer than RECENT, those of the arm's own beginning."""
+    """Base's since the first of those, or while it has fewer than RECENT, those of the arm's own beginning."""
     chance: float | None
-    """How far the two lie apart by chance at most: three standard errors."""
+    """How far the two lie apart by chance at most: two and a half standard errors."""
     against_base: float | None
     """Log of the e-value that the arm is narrower than base by more than `max_drop`; None until base has a reference."""
     against_beginning: float | None
-    """Log of the e-value that the arm became narrower than it began; None until it has a beginning."""
+    """Log of the e-value that the arm's words became others than they began; None until it has a beginning."""
+    narrowing: float | None
+    """-log of the p-value that the arm became narrower than it began, all looks paid for; None until it has a beginning."""
 
 
 class Collapse:
@@ -111,30 +121,43 @@ class Collapse:
             raise ValueError(f"max_drop is {max_drop}; it must not be negative")
         if not 0 < alpha < 1:
             raise ValueError(f"alpha is {alpha}; it must lie between 0 and 1")
-        self._limit = math.log(2 / alpha)  # two watches share the chance of a false alarm
-        self._arm, self._base = _Stream(), _Stream()
+        self._limit = math.log(3 / alpha)  # three watches share the chance of a false alarm
+        self._arm, self._base, self._beside = _Stream(), _Stream(), _Beside()
         self._against_base = _Later(self._base, usual=False, margin=max_drop)
         self._against_beginning = _Later(self._arm, usual=True, margin=CHANGE)
+        self._narrowing: Narrowing | None = None
 
-    def extend(self, arm: Counts, base: Counts) -> None:
-        """New outputs of both since the last time."""
-        arm = _spoken(arm)
+    def extend(self, arm: Counts, base: Counts, before: NDArray[np.int64] | None = None) -> None:
+        """New outputs of both since the last time.
+
+        `before`: how many of these of base came before each of the arm's; all of them when empty.
+        """
+        spoken = arm.any(axis=1)
+        earlier = np.zeros(len(base), dtype=np.int64)  # the arm's outputs before each of base's
+        if before is not None:
+            earlier = np.concatenate([[0], spoken.cumsum()])[np.searchsorted(before, np.arange(len(base)), side="right")]
+        self._beside.extend(base, self._arm.seen + earlier)
+        arm = arm[spoken]
         own = max(0, REFERENCE - self._arm.seen)  # so many of them belong to the arm's own beginning
         self._base.extend(_spoken(base))
         self._arm.extend(arm)
         self._against_base.extend(arm)
         self._against_beginning.extend(arm[own:])
+        if self._arm.begun:
+            self._narrowing = self._narrowing or Narrowing(self._arm.beginning)
+            self._narrowing.extend(arm[own:])
 
     def variety(self) -> Variety:
-        own, base = self._arm.recent, self._base.recent
+        own, base = self._arm.recent, self._beside.since(self._arm.seen - RECENT)
         if base is None and self._arm.begun:
             base = self._arm.beginning[-RECENT:]
         if own is None or base is None:
             bits, base_bits, chance = None, None, None
         else:
             (bits, error), (base_bits, base_error) = _entropy(own), _entropy(base)
-            chance = 3 * math.hypot(error, base_error)
-        evidence = [watch.evidence for watch in (self._against_base, self._against_beginning)]
+            chance = 2.5 * math.hypot(error, base_error)
+        narrowing = self._narrowing.evidence if self._narrowing else None
+        evidence = (self._against_base.evidence, self._against_beginning.evidence, narrowing)
         known = [value for value in evidence if value is not None]
         state: Literal["unknown", "ok", "collapsed"] = "unknown"
         if known and bits is not None and base_bits is not None and chance is not None:
@@ -161,6 +184,24 @@ class _Stream:
     @property
     def recent(self) -> Counts | None:
         return self._latest if len(self._latest) == RECENT else None
+
+
+class _Beside:
+    """Base's latest outputs, and how many the arm had when each came."""
+
+    def __init__(self) -> None:
+        self._outputs = np.zeros((0, BUCKETS), dtype=np.uint8)
+        self._at = np.zeros(0, dtype=np.int64)
+
+    def extend(self, outputs: Counts, at: NDArray[np.int64]) -> None:
+        spoken = outputs.any(axis=1)
+        self._outputs = np.concatenate([self._outputs, outputs[spoken].astype(np.uint8)])[-MOST:]
+        self._at = np.concatenate([self._at, at[spoken]])[-MOST:]
+
+    def since(self, arm_outputs: int) -> Counts | None:
+        """Those that came since the arm had so many, and at least RECENT; None while there are fewer."""
+        first = min(int(np.searchsorted(self._at, arm_outputs)), len(self._at) - RECENT)
+        return self._outputs[first:].astype(np.int64) if first >= 0 else None
 
 
 class _Later:
