@@ -216,6 +216,7 @@ def _entropy(data: Data) -> MetricLook:
 
 def arm_looks(data: Data) -> list[ArmLook]:
     units, experiment = data.units, data.experiment
+    told = _names_models(experiment.plan)
 
     def looked(name: str) -> ArmLook:
         mine = units.arm == name
@@ -235,7 +236,7 @@ def arm_looks(data: Data) -> list[ArmLook]:
             interceptions=interceptions,
             foreign=foreign,
             wiki=total("wiki"),
-            as_treated=1 - (foreign + total("gated")) / interceptions if interceptions else None,
+            as_treated=1 - (foreign + total("gated")) / interceptions if interceptions and told else None,
             attempts=total("attempts"),
             blocks=total("blocks"),
             edited_attempts=total("edited_attempts"),
@@ -282,12 +283,20 @@ def srm(data: Data) -> Srm:
     return Srm(state="mismatch", words=words, e_value=e_value, observed=observed, expected=expected)
 
 
-def contamination(arms: list[ArmLook]) -> Contamination:
+def _names_models(plan: ExperimentPlan) -> bool:
+    """Otherwise `model_used` tells nothing about arms."""
+    return any(arm.model is not None for arm in plan.arms)
+
+
+def contamination(arms: list[ArmLook], plan: ExperimentPlan) -> Contamination:
     """How many interceptions another model than the arm's answered, silently or in the look-up loop."""
     whole, foreign, wiki = (sum(getattr(arm, name) for arm in arms) for name in ("interceptions", "foreign", "wiki"))
     counts: dict[str, Any] = {"foreign": foreign, "interceptions": whole, "wiki": wiki}
     if not whole:
         return Contamination(state="unknown", words="No interception was completed yet.", share=None, **counts)
+    if not foreign and not _names_models(plan):
+        words = "The plan names no arm's `model`, so nobody can tell which arm's model answered."
+        return Contamination(state="unknown", words=words, share=None, **counts)
     share = max(arm.foreign / arm.interceptions for arm in arms if arm.interceptions)
     worst = next(arm for arm in arms if arm.interceptions and arm.foreign / arm.interceptions == share)
     loop = f" {wiki:,} went through the look-up loop, in which models can be mixed up." if wiki else ""

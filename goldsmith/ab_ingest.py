@@ -19,13 +19,13 @@ from goldsmith import ab_recount
 from goldsmith.ab import BASE, MAX_BATCH, ExperimentPlan, Ingested, RejectedEvent, bucket
 from goldsmith.ab.assignment import arm_of, group_salt
 from goldsmith.ab.events import Checked, ExposureData, InterceptionData, check
+from goldsmith.ab.plan import plain_model
 from goldsmith.ab_recount import Place
 from goldsmith.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from goldsmith.db import Connection
 
-LATE_AFTER_END_HOURS = 24.0  # without a limit in the plan
 CLOCK_SKEW = timedelta(minutes=5)  # a guess: more than this ahead of the database's clock is a wrong clock, not a slow network
 
 _LOCK = """
@@ -100,10 +100,9 @@ class _Experiment:
 
     def answered_by(self, arm: str, model_used: str) -> str | None:
         """The arm whose model answered a unit of this arm; `None` when it was no arm's."""
-        expected = {one.name: one.model for one in self.plan.arms}
-        if expected[arm] in (None, model_used) and model_used not in {e for name, e in expected.items() if name != arm}:
-            return arm
-        return next((name for name, model in expected.items() if model == model_used), None)
+        used, expected = plain_model(model_used), {one.name: one.model and plain_model(one.model) for one in self.plan.arms}
+        named = next((name for name, model in expected.items() if model == used), None)
+        return arm if named is None and expected[arm] is None else named
 
 
 def ingest(conn: Connection, experiment_id: UUID, events: Sequence[Any]) -> Ingested:
@@ -117,14 +116,11 @@ def ingest(conn: Connection, experiment_id: UUID, events: Sequence[Any]) -> Inge
 def store(conn: Connection, experiment_id: UUID, checked: Checked) -> Ingested:
     """Store what is right, in one transaction. An event id that is known is counted as a duplicate and changes nothing.
 
-    Any order is fine, and any delay up to the plan's `late_limit_hours`, also after the end for events from before it. A time in the
-    future is not. Raises `NotFound`, and `Conflict` for a draft.
+    Any order is fine, and any delay up to the plan's `late_limit_hours`, also after the end for what happened before it. A time in
+    the future is not. Raises `NotFound`, and `Conflict` for a draft.
     """
     with conn.transaction():
-        row = conn.execute(_LOCK, (experiment_id,)).fetchone()
-        if row is None:
-            raise NotFound(f"there is no experiment {experiment_id}")
-        experiment = _Experiment(**row | {"plan": _plan(row["plan"])})
+        experiment = _locked(conn, experiment_id)
         if experiment.status == "draft":
             raise Conflict(f"experiment {experiment.name} is draft; events are taken from its start on")
         if experiment.uncounted:  # its events were sent before units were counted
@@ -141,6 +137,39 @@ def recount(conn: Connection, experiment: _Experiment) -> None:
     """Work out every unit of the experiment."""
     rows = conn.execute("SELECT DISTINCT unit FROM ab_events WHERE experiment_id = %s", (experiment.id,)).fetchall()
     ab_recount.recount(conn, experiment.id, experiment.plan, [experiment.place(row["unit"]) for row in rows])
+
+
+_OF = "(e.unit = ANY(%(units)s) OR e.interception_run_id = ANY(%(runs)s))"
+_FORGET_SKETCHES = f"""
+    DELETE FROM ab_sketches s USING ab_events e
+    WHERE e.experiment_id = %(experiment)s AND e.event = 'interception_completed' AND {_OF}
+        AND (s.experiment_id, s.unit, s.occurred_at) = (e.experiment_id, e.unit, e.occurred_at)
+"""
+
+
+def forget(conn: Connection, units: Sequence[str], runs: Sequence[str]) -> int:
+    """Remove the events of these units and interceptions, in the caller's transaction; how many. Units that share an interception
+    with them are counted anew."""
+    names = {"units": list(units), "runs": list(runs)}
+    found = conn.execute(f"SELECT DISTINCT experiment_id FROM ab_events e WHERE {_OF} ORDER BY 1", names).fetchall()
+    gone = 0
+    for values in (names | {"experiment": row["experiment_id"]} for row in found):
+        experiment = _locked(conn, values["experiment"])
+        conn.execute(_FORGET_SKETCHES, values)
+        touched = conn.execute(
+            f"DELETE FROM ab_events e WHERE e.experiment_id = %(experiment)s AND {_OF} RETURNING e.unit", values
+        ).fetchall()
+        places = [experiment.place(unit) for unit in dict.fromkeys(row["unit"] for row in touched)]
+        ab_recount.recount(conn, experiment.id, experiment.plan, places)
+        gone += len(touched)
+    return gone
+
+
+def _locked(conn: Connection, experiment_id: UUID) -> _Experiment:
+    row = conn.execute(_LOCK, (experiment_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no experiment {experiment_id}")
+    return _Experiment(**row | {"plan": _plan(row["plan"])})
 
 
 @lru_cache(maxsize=64)  # a plan is frozen at the start
@@ -185,15 +214,10 @@ def _refusal(experiment: _Experiment, event: Any, step: int, arm: str) -> tuple[
     if event.occurred_at > experiment.now + CLOCK_SKEW:
         return "occurred_at", f"lies in the future; it is {_written(experiment.now)}"
     limit = experiment.plan.late_limit_hours
-    if experiment.ended_at is not None:
-        if event.occurred_at > experiment.ended_at:
-            return "occurred_at", f"lies after the end of the experiment, {_written(experiment.ended_at)}"
-        hours = LATE_AFTER_END_HOURS if limit is None else limit
-        if experiment.now > experiment.ended_at + timedelta(hours=hours):
-            ended = _written(experiment.ended_at)
-            return "event", f"comes too late: the experiment ended at {ended}, and the limit is {hours:g} hours"
+    if experiment.ended_at is not None and event.occurred_at > experiment.ended_at:
+        return "occurred_at", f"lies after the end of the experiment, {_written(experiment.ended_at)}"
     if limit is not None and event.occurred_at < experiment.now - timedelta(hours=limit):
-        return "occurred_at", f"comes too late: the experiment takes events of the last {limit:g} hours"
+        return "occurred_at", f"comes too late: the plan's late_limit_hours is {limit:g}, and it is {_written(experiment.now)}"
     if step > experiment.step:
         return "data.step", f"has not begun; the experiment has come to step {experiment.step}"
     if not experiment.takes(event.unit):

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from goldsmith.ab import BASE, ExperimentPlan
 from goldsmith.ab.metrics import Latency
+from goldsmith.ab.plan import plain_model
 
 if TYPE_CHECKING:
     from goldsmith.db import Connection
@@ -37,18 +38,27 @@ _COUNTS = (
 )  # fmt: skip
 _VALUES = ("arm", "former_step", "exposed", *_COUNTS)
 
-# `run` has one row for each interception of a unit, and one for each step of its events that name no interception. An interception
-# is at one step, whatever its later events say. A block proves an attempt, also when the event of its start got lost.
+
+def plain(model: str) -> str:
+    """`plain_model` of this expression."""
+    return f"regexp_replace({model}, '^local/|:latest$', '', 'g')"
+
+
+# `run` has one row for each interception of a unit, one for each exposure that names no interception, and one for each step of its
+# other events that name none. An interception is at one step, whatever its later events say. A block proves an attempt, also when
+# the event of its start got lost. An interception without an exposure of its own is gated as the unit's exposure before it was.
 _RECOUNT = f"""
     WITH place AS (
         SELECT * FROM unnest(%(units)s::text[], %(arms)s::text[], %(since)s::int[]) AS place (unit, arm, since)
     ), model AS (
         SELECT * FROM unnest(%(names)s::text[], %(models)s::text[]) AS model (arm, expected)
     ), event AS (
-        SELECT *, CASE WHEN interception_run_id IS NULL THEN step END AS lone_step FROM ab_events
+        SELECT *, CASE WHEN interception_run_id IS NULL THEN step END AS lone_step,
+            CASE WHEN interception_run_id IS NULL AND event = 'exposure' THEN event_id END AS lone_exposure
+        FROM ab_events
         WHERE experiment_id = %(experiment)s AND unit = ANY(%(units)s::text[])
     ), run AS (
-        SELECT unit, coalesce(
+        SELECT unit, interception_run_id, lone_exposure, coalesce(
                 lone_step,
                 min(step) FILTER (WHERE event = 'exposure' AND data ? 'step'),
                 min(step) FILTER (WHERE event = 'interception_completed' AND data ? 'step'),
@@ -57,9 +67,11 @@ _RECOUNT = f"""
             ) AS step,
             coalesce(min(occurred_at) FILTER (WHERE event = 'exposure'), min(occurred_at)) AS began_at,
             bool_or(event = 'exposure') AS exposed,
-            bool_or(event = 'exposure' AND data ? 'gated') AS is_gated,
+            bool_or(event = 'exposure' AND data ? 'gated') AS gating,
             (array_agg(data ORDER BY occurred_at DESC, event_id DESC) FILTER (WHERE event = 'interception_completed'))[1]
                 AS completed,
+            (array_agg(data->>'fallback_model' ORDER BY occurred_at DESC, event_id DESC)
+                FILTER (WHERE event = 'error' AND data ? 'fallback_model'))[1] AS fallback,
             coalesce(bool_or((data->>'wiki_iterations')::int > 0) FILTER (WHERE event = 'interception_completed'), false) AS wiki,
             coalesce(bool_or((data->>'edit_distance')::int > 0) FILTER (WHERE event = 'user_edit'), false) AS edited,
             (array_agg((data->>'edit_distance')::float ORDER BY occurred_at DESC, event_id DESC)
@@ -77,17 +89,25 @@ _RECOUNT = f"""
             count(*) FILTER (WHERE event = 'abandon') AS abandons,
             count(*) FILTER (WHERE event = 'error') AS errors,
             coalesce(sum((data->>'dwell_ms')::float) FILTER (WHERE event = 'dwell_ms'), 0) AS dwell_ms
-        FROM event GROUP BY unit, interception_run_id, lone_step
+        FROM event GROUP BY unit, interception_run_id, lone_step, lone_exposure
+    ), numbered AS (
+        SELECT *, count(lone_exposure) OVER (
+            PARTITION BY unit ORDER BY began_at, lone_exposure IS NULL, lone_exposure
+        ) AS last_exposure FROM run
     ), placed AS (
-        SELECT run.*, CASE WHEN step >= place.since THEN place.arm ELSE '{BASE}' END AS arm,
-            completed->>'model_used' AS model_used, (completed->>'latency_ms')::float AS latency_ms,
+        SELECT numbered.*, CASE WHEN step >= place.since THEN place.arm ELSE '{BASE}' END AS arm,
+            CASE WHEN exposed THEN gating ELSE
+                bool_or(gating) FILTER (WHERE lone_exposure IS NOT NULL) OVER (PARTITION BY unit, last_exposure)
+            END IS TRUE AS is_gated,
+            {plain("completed->>'model_used'")} AS model_used, (completed->>'latency_ms')::float AS latency_ms,
             (completed->>'chars')::float AS chars,
             greatest(starts - unguarded, CASE WHEN unguarded = 0 THEN stopped ELSE 0 END) AS attempts
-        FROM run JOIN place USING (unit)
+        FROM numbered JOIN place USING (unit)
     ), judged AS (
         SELECT placed.*, least(attempts, blocked) AS blocks,
             model_used IS NOT NULL AND CASE WHEN expected IS NULL
-                THEN EXISTS (SELECT FROM model other WHERE other.arm <> placed.arm AND other.expected = model_used)
+                THEN model_used IS NOT DISTINCT FROM {plain("fallback")}
+                    OR EXISTS (SELECT FROM model other WHERE other.arm <> placed.arm AND other.expected = model_used)
                 ELSE model_used <> expected END AS is_other
         FROM placed JOIN model USING (arm)
     ), counted AS (
@@ -141,7 +161,7 @@ def recount(conn: Connection, experiment_id: UUID, plan: ExperimentPlan, places:
             "arms": list(arms),
             "since": list(since),
             "names": [arm.name for arm in plan.arms],
-            "models": [arm.model for arm in plan.arms],
+            "models": [arm.model and plain_model(arm.model) for arm in plan.arms],
             "slow_ms": slow_ms,
         }
         conn.execute(_RECOUNT, values)

@@ -41,7 +41,7 @@ def look(data: Data, *, alpha: float | None = None) -> Look:
     comparisons = compare(data)
     arms = arm_looks(data)
     guardrails = guardrail_looks(data, comparisons, bounds=True)
-    ratio, foreign = srm(data), contamination(arms)
+    ratio, foreign = srm(data), contamination(arms, data.experiment.plan)
     metrics = metric_looks(data, comparisons, alpha)
     return Look(
         at=data.at,

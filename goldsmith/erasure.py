@@ -23,7 +23,7 @@ from uuid import UUID, uuid4
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
 
-from goldsmith import audit, cluster_rules, datasets
+from goldsmith import ab_ingest, audit, cluster_rules, datasets
 from goldsmith.errors import Conflict, InvalidInput
 from goldsmith.kinds.base import NAME_PATTERN, UUID_PATTERN
 from goldsmith.storage import Storage, Stored
@@ -392,11 +392,7 @@ class _Erasing:
         self.found.sessions = self._count("DELETE FROM sessions WHERE device_id = %(device)s OR run_id = ANY(%(runs)s)", one)
         self.found.cluster_members = self._members(one)
         self._cluster_rules(one)
-        self.found.experiment_events = self._count(
-            "DELETE FROM ab_events WHERE unit = %(device)s OR unit = ANY(%(runs)s) OR interception_run_id = ANY(%(runs)s)", one
-        )
-        for table in ("ab_units", "ab_sketches"):
-            self.conn.execute(f"DELETE FROM {table} WHERE unit = %(device)s OR unit = ANY(%(runs)s)", one)
+        self.found.experiment_events = ab_ingest.forget(self.conn, [self.device_id, *self.run_ids], self.run_ids)
         self.found.feedback = self._count(
             "DELETE FROM feedback f USING runs r WHERE r.id = f.run_id AND r.device_id = %(device)s", one
         )

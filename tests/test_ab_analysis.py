@@ -117,3 +117,14 @@ def test_as_treated_leaves_out_what_another_model_answered_silently_or_gated():
     found = look(data([{"arm": "lora", "interceptions": 10, "foreign_": 1, "gated": 3}, {"arm": "base", "interceptions": 5}]))
     lora = next(arm for arm in found.arms if arm.name == "lora")
     assert (lora.as_treated, lora.foreign, lora.gated) == (0.6, 1, 3)
+
+
+def test_without_models_in_the_plan_contamination_is_not_known_rather_than_none():
+    arms = [{"name": "base", "weight": 0.9}, {"name": "lora", "weight": 0.1, "adapter": "adapter:workshop@1"}]
+    rows = [{"arm": arm, "interceptions": 10} for arm in ("base", "lora")]
+    found = look(data(rows, plan={"arms": arms}))
+    assert (found.contamination.state, found.contamination.share) == ("unknown", None)
+    assert "names no arm's `model`" in found.contamination.words
+    assert [arm.as_treated for arm in found.arms] == [None, None]
+    assert look(data([rows[0], rows[1] | {"foreign_": 1}], plan={"arms": arms})).contamination.state == "warning"
+    assert look(data(rows)).contamination.state == "ok"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from goldsmith import ab_units, experiments
 from goldsmith.ab import BASE, Experiment, Ingested, NewExperiment
+from goldsmith.ab.plan import LATE_LIMIT_HOURS
 from goldsmith.ab_ingest import ingest
 from goldsmith.ab_reading import Reader
 from goldsmith.adapters import NewAdapter, register
@@ -42,7 +43,13 @@ def make(conn: Connection, job_factory: Callable[..., UUID], tmp_path: Any) -> C
 
     def make(**more: Any) -> Experiment:
         arms = [{"name": "base", "model": "small"}, {"name": "lora", "model": "small-lora", "adapter": adapter}]
-        plan = {"name": f"e{uuid4().hex[:8]}", "salt": "a-salt-for-tests", "arms": arms, "ramp": RAMP} | more
+        plan = {
+            "name": f"e{uuid4().hex[:8]}",
+            "salt": "a-salt-for-tests",
+            "arms": arms,
+            "ramp": RAMP,
+            "late_limit_hours": None,
+        } | more
         made = experiments.create(conn, NewExperiment.model_validate(plan))
         experiments.start(conn, made.id)
         conn.execute("DELETE FROM experiment_steps WHERE experiment_id = %s", (made.id,))
@@ -134,30 +141,37 @@ def test_a_unit_outside_the_experiments_share_of_its_group_is_refused(conn: Conn
     ]
 
 
-def test_after_the_end_what_happened_before_it_is_taken_for_a_while(conn: Connection, make: Callable[..., Experiment]):
+def test_one_limit_holds_for_late_events_before_the_end_and_after_it(conn: Connection, make: Callable[..., Experiment]):
     experiment = make(late_limit_hours=2)
-    before, after = datetime.now(UTC) - timedelta(minutes=1), datetime.now(UTC) + timedelta(minutes=1)
-    experiments.end(conn, experiment.id)
-    assert ingest(conn, experiment.id, [event("exposure") | {"occurred_at": before.isoformat()}]).accepted == 1
-    field, message = reason(ingest(conn, experiment.id, [event("exposure") | {"occurred_at": after.isoformat()}]))
-    assert (field, "after the end" in message) == ("occurred_at", True)
-    conn.execute("UPDATE experiments SET ended_at = now() - interval '3 hours' WHERE id = %s", (experiment.id,))
-    field, message = reason(ingest(conn, experiment.id, [event("exposure")]))
-    assert "too late" in message
-    assert "2 hours" in message
-    assert len(rows(conn, experiment)) == 1
 
+    def ago(hours: float) -> dict[str, Any]:
+        return event("exposure") | {"occurred_at": (datetime.now(UTC) - timedelta(hours=hours)).isoformat()}
 
-def test_the_plans_limit_holds_while_it_runs(conn: Connection, make: Callable[..., Experiment]):
-    limited, any_age = make(late_limit_hours=2, configs=["stone"]), make(configs=["clay"])
-    old = event("exposure") | {"occurred_at": (datetime.now(UTC) - timedelta(hours=3)).isoformat()}
-    late = event("exposure") | {"event_id": "late", "occurred_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}
-    done = ingest(conn, limited.id, [old, late])
+    late = ago(3)
+    done = ingest(conn, experiment.id, [late, ago(1)])
     assert (done.accepted, [entry.index for entry in done.rejected]) == (1, [0])
-    assert reason(ingest(conn, limited.id, [old])) == (
-        "occurred_at", "comes too late: the experiment takes events of the last 2 hours"
-    )  # fmt: skip
-    assert ingest(conn, any_age.id, [old]).accepted == 1
+    field, message = reason(ingest(conn, experiment.id, [late]))
+    assert (field, "late_limit_hours is 2" in message) == ("occurred_at", True)
+    experiments.end(conn, experiment.id)
+    assert ingest(conn, experiment.id, [ago(0.1)]).accepted == 1
+    field, message = reason(ingest(conn, experiment.id, [ago(-0.01)]))
+    assert (field, "after the end" in message) == ("occurred_at", True)
+    assert "late_limit_hours" in reason(ingest(conn, experiment.id, [ago(2.5)]))[1]
+    conn.execute("UPDATE experiments SET ended_at = now() - interval '1 hour' WHERE id = %s", (experiment.id,))
+    assert ingest(conn, experiment.id, [ago(1.5)]).accepted == 1
+    assert "after the end" in reason(ingest(conn, experiment.id, [ago(0.5)]))[1]
+
+
+def test_a_plan_that_says_nothing_takes_events_of_a_week_and_one_that_says_null_any(
+    conn: Connection, make: Callable[..., Experiment]
+):
+    usual = make(late_limit_hours=LATE_LIMIT_HOURS, configs=["stone"])
+    assert NewExperiment.model_validate(usual.plan.model_dump(exclude={"late_limit_hours"})).late_limit_hours == 168
+    replay = make(configs=["clay"])
+    ages = [timedelta(days=6), timedelta(days=8), timedelta(days=900)]
+    batch = [event("exposure") | {"occurred_at": (datetime.now(UTC) - age).isoformat()} for age in ages]
+    assert [entry.index for entry in ingest(conn, usual.id, batch).rejected] == [1, 2]
+    assert ingest(conn, replay.id, batch).rejected == []
 
 
 def test_every_event_has_its_own_verdict(conn: Connection, make: Callable[..., Experiment]):
@@ -253,6 +267,53 @@ def test_gated_answers_stay_the_arms_and_are_no_contamination(conn: Connection, 
     assert row["favorites"] == 1, "by intention to treat, the favourite is the arm's, whatever answered"
 
 
+def test_the_exposure_before_an_interception_says_for_it_whether_it_was_gated(
+    conn: Connection, make: Callable[..., Experiment]
+):
+    """Where exposures name no interception; the model was away for a while."""
+    experiment = make(ramp=[])
+    unit = device(experiment, "lora")
+    log = [
+        completed("r0", "small", unit, at=0.05),
+        event("exposure", unit, at=0.1, assigned="lora", gated="model_missing"),
+        completed("r1", "small", unit, at=0.2),
+        event("exposure", unit, at=0.3, assigned="lora"),
+        completed("r2", "small", unit, at=0.4),
+        event("exposure", unit, at=0.5, assigned="lora", gated="model_missing"),
+        event("exposure", unit, "r3", at=0.6, assigned="lora"),
+        completed("r3", "small", unit, at=0.7),
+    ]
+    ingest(conn, experiment.id, log)
+    row = rows(conn, experiment)[unit, 0]
+    assert (row["interceptions"], row["gated"], row["foreign_"]) == (4, 1, 3)
+
+
+@pytest.mark.parametrize("used", ["local/small-lora", "small-lora:latest", "local/small-lora:latest"])
+def test_a_model_is_known_in_every_spelling(conn: Connection, make: Callable[..., Experiment], used: str):
+    experiment = make(ramp=[])
+    unit = device(experiment, "lora")
+    drawn = sketch("A heron of paper stands in the river", b"k" * 32)
+    ingest(conn, experiment.id, [event("exposure", unit, "r1"), completed("r1", used, unit, sketch=drawn)])
+    assert rows(conn, experiment)[unit, 0]["foreign_"] == 0
+    assert [row["arm"] for row in conn.execute("SELECT arm FROM ab_sketches")] == ["lora"]
+
+
+def test_a_fallback_is_told_also_where_no_arm_names_its_model(conn: Connection, make: Callable[..., Experiment]):
+    experiment = make(ramp=[], arms=[{"name": "base"}, {"name": "lora", "adapter": "adapter:workshop@1"}])
+    unit = device(experiment, "lora")
+    log = [
+        event("exposure", unit, "r1"),
+        event("error", unit, "r1", fallback_model="local/small"),
+        completed("r1", "small", unit),
+        event("exposure", unit, "r2"),
+        event("error", unit, "r2", fallback_model="small"),
+        completed("r2", "small-lora", unit),
+    ]
+    ingest(conn, experiment.id, log)
+    row = rows(conn, experiment)[unit, 0]
+    assert (row["interceptions"], row["foreign_"], row["errors"]) == (2, 1, 2), "the second one came right after all"
+
+
 def test_where_no_arm_names_its_model_every_answer_is_the_arms_own(conn: Connection, make: Callable[..., Experiment]):
     experiment = make(arms=[{"name": "base"}, {"name": "lora", "adapter": "adapter:workshop@1"}])
     start = event("generation_started", "device-1", "r1", safety_level="kids")
@@ -300,7 +361,7 @@ def happening(draw: st.DrawFn) -> dict[str, Any]:
             gated = draw(st.sampled_from([{}, {}, {"gated": "model_missing"}]))
             return event("exposure", unit, draw(st.sampled_from([run, None])), at, **own, **gated)
         case "completed":
-            model = draw(st.sampled_from(["small", "small-lora", "somebody-else"]))
+            model = draw(st.sampled_from(["small", "local/small-lora", "somebody-else"]))
             more = {"wiki_iterations": draw(st.sampled_from([0, 2])), "latency_ms": draw(st.sampled_from([5, 10_001]))}
             return completed(run, model, unit, at, chars=draw(st.sampled_from([0, 40])), **more, **own)
         case "block":

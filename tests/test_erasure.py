@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from goldsmith import (
+    ab_ingest,
     adapters,
     artifacts,
     audit,
@@ -27,6 +29,7 @@ from goldsmith import (
     rules,
     sessions,
 )
+from goldsmith.client.sketch import sketch
 from goldsmith.cluster_rules import ClusterRule
 from goldsmith.db import Connection, connect
 from goldsmith.errors import Conflict, InvalidInput
@@ -36,6 +39,7 @@ from goldsmith.sessions import Session
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage, sha256_file
 from goldsmith.traces import Traces
+from tests import experimenting
 from tests.workshop import Workshop
 
 DEVICE, OTHER = "device-3f9c1c2e77a0", "device-of-somebody-else"
@@ -406,3 +410,24 @@ def test_traces_are_found_in_every_spelling(tmp_path: Path) -> None:
     weights = tmp_path / "model.gguf"
     weights.write_text(SECRET)
     assert traces.in_file(weights) is False
+
+
+def test_events_go_and_who_shared_an_interception_is_counted_anew(workshop: Workshop, tmp_path: Path) -> None:
+    conn = workshop.conn
+    adapter = experimenting.register(conn, workshop.storage, workshop.job(kind="train"), tmp_path / "trained")
+    experiment = experimenting.begin(conn, adapter)
+    drawn = sketch("A heron of paper stands in the river", b"k" * 32)
+
+    def completed(unit: str, run: str) -> dict[str, Any]:
+        facts = {"model_used": "small", "latency_ms": 1, "chars": 99, "context_sha256": "a" * 64, "sketch": drawn}
+        at = datetime.now(UTC).isoformat()
+        made = {"event_id": f"{unit}-{run}", "event": "interception_completed", "unit": unit, "occurred_at": at}
+        return made | {"interception_run_id": run, "data": facts}
+
+    pairs = [(DEVICE, "run-1"), ("tablet", "run-1"), ("tablet", "run-9"), ("phone", "run-2")]
+    assert ab_ingest.ingest(conn, experiment.id, [completed(*pair) for pair in pairs]).accepted == 4
+    assert erase(workshop, dry_run=True).experiment_events == 3
+    assert erase(workshop).experiment_events == 3
+    assert [row["unit"] for row in conn.execute("SELECT unit FROM ab_sketches")] == ["tablet"]
+    left = conn.execute("SELECT unit, interceptions FROM ab_units").fetchall()
+    assert [(row["unit"], row["interceptions"]) for row in left] == [("tablet", 1)]

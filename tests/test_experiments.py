@@ -18,6 +18,7 @@ from goldsmith.errors import Conflict, FencedOut, InvalidInput, NotFound, Refere
 from goldsmith.storage import Storage
 
 JobFactory = Callable[..., UUID]
+BEGAN = datetime.now(UTC) - timedelta(hours=2)
 SALT = "a-salt-for-tests"
 
 
@@ -65,7 +66,7 @@ class Sender:
 
     def event(self, name: str, unit: str, run: str | None = None, **data: Any) -> dict[str, Any]:
         self.sent += 1
-        at = datetime(2025, 3, 10, 9, tzinfo=UTC) + timedelta(seconds=self.sent)
+        at = BEGAN + timedelta(seconds=self.sent)
         event = {"event_id": f"e{self.sent}", "event": name, "unit": unit, "occurred_at": at.isoformat()}
         return event | ({"interception_run_id": run} if run else {}) | ({"data": data} if data else {})
 

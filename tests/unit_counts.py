@@ -32,6 +32,10 @@ def count(
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """By unit and step."""
     once = {event["event_id"]: event for event in reversed(log)}.values()
+    lone: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for event in once:
+        if event["event"] == "exposure" and "interception_run_id" not in event:
+            lone[event["unit"]].append(event)
     runs: dict[tuple[str, Any], list[Mapping[str, Any]]] = defaultdict(list)
     for event in once:
         run = event.get("interception_run_id")
@@ -45,19 +49,23 @@ def count(
         step = run[1] if isinstance(run, tuple) else step_of(events, step_at)
         arm = arm_at(unit, step)
         row = rows.setdefault((unit, step), defaultdict(int, arm=arm, exposed=False))
-        _add(row, events, arm)
+        exposures = [event for event in events if event["event"] == "exposure"]
+        if not exposures:
+            began = min(event["occurred_at"] for event in events)
+            before = newest([event for event in lone[unit] if event["occurred_at"] <= began], "exposure")
+            exposures = [before] if before else []
+        _add(row, events, arm, is_gated=any("gated" in event.get("data", {}) for event in exposures))
     for (unit, step), row in rows.items():
         row["former_step"] = max((s for u, s in rows if u == unit and s < step and rows[u, s]["exposed"]), default=None)
     return rows
 
 
-def _add(row: dict[str, Any], events: Sequence[Mapping[str, Any]], arm: str) -> None:
+def _add(row: dict[str, Any], events: Sequence[Mapping[str, Any]], arm: str, *, is_gated: bool) -> None:
     def named(name: str) -> list[Mapping[str, Any]]:
         return [event for event in events if event["event"] == name]
 
     done = newest(events, "interception_completed")
-    is_other = done is not None and done["data"]["model_used"] != MODELS[arm]
-    is_gated = any("gated" in event.get("data", {}) for event in named("exposure"))
+    is_other = done is not None and done["data"]["model_used"].removeprefix("local/").removesuffix(":latest") != MODELS[arm]
     row["exposed"] |= bool(named("exposure"))
     if done is not None:
         row["interceptions"] += 1

@@ -22,7 +22,14 @@ ContextHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
 """A language as ISO 639 writes it: `en`, `de`, `gsw`."""
 
+LATE_LIMIT_HOURS = 168.0  # a week: so long the SDK's spool keeps an event that cannot be delivered
+
 CLOSE = 1e-9  # by which a sum of weights may miss 1: rounding of the caller's floats
+
+
+def plain_model(name: str) -> str:
+    """Two spellings of one model come to the same: the devserver's `local/qwen3` is Ollama's `qwen3:latest`."""
+    return name.removeprefix("local/").removesuffix(":latest")
 
 
 class _Part(BaseModel):
@@ -112,10 +119,10 @@ class ExperimentPlan(_Part):
     horizon_days: float | None = Field(None, gt=0, le=3650, description="Then it is completed, with or without a verdict.")
     horizon_units: int | None = Field(None, ge=20, le=100_000_000, description="The same, counted in exposed units.")
     late_limit_hours: float | None = Field(
-        None,
+        LATE_LIMIT_HOURS,
         ge=0,
         le=87_600,
-        description="An older event is refused. Empty: any age while it runs, for replays of recorded events, and 24 after the end.",
+        description="An event that comes later than this is refused, before the end and after it; null: none, for recorded events.",
     )
     cooldown_minutes: float = Field(
         30,
@@ -302,6 +309,13 @@ class NewExperiment(ExperimentPlan):
     """The body of `POST /v1/experiments`."""
 
     salt: Salt | None = Field(None, description="Fixes the assignment, for replaying recorded events; empty: drawn at random.")
+
+    @model_validator(mode="after")
+    def _spellings_differ(self) -> Self:
+        models = [arm.model for arm in self.arms if arm.model is not None]
+        if len(set(map(plain_model, models))) != len(models):
+            raise ValueError(f"arms: `model` must tell the arms apart, and some of {models} are spellings of one")
+        return self
 
     @property
     def plan(self) -> ExperimentPlan:
