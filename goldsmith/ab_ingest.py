@@ -153,8 +153,9 @@ def forget(conn: Connection, units: Sequence[str], runs: Sequence[str]) -> int:
     names = {"units": list(units), "runs": list(runs)}
     found = conn.execute(f"SELECT DISTINCT experiment_id FROM ab_events e WHERE {_OF} ORDER BY 1", names).fetchall()
     gone = 0
-    for values in (names | {"experiment": row["experiment_id"]} for row in found):
-        experiment = _locked(conn, values["experiment"])
+    for row in found:
+        experiment = _locked(conn, row["experiment_id"])
+        values = names | {"experiment": experiment.id}
         conn.execute(_FORGET_SKETCHES, values)
         touched = conn.execute(
             f"DELETE FROM ab_events e WHERE e.experiment_id = %(experiment)s AND {_OF} RETURNING e.unit", values

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from goldsmith.client.events import EventSender
+from goldsmith.client.spool import memory_of
 
 EXPERIMENT = "01a1fff8-bb8c-7b03-b307-c825ec846b75"
 RATE = 500  # events a second: a class of children sends a few
@@ -113,7 +114,12 @@ def main() -> None:
                 lost = (
                     stats.spooled
                     - stats.delivered
-                    - sum(f.read_bytes().count(b"\n") for f in (Path(folder) / name).glob("*.log"))
+                    - sum(
+                        f.read_bytes().count(b"\n")
+                        for where in (Path(folder) / name, memory_of(Path(folder) / name))
+                        if where
+                        for f in where.glob("*.log")
+                    )
                 )
                 result[name] |= {"spooled": stats.spooled, "dropped": stats.dropped, "lost": max(0, lost)}  # type: ignore[operator]
                 sender.close(0)

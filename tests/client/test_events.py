@@ -22,7 +22,7 @@ import pytest
 from goldsmith.ab import parse_event
 from goldsmith.ab.snapshot import Assignment
 from goldsmith.client.events import EventSender
-from goldsmith.client.spool import Spool, taken
+from goldsmith.client.spool import Spool, memory_of, taken
 from tests.conftest import free_port
 
 ONE, OTHER = "0199a0b0-0000-7000-8000-000000000001", "0199a0b0-0000-7000-8000-000000000002"
@@ -84,8 +84,14 @@ def spool(tmp_path: Path) -> Path:
 
 
 def lying(spool: Path) -> int:
-    """Lines that wait in the spool."""
-    return sum(file.read_bytes().count(b"\n") for file in spool.glob("*.log"))
+    """Lines that wait in the spool, on the disk and in memory."""
+    memory = memory_of(spool)
+    assert memory is not None
+    return lying_in(spool) + lying_in(memory)
+
+
+def lying_in(folder: Path) -> int:
+    return sum(file.read_bytes().count(b"\n") for file in folder.glob("*.log"))
 
 
 def asides(spool: Path) -> list[dict[str, Any]]:
@@ -298,18 +304,64 @@ def test_a_full_disk_costs_events_and_not_the_request(spool: Path):
     assert len(goldsmith.taken) == int(done.stdout)
 
 
-def test_a_spool_that_is_too_large_loses_the_oldest_and_says_how_many(spool: Path):
-    goldsmith, port = Goldsmith(), free_port()
-    with EventSender(spool, f"http://127.0.0.1:{port}", max_bytes=1_200_000) as sender:
-        for number in range(2000):
+def test_a_spool_that_is_too_large_loses_the_oldest_and_says_how_many(spool: Path, caplog: pytest.LogCaptureFixture):
+    """Also while the thread hangs before a Goldsmith that says nothing."""
+    released, biggest = threading.Event(), 0
+
+    def hang(*_: object) -> Answer | None:
+        released.wait(20)
+        return None
+
+    goldsmith = Goldsmith(hang)
+    with goldsmith.at(free_port()) as url, EventSender(spool, url, max_bytes=400_000) as sender:
+        for number in range(1200):
             assert sender.send(ONE, "exposure", f"device-{number}", data={"filling": "x" * 900})
-        sender.flush(1.2)
+            if number % 50 == 0:
+                biggest = max(biggest, sender.stats.waiting_bytes)
+        assert biggest <= 400_000
+        assert 0 < sender.stats.dropped < 1200
+        released.set()
+        assert sender.flush()
         dropped = sender.stats.dropped
-        assert 0 < dropped < 2000
-        assert sender.stats.waiting_bytes <= 1_200_000
-        with goldsmith.at(port):
-            assert sender.flush()
-    assert {event["unit"] for event in goldsmith.taken.values()} == {f"device-{number}" for number in range(dropped, 2000)}
+        assert sender.stats.waiting_bytes == 0
+    assert len(goldsmith.taken) == 1200 - dropped
+    assert {f"device-{number}" for number in range(1150, 1200)} <= {event["unit"] for event in goldsmith.taken.values()}
+    assert f"{dropped} events lost" in caplog.text
+
+
+def test_what_cannot_be_delivered_is_brought_from_memory_to_the_disk(spool: Path):
+    memory = memory_of(spool)
+    assert memory is not None
+    sender = EventSender(spool, away())
+    for number in range(50):
+        assert sender.send(ONE, "exposure", f"device-{number}")
+    assert list(memory.glob("*.log")), "nobody waited for a disk"
+    sender.close(0.3)
+    assert not memory.exists()
+    assert lying_in(spool) == 50
+
+
+def test_a_machine_without_such_memory_spools_to_its_disk(spool: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("goldsmith.client.spool.MEMORY", spool.parent / "none")
+    sender = EventSender(spool, away())
+    assert sender.send(ONE, "exposure", "device-1")
+    assert lying_in(spool) == 1
+    sender.close(0)
+    goldsmith = Goldsmith()
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        assert sender.flush()
+    assert len(goldsmith.taken) == 1
+
+
+def test_memory_that_somebody_else_prepared_is_not_used(spool: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("goldsmith.client.spool.MEMORY", spool.parent)
+    memory = memory_of(spool)
+    assert memory is not None
+    memory.chmod(0o777)
+    assert memory_of(spool) is None
+    memory.rmdir()
+    memory.symlink_to(spool.parent)
+    assert memory_of(spool) is None
 
 
 def test_what_is_too_old_goes(spool: Path):
@@ -330,14 +382,15 @@ def test_a_file_is_read_by_one_at_a_time(spool: Path):
     writer = Spool(spool, max_bytes=10**6, max_age_s=60)
     writer.append(b"one\n")
     ((path, _, _),) = writer.files()
-    with taken(path) as lines:
-        assert lines is None, "it is being written"
+    with taken(path) as file:
+        assert file is None, "it is being written"
     assert writer.turn()
-    with taken(path) as lines, taken(path) as again:
-        assert (lines, again) == ([b"one"], None)
+    with taken(path) as file, taken(path) as again:
+        assert file is not None
+        assert (file.read(), again) == (b"one\n", None)
     path.unlink()
-    with taken(path) as lines:
-        assert lines is None
+    with taken(path) as file:
+        assert file is None
     assert not writer.turn()
 
 
@@ -365,13 +418,38 @@ def test_what_cannot_be_sent_is_no_and_never_raises(spool: Path, experiment: str
     sender.close(0)
 
 
-def test_a_folder_that_was_removed_costs_events_and_not_the_request(spool: Path):
+def test_a_folder_that_was_removed_is_made_anew(spool: Path):
     sender = EventSender(spool, away())
-    for file in spool.iterdir():
-        file.unlink()
+    (spool / "sketch.key").unlink()
     spool.rmdir()
-    assert not sender.send(ONE, "exposure", "device-1")
+    assert sender.send(ONE, "exposure", "device-1")
     sender.close(0)
+    assert lying_in(spool) == 1
+
+
+def test_a_folder_that_cannot_be_written_any_more_keeps_nothing_from_being_delivered(
+    spool: Path, caplog: pytest.LogCaptureFixture
+):
+    goldsmith, port = Goldsmith(), free_port()
+    sender = EventSender(spool, f"http://127.0.0.1:{port}")
+    (spool / "sketch.key").unlink()
+    spool.rmdir()
+    spool.write_text("no folder")
+    assert sender.send(ONE, "exposure", "device-1")
+    assert not sender.flush(0.3)
+    with goldsmith.at(port):
+        spool.unlink()
+        assert sender.flush()
+    sender.close(0)
+    assert len(goldsmith.taken) == 1
+
+
+def test_a_place_where_no_spool_can_be_is_an_error_at_once(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        EventSender(tmp_path / "file", away())
+    with pytest.raises(ValueError, match=r"url: must be http://host:port or https://host:port, not 'goldsmith\.local'"):
+        EventSender(tmp_path / "spool", "goldsmith.local")
 
 
 def test_a_sketch_is_made_with_the_key_in_the_spool(spool: Path):
