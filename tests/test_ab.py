@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from goldsmith.ab import BUCKETS, EVENTS, Arm, NewExperiment, assign, bucket, event_errors, parse_event
+from goldsmith.client.sketch import sketch
 
 ROOT = Path(__file__).parent.parent
 
@@ -138,6 +140,11 @@ def test_every_event_is_known_by_its_name():
     assert len(EVENTS) == len(set(EVENTS)) == 13
 
 
+def test_a_sketch_is_accepted():
+    for drawn in (sketch("", b"k" * 32), sketch("A heron of paper " * 5000, b"k" * 32), "A" * 512, "_" * 512):
+        assert parse_event(completed(data={"sketch": drawn})).data.sketch == drawn
+
+
 def test_a_completed_interception_is_accepted():
     assert parse_event(completed()).data.model_used == "local/qwen3:4b"
 
@@ -154,6 +161,9 @@ def test_a_completed_interception_is_accepted():
         (completed(data={"latency_ms": -1}), "data.latency_ms"),
         (completed(data={"latency_ms": True}), "data.latency_ms"),
         (completed(data={"context_sha256": "a secret"}), "data.context_sha256"),
+        (completed(data={"sketch": base64.urlsafe_b64encode(b"a secret story. " * 24).decode()}), "data.sketch"),
+        (completed(data={"sketch": base64.urlsafe_b64encode("Größi!\n".encode() * 42 + b"      ").decode()}), "data.sketch"),
+        (completed(unit="anna@school.example"), "unit"),
         (completed(unit="a secret"), "unit"),
         (completed(unit="d" * 129), "unit"),
         (completed(event_id="nul\0"), "event_id"),

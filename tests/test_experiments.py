@@ -376,7 +376,7 @@ def test_an_arm_without_a_model_name_counts_only_the_other_arms_model_as_foreign
 
 def test_latencies_and_errors_are_told_by_arm(conn: Connection, sender: Sender):
     base, lora = sender.devices["base"][0], sender.devices["lora"][0]
-    sender.send(*[sender.completed(base, f"r{n}", "small", latency_ms=n) for n in range(101)])
+    sender.send(sender.event("exposure", base), *[sender.completed(base, f"r{n}", "small", latency_ms=n) for n in range(101)])
     sender.send(sender.event("error", lora, fallback_model="other"), sender.event("error", lora))
     assert Reader().read(conn, sender.experiment.id, full=True).latencies == {"base": (50, 95)}
     assert [total(conn, sender.experiment, arm, "errors") for arm in ("base", "lora")] == [(0,), (2,)]

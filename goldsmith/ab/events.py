@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, field_validator
 
 from goldsmith.ab.plan import ContextHash, Id, ModelName
 from goldsmith.kinds.base import Moment, Name
@@ -47,6 +48,16 @@ class InterceptionData(_Data):
     sketch: Sketch | None = Field(
         None, description="384 bytes in base64url, computed where the answer is, with a key that stays there; docs/events.md."
     )
+
+    @field_validator("sketch")
+    @classmethod
+    def _is_no_text(cls, value: str | None) -> str | None:
+        """Not the answer itself in base64."""
+        if value is not None:
+            said = base64.urlsafe_b64decode(value).decode("utf-8", errors="replace")
+            if "\ufffd" not in said and said.replace("\n", "").isprintable():
+                raise ValueError("is a text in base64 and no sketch")
+        return value
 
 
 class StageBlockData(_Data):
