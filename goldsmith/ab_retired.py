@@ -13,7 +13,7 @@ def gate_adapter(conn: Connection, ref: str, *, actor: str, reason: str) -> list
         rows = conn.execute(
             """
             SELECT e.id, e.name, a.name AS arm FROM experiments e JOIN arms a ON a.experiment_id = e.id
-            WHERE a.adapter = %s AND a.gated IS NULL AND e.status IN ('running', 'paused')
+            WHERE a.adapter = %s AND a.gated IS DISTINCT FROM 'adapter_retired' AND e.status IN ('running', 'paused')
             ORDER BY e.id FOR NO KEY UPDATE OF e
             """,
             (ref,),

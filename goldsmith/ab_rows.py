@@ -16,7 +16,8 @@ _EXPERIMENT = """
     SELECT e.id, e.name, e.version, e.supersedes, e.status, e.salt, e.plan, e.plan_sha256, e.step, e.step_started_at,
         e.approved_step, CASE WHEN e.group_lo IS NOT NULL THEN ARRAY[e.group_lo, e.group_hi] END AS group_range,
         e.held_reason, e.held_at, e.forced, e.cooldown_until, e.created_by, e.created_at, e.started_at, e.ended_at, (
-            SELECT jsonb_object_agg(a.name, jsonb_build_object('weight', a.weight, 'gated', a.gated))
+            SELECT jsonb_object_agg(a.name, jsonb_build_object(
+                'weight', a.weight, 'gated', a.gated, 'model_trouble', a.model_trouble))
             FROM arms a WHERE a.experiment_id = e.id
         ) AS arms
     FROM experiments e

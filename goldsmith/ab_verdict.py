@@ -85,6 +85,9 @@ def ramp(data: Data, guardrails: Sequence[GuardrailLook], ratio: Srm) -> RampLoo
     for arm in experiment.arms:
         if arm.gated is not None:
             rules.append(Rule(name="gated", met=False, words=f"base answers for {arm.name}: {arm.gated.replace('_', ' ')}"))
+        if arm.model_trouble is not None:
+            words = f"whether the model of {arm.name} is there is not known: {arm.model_trouble}"
+            rules.append(Rule(name="model", met=False, words=words))
     rules.append(Rule(name="srm", met=ratio.state == "ok", words=ratio.words))
     if step.max_hours is not None:
         met = hours <= step.max_hours

@@ -130,9 +130,9 @@ def _missing(step: RampLook) -> list[Rule]:
 
 
 def _is_held(step: RampLook) -> bool:
-    """Whether the minimums are reached and something else stands in the way, or the step has taken too long."""
+    """Whether the minimums are reached and something else stands in the way, or one of those that no minimum excuses."""
     names = {rule.name for rule in _missing(step)}
-    return "max_hours" in names or (bool(names) and not names & {"min_units", "min_hours"})
+    return bool(names & {"max_hours", "gated", "model"}) or (bool(names) and not names & {"min_units", "min_hours"})
 
 
 def _held_words(step: RampLook) -> str:

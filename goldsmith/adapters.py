@@ -401,7 +401,7 @@ def _users(conn: Connection, version_id: UUID, ref: str) -> list[str]:
         SELECT 'the alias ' || alias AS used_by FROM adapter_aliases WHERE version_id = %s
         UNION ALL
         SELECT 'the experiment ' || e.name FROM arms r JOIN experiments e ON e.id = r.experiment_id
-        WHERE r.adapter = %s AND r.gated IS NULL AND e.status IN ('running', 'paused') ORDER BY 1
+        WHERE r.adapter = %s AND r.gated IS DISTINCT FROM 'adapter_retired' AND e.status IN ('running', 'paused') ORDER BY 1
         """,
         (version_id, ref),
     )

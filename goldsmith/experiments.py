@@ -209,17 +209,29 @@ def pause(conn: Connection, experiment_id: UUID, *, actor: str = "local", reason
     return get(conn, experiment_id)
 
 
+_FORGET_MODELS = """
+UPDATE arms SET gated = NULL, model_trouble = NULL, model_looked_at = NULL
+WHERE experiment_id = %s AND gated IS DISTINCT FROM 'adapter_retired'
+"""
+
+
 def resume(conn: Connection, experiment_id: UUID, *, actor: str = "local", reason: str | None = None) -> Experiment:
     """paused → running at the step at which it was paused: every unit has the arm again that it had, and the step's hours count
-    anew. Twice is a no-op. Raises `Conflict` when it does not pause, or when an adapter of it was retired meanwhile."""
+    anew; whether the arms' models are there is looked at anew. Twice is a no-op. Raises `Conflict` when it does not pause, or when
+    an adapter of it was retired meanwhile."""
     with conn.transaction():
         experiment = locked(conn, experiment_id)
         if experiment.status == "running":
             return experiment
         if experiment.status != "paused":
             raise Conflict(f"experiment {experiment.name} is {experiment.status}; only a paused one can be resumed")
-        adapters.refuse_retired(conn, [arm.adapter for arm in experiment.arms if arm.adapter is not None and arm.gated is None])
-        conn.execute("UPDATE experiments SET status = 'running', step_started_at = now() WHERE id = %s", (experiment_id,))
+        kept = [arm.adapter for arm in experiment.arms if arm.adapter is not None and arm.gated != "adapter_retired"]
+        adapters.refuse_retired(conn, kept)
+        conn.execute(_FORGET_MODELS, (experiment_id,))
+        conn.execute(
+            "UPDATE experiments SET status = 'running', step_started_at = now(), held_reason = NULL, held_at = NULL WHERE id = %s",
+            (experiment_id,),
+        )
         set_weights(conn, experiment, experiment.step)
         said(conn, experiment_id, "resume", reason or NO_REASON, actor)
     return get(conn, experiment_id)

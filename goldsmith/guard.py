@@ -18,7 +18,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from goldsmith import ab_effects
+from goldsmith import ab_effects, ab_presence
 from goldsmith.ab_reading import Reader
 from goldsmith.ab_watch import watch
 from goldsmith.db import Database
@@ -120,14 +120,16 @@ class GuardThread(threading.Thread):
 
 
 def work_off(database: Database, settings: Settings, stopped: threading.Event) -> None:
-    """Do what is due outside of the database, one decision after another."""
+    """Do what is due outside of the database: what follows decisions, one after another; then look whether models are there."""
     try:
         while not stopped.is_set() and ab_effects.run_due(database, settings):
             pass
+        if not stopped.is_set():
+            ab_presence.look_again(database, settings)
     except psycopg.Error as error:
-        log.warning("what follows a decision waits for the database", error=str(error).partition("\n")[0])
+        log.warning("what is to be done outside waits for the database", error=str(error).partition("\n")[0])
     except Exception:
-        log.exception("what follows a decision failed; it is tried again after its lease")
+        log.exception("what is to be done outside failed; it is tried again")
 
 
 class EffectsThread(threading.Thread):

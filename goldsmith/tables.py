@@ -702,6 +702,9 @@ arms = Table(
     Column("weight", Double, nullable=False),
     Column("adapter", Text),
     Column("gated", Text),  # why base answers in its place
+    _at("model_looked_at"),  # when it was last asked whether its model is in Ollama
+    _at("model_seen_at"),  # when it first was
+    Column("model_trouble", Text),  # why nobody knows at this moment
     CheckConstraint("weight >= 0 AND weight <= 1", name="weight"),
 )
 

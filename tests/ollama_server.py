@@ -47,6 +47,9 @@ class OllamaServer(ThreadingHTTPServer):
     def digest(self, name: str) -> str:
         return hashlib.sha256(json.dumps(self.models[name], sort_keys=True).encode()).hexdigest()
 
+    def tags(self) -> list[dict[str, str]]:
+        return [{"name": name, "model": name, "digest": self.digest(name)} for name in self.models]
+
     def runner(self, name: str) -> LlamaCpp:
         """llama.cpp with the model's files; one at a time is loaded."""
         made = self.models[name]
@@ -131,8 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
-        tags = [{"name": name, "model": name, "digest": self.server.digest(name)} for name in self.server.models]
-        self._send(200, {"models": tags})
+        self._send(200, {"models": self.server.tags()})
 
     def do_DELETE(self) -> None:
         body = self._body()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from pathlib import Path
@@ -48,6 +49,14 @@ def test_the_vectors_of_a_group_hold():
         assert experiment == ("first" if int(number) < 5000 else "second" if int(number) < 7500 else "none")
 
 
+def test_the_buckets_that_the_page_gives_a_weight_are_those_that_it_holds():
+    rows = re.findall(r"one of (0\.\d+) holds (\d+)|A weight of (0\.\d+) holds (\d+)", PAGE)
+    found = {float(one or two): int(n or m) for one, n, two, m in rows}
+    assert found == {0.00125: 12, 0.00375: 38, 0.00126: 13}, "a half in both directions"
+    for weight, buckets in found.items():
+        assert len(held({"a": weight}, {"a": weight})["a"]) == buckets
+
+
 # -- its promises
 
 
@@ -74,6 +83,37 @@ def test_a_bucket_only_ever_leaves_base_and_each_arm_holds_its_share(steps: list
     for step, weights in enumerate(steps):
         assert {name: ramp.share(step, name) for name in weights} == pytest.approx(weights)
         assert sum(ramp.share(step, arm.name) for arm in ramp.arms) == pytest.approx(1)
+
+
+@st.composite
+def any_ramps(draw: st.DrawFn) -> ExperimentPlan:
+    """A plan that is accepted: whatever shares, also none at first, in any order of the arms."""
+    names = "abcdefghi"[: draw(st.integers(1, 9))]
+    parts = [draw(st.floats(0.001, 1)) for _ in names]
+    last = [part / sum(parts) * draw(st.floats(0.2, 0.999)) for part in parts]
+    steps = [last]
+    for _ in range(draw(st.integers(0, 6))):
+        steps.insert(0, [ceiling * draw(st.sampled_from((0.0, 0.5, 0.9999, 1.0))) for ceiling in steps[0]])
+    weights = [dict(zip(names, step, strict=True)) for step in steps if any(share * BUCKETS > 0.5 for share in step)]
+    arms = [{"name": BASE}, *({"name": name, "adapter": f"adapter:{name}@1"} for name in names)]
+    return ExperimentPlan.model_validate(
+        {"name": "p", "arms": draw(st.permutations(arms)), "ramp": [{"weights": step} for step in weights]}
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_ramps())
+def test_no_step_of_any_accepted_ramp_moves_a_bucket_out_of_an_arm(ramp: ExperimentPlan):
+    before: dict[str, range] = {}
+    for step in range(ramp.steps):
+        holding = ramp.holding(step)
+        ends = sorted((buckets.start, buckets.stop) for buckets in holding.values() if buckets)
+        assert all(one[1] <= other[0] for one, other in itertools.pairwise(ends)), "no bucket is in two arms"
+        for name, former in before.items():
+            now = holding[name]
+            assert not former or (now.start <= former.start and former.stop <= now.stop), "what an arm held it holds"
+        assert sum(ramp.share(step, name) for name in [BASE, *holding]) == pytest.approx(1)
+        before = holding
 
 
 @settings(max_examples=60, deadline=None)

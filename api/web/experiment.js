@@ -60,6 +60,7 @@ function alerts({ experiment, look, decisions }) {
     look?.srm?.state === "mismatch" ? `The arms do not get their shares: ${look.srm.words}` : null,
     look?.contamination?.state === "warning" ? `Contamination: ${look.contamination.words}` : null,
     ...experiment.arms.filter(({ gated }) => gated).map(({ name, gated }) => `Base answers in place of ${name}: ${gated}`),
+    ...experiment.arms.filter((arm) => arm.model_trouble).map((arm) => `Whether the model of ${arm.name} is there is not known: ${arm.model_trouble}`),
     experiment.forced && !FINAL.includes(experiment.status) ? `${experiment.forced.actor} decided to go on in spite of a guardrail: ${experiment.forced.reason}` : null,
     experiment.held_reason && !FINAL.includes(experiment.status) ? `Held: ${experiment.held_reason}` : null,
     look?.pending_events > 0 ? `${count(look.pending_events)} events came after these numbers.` : null,

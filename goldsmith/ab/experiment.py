@@ -19,6 +19,9 @@ class ArmNow(Arm):
     """An arm with the weight that it has now."""
 
     gated: str | None = Field(None, description="Why `base` answers in its place; its units stay its own.")
+    model_trouble: str | None = Field(
+        None, description="Why it is not known whether its model is there; requests are answered as before, the ramp is held."
+    )
 
 
 class Force(BaseModel):

@@ -13,7 +13,8 @@ from goldsmith.ab.metrics import GUARDRAILS, Guardrail, Metric, OutcomeName, Saf
 from goldsmith.kinds.base import AdapterRef, Name
 
 # No spaces anywhere: an event has no field that a sentence fits into.
-Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
+ID = r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}"
+Id = Annotated[str, StringConstraints(pattern=rf"^{ID}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$")]
 Salt = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{8,64}$")]
 Alias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
@@ -302,7 +303,8 @@ class ExperimentPlan(_Part):
 
 def _sum_to_1(field: str, weights: Sequence[float]) -> None:
     if abs(sum(weights) - 1) > CLOSE:
-        raise ValueError(f"{field}: weights must sum to 1, not {sum(weights):.6g}")
+        given = " + ".join(f"{weight:g}" for weight in weights)
+        raise ValueError(f"{field}: weights must sum to 1, not {sum(weights):.6g} ({given})")
 
 
 class NewExperiment(ExperimentPlan):

@@ -5,14 +5,17 @@ Everything that a caller's answer depends on is in the snapshot and in the reque
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from goldsmith.ab.assignment import BASE, bucket
-from goldsmith.ab.plan import Eligibility
+from goldsmith.ab.plan import ID, Eligibility
+
+_is_id = re.compile(ID).fullmatch
 
 
 class _Part(BaseModel):
@@ -101,7 +104,6 @@ class _Choice(NamedTuple):
     adapter: str | None
     model: str | None
     spellings: tuple[str, ...]
-    """How the model's name may read among the models at hand: `local/qwen3` is Ollama's `qwen3:latest`."""
     gated: str | None
 
 
@@ -131,7 +133,7 @@ class Rules:
             return Assignment(self.id, BASE, None, None, None, self._base_model, self.step, "paused")
         if (why := self._not_meant(facts)) is not None:
             return Assignment(self.id, None, None, None, None, None, self.step, why)
-        if not unit:
+        if not unit or _is_id(unit) is None:
             return Assignment(self.id, None, None, None, None, None, self.step, "no_unit")
         if self._group is not None:
             first, end = self._group.buckets
@@ -166,8 +168,12 @@ class Rules:
 
 def _choice(arm: SnapshotArm) -> _Choice:
     lo, hi = arm.buckets or (0, 0)
-    spellings: Sequence[str] = ()
-    if arm.model is not None:
-        bare = arm.model.removeprefix("local/")
-        spellings = (arm.model, bare) if ":" in bare else (arm.model, bare, f"{arm.model}:latest", f"{bare}:latest")
-    return _Choice(lo, hi, arm.name, arm.adapter, arm.model, tuple(dict.fromkeys(spellings)), arm.gated)
+    names = () if arm.model is None else spellings(arm.model)
+    return _Choice(lo, hi, arm.name, arm.adapter, arm.model, names, arm.gated)
+
+
+def spellings(model: str) -> tuple[str, ...]:
+    """How a model's name may read among those at hand: `local/qwen3` is Ollama's `qwen3:latest`."""
+    bare = model.removeprefix("local/")
+    names = (model, bare) if ":" in bare else (model, bare, f"{model}:latest", f"{bare}:latest")
+    return tuple(dict.fromkeys(names))

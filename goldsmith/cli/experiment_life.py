@@ -143,7 +143,13 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     ]
     print_table(("", ""), [row for row in rows if row[1] is not None])
     arms = [
-        (arm["name"], f"{arm['weight']:.2%}", arm["adapter"] or "", arm["model"] or "", arm["gated"] or "")
+        (
+            arm["name"],
+            f"{arm['weight']:.2%}",
+            arm["adapter"] or "",
+            arm["model"] or "",
+            arm["gated"] or (f"not known: {arm['model_trouble']}" if arm["model_trouble"] else ""),
+        )
         for arm in found["arms"]
     ]
     print_table(("arm", "share now", "adapter", "model", "gated"), arms)

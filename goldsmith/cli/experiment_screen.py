@@ -100,6 +100,11 @@ def _alerts(report: Data) -> list[Text]:
     if (look.get("contamination") or {}).get("state") == "warning":
         found.append(f"Contamination: {look['contamination']['words']}")
     found += [f"Base answers in place of {arm['name']}: {arm['gated']}" for arm in experiment["arms"] if arm.get("gated")]
+    found += [
+        f"Whether the model of {arm['name']} is there is not known: {arm['model_trouble']}"
+        for arm in experiment["arms"]
+        if arm.get("model_trouble")
+    ]
     if (forced := experiment.get("forced")) and not ended:
         found.append(f"{forced['actor']} decided to go on in spite of a guardrail: {forced['reason']}")
     if experiment.get("held_reason") and not ended:

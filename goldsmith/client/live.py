@@ -165,13 +165,19 @@ class LiveExperiments:
             self._first.set()
 
     def _checked(self, signed: Any, asked_at: float) -> _Held:
-        """Made ready, when it is the server's and newer than the one before; raises what is wrong with it otherwise."""
+        """Made ready, when it is the server's and newer than the one before; raises what is wrong with it otherwise.
+
+        The very same one again is no news: whatever stands in between and repeats itself must not keep it fresh.
+        """
         if self._public_key is None:
             self._public_key = _trusted(signed, self._opened)
         snapshot = Snapshot.model_validate(self._opened("snapshot", signed, self._public_key))
         former = self._held and self._held.snapshot
-        if former and (snapshot.issued_at < former.issued_at or snapshot.sequence < former.sequence):
-            raise ValueError(f"the snapshot of {snapshot.issued_at} is older than the one before, of {former.issued_at}")
+        if former and (snapshot.sequence, snapshot.issued_at) <= (former.sequence, former.issued_at):
+            raise ValueError(
+                f"the snapshot {snapshot.sequence} of {snapshot.issued_at} is not newer than the one before,"
+                f" {former.sequence} of {former.issued_at}"
+            )
         rules = sorted(map(Rules, snapshot.experiments), key=lambda one: not one.running)
         return _Held(snapshot, tuple(rules), asked_at)
 

@@ -27,7 +27,10 @@ class Ollama:
 
     def tags(self) -> dict[str, str]:
         """The digest of each model, by its name with tag."""
-        return {one["name"]: one["digest"] for one in self._json("GET", "/api/tags").get("models") or []}
+        try:
+            return {one["name"]: one["digest"] for one in self._json("GET", "/api/tags").get("models") or []}
+        except (KeyError, TypeError):
+            raise Unavailable(f"{self.url}/api/tags answered without models[].name and .digest") from None
 
     def push(self, path: Path, sha256: str, told: Callable[[float], None]) -> bool:
         """Upload a file unless it is there; whether it was sent. `told` hears the share that is."""

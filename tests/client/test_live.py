@@ -142,6 +142,8 @@ def test_the_run_stands_in_for_a_device(
     give(live, ab_snapshots.signed(conn, storage))
     assert live.assign(unit=None, run_id="device-16") == live.assign(unit="device-16", run_id="another")
     assert live.assign().reason == "no_unit"
+    for no_id in ("a child's tablet", "tablet\n", "x" * 129, "-tablet", "täblet"):
+        assert live.assign(unit=no_id).reason == "no_unit", "no event could name it"
 
 
 def test_a_plan_by_runs_takes_the_run(
@@ -174,10 +176,9 @@ def test_a_stale_snapshot_answers_base_and_keeps_whose_the_unit_is(
     conn: Connection, storage: Storage, begin: Callable[..., UUID], live: LiveExperiments
 ) -> None:
     begin()
-    signed = ab_snapshots.signed(conn, storage)
-    give(live, signed, age_s=9)
+    give(live, ab_snapshots.signed(conn, storage), age_s=9)
     assigned = [one.assigned for one in every(live)]
-    give(live, signed, age_s=11)
+    give(live, ab_snapshots.signed(conn, storage), age_s=11)
     stale = every(live)
     assert {(one.arm, one.reason, one.adapter) for one in stale} == {("base", "stale", None)}
     assert [one.assigned for one in stale] == assigned
@@ -210,14 +211,19 @@ def test_a_changed_a_foreign_and_an_older_snapshot_are_refused(
         give(live, forged)
     with pytest.raises(signing.SignatureInvalid, match="signed with another key"):
         give(live, signing.sign(Storage(tmp_path / "another"), "snapshot", good["snapshot"]))
-    with pytest.raises(ValueError, match="older than the one before"):
+    with pytest.raises(ValueError, match="not newer than the one before"):
         give(live, old)
+    held = live._held
+    with pytest.raises(ValueError, match="not newer than the one before"):
+        give(live, good)
+    assert live._held is held, "what repeats itself gets older all the same"
     with pytest.raises(ValueError, match="format_version"):
         give(live, signing.sign(storage, "snapshot", good["snapshot"] | {"format_version": 2}))
     for nonsense in ({}, {"snapshot": 1}, {"snapshot": {}, "signature": None}, [], "x"):
         with pytest.raises(signing.SignatureInvalid):
             give(live, nonsense)  # type: ignore[arg-type]
-    give(live, good)
+    back = good["snapshot"] | {"issued_at": "2026-01-01T00:00:00Z", "sequence": good["snapshot"]["sequence"] + 1}
+    give(live, signing.sign(storage, "snapshot", back))
 
 
 def test_a_given_key_is_the_only_one_that_counts(conn: Connection, storage: Storage, tmp_path: Path) -> None:
