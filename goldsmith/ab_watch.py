@@ -129,23 +129,27 @@ def _missing(step: RampLook) -> list[Rule]:
     return [rule for rule in step.rules if not rule.met]
 
 
-def _is_held(step: RampLook) -> bool:
-    """Whether the minimums are reached and something else stands in the way, or one of those that no minimum excuses."""
-    names = {rule.name for rule in _missing(step)}
-    return bool(names & {"max_hours", "gated", "model"}) or (bool(names) and not names & {"min_units", "min_hours"})
+def _in_the_way(step: RampLook) -> list[Rule]:
+    """What holds the step; empty where it only waits for its minimums."""
+    missing = _missing(step)
+    names = {rule.name for rule in missing}
+    if "max_hours" in names or not names & {"min_units", "min_hours"}:
+        return missing
+    return [rule for rule in missing if rule.name in ("gated", "model")]  # no units mend these
 
 
-def _held_words(step: RampLook) -> str:
-    return f"Step {step.step + 1} of {step.steps} is held: {'; '.join(rule.words for rule in _missing(step))}."
+def _held_words(rules: list[Rule], step: RampLook) -> str:
+    return f"Step {step.step + 1} of {step.steps} is held: {'; '.join(rule.words for rule in rules)}."
 
 
 def _moves(experiment: Experiment, step: RampLook) -> bool:
     """Whether the ramp goes on, stops, or stops for other reasons than before."""
     if not step.rules:
         return False
-    return not _missing(step) or (
-        experiment.held_reason != _held_words(step) if _is_held(step) else experiment.held_at is not None
-    )
+    if not _missing(step):
+        return True
+    rules = _in_the_way(step)
+    return experiment.held_reason != _held_words(rules, step) if rules else experiment.held_at is not None
 
 
 def _move(conn: Connection, experiment: Experiment, step: RampLook) -> None:
@@ -154,11 +158,12 @@ def _move(conn: Connection, experiment: Experiment, step: RampLook) -> None:
         reason = f"Step {step.step + 1} of {step.steps} is done, with every guardrail closed: {words}."
         experiments.next_step(conn, experiment.id, reason=reason, actor=GUARD)
         return
-    if not _is_held(step):
+    rules = _in_the_way(step)
+    if not rules:
         conn.execute(RELEASE, {"id": experiment.id})
         decide(conn, experiment.id, "release", "The step waits for its minimums again.", actor=GUARD)
         return
-    reason = _held_words(step)
+    reason = _held_words(rules, step)
     conn.execute(HOLD, {"id": experiment.id, "reason": reason})
     if experiment.held_at is None:
         statistics = {"rules": [rule.model_dump() for rule in step.rules]}

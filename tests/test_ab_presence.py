@@ -99,7 +99,7 @@ def test_a_model_that_vanishes_is_answered_for_by_base_until_it_is_back(
         found = ab_watch.watch(conn, experiment.id, Reader(), full=True)
         assert found is not None
         assert "base answers for lora: model missing" in [rule.words for rule in found.ramp.rules if not rule.met]
-        assert "base answers for lora" in (experiments.get(conn, experiment.id).held_reason or "")
+        assert experiments.get(conn, experiment.id).held_reason == "Step 1 of 2 is held: base answers for lora: model missing."
     look()
     ollama.models = dict(HERE)
     look()

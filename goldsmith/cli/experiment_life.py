@@ -66,7 +66,7 @@ def list_experiments(
             )
             for one in found
         ]
-        print_table(("id", "experiment", "status", "step", "arms", "since"), rows)
+        print_table(("id", "experiment", "status", "step", "arms", "since"), rows, whole=("id",))
 
 
 def show(experiment_id: Id, as_json: Json = False) -> None:
@@ -131,6 +131,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         ("status", found["status"]),
         ("held", found["held_reason"]),
         ("configs", ", ".join(plan["configs"] or ["all"])),
+        ("eligible", _eligible(plan["eligibility"])),
         ("unit", plan["unit"]),
         ("group", _group(found)),
         ("step", _step(found)),
@@ -146,7 +147,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         (
             arm["name"],
             f"{arm['weight']:.2%}",
-            arm["adapter"] or "",
+            _adapter(arm),
             arm["model"] or "",
             arm["gated"] or (f"not known: {arm['model_trouble']}" if arm["model_trouble"] else ""),
         )
@@ -157,6 +158,20 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
 
 def _step(found: dict[str, Any]) -> str:
     return f"{found['step'] + 1} of {max(1, len(found['plan']['ramp']))}"
+
+
+def _eligible(rules: Mapping[str, Any]) -> str | None:
+    """Beside the configs; context hashes are counted, as nobody reads them."""
+    said = [
+        f"{name.replace('_', ' ')} {', '.join(rules[name])}" for name in ("input_languages", "context_languages") if rules[name]
+    ]
+    if rules["context_sha256"]:
+        said.append(f"{len(rules['context_sha256'])} contexts")
+    return "; ".join([*said, "model present"] if rules["model_present"] else said) or None
+
+
+def _adapter(arm: Mapping[str, Any]) -> str:
+    return (arm["adapter"] or "") + (f" ({arm['alias']})" if arm["alias"] else "")
 
 
 def _share(arm: dict[str, Any]) -> str:
