@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
@@ -19,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from goldsmith.judge.pairs import Votes, first_preferred
 from goldsmith.judge.report import CriterionReport
 from goldsmith.teacher import BudgetReached, NotAnswered, Teacher, Waiting
 from goldsmith.teacher.bounded import for_each
@@ -107,36 +107,13 @@ class Scores:
 
 
 @dataclass
-class Votes:
-    """Of two texts by one criterion: how often A and how often B was preferred, by which of them stood first."""
-
-    one_first: Counter[str] = field(default_factory=Counter)
-    other_first: Counter[str] = field(default_factory=Counter)
-    why: list[str] = field(default_factory=list)
-
-    @property
-    def prefers(self) -> Literal["one", "other", "neither"]:
-        """A text that is preferred by majority in both orders; whoever prefers a place prefers neither."""
-        first, second = self.one_first, self.other_first
-        if first["A"] > first["B"] and second["B"] > second["A"]:
-            return "one"
-        if first["B"] > first["A"] and second["A"] > second["B"]:
-            return "other"
-        return "neither"
-
-    @property
-    def readable(self) -> bool:
-        return bool(self.one_first and self.other_first)
-
-
-@dataclass
 class _Question:
     item: str
     prompt: str
     schema: dict[str, Any]
     recorded: bool | None
-    read: Callable[[dict[str, Any]], None]
-    """Takes the parsed answer in; raises `KeyError`, `TypeError` or `ValueError` when it is not of that shape."""
+    read: Callable[[int, dict[str, Any]], None]
+    """Takes the parsed answer of a sample in; raises `KeyError`, `TypeError` or `ValueError` when it is not of that shape."""
 
 
 @dataclass
@@ -186,7 +163,7 @@ class Judge:
         questions = []
         for found, one in zip(scores, texts, strict=True):
 
-            def read(said: dict[str, Any], found: Scores = found) -> None:
+            def read(_: int, said: dict[str, Any], found: Scores = found) -> None:
                 sample = {name: said[name] for name in CRITERIA}
                 if not all(isinstance(value, int) and 0 <= value <= 10 for value in sample.values()):
                     raise ValueError(sample)
@@ -203,13 +180,12 @@ class Judge:
         found = [Votes() for _ in pairs]
         questions = []
         for votes, (two, criterion) in zip(found, pairs, strict=True):
-            orders = [(two.one, two.other, votes.one_first), (two.other, two.one, votes.other_first)]
-            for order, (a, b, counted) in enumerate(orders):
+            for order, (a, b) in enumerate(((two.one, two.other), (two.other, two.one))):
 
-                def read(said: dict[str, Any], votes: Votes = votes, counted: Counter[str] = counted) -> None:
+                def read(sample: int, said: dict[str, Any], votes: Votes = votes, order: int = order) -> None:
                     if said["better"] not in ("A", "B"):
                         raise ValueError(said["better"])
-                    counted[said["better"]] += 1
+                    votes.said[order, sample] = said["better"]
                     votes.why.append(_line(said.get("why", "")))
 
                 prompt = rubric().pair.format(criterion=criterion, context=two.context, input=two.input, a=a, b=b)
@@ -239,7 +215,7 @@ class Judge:
                 self.unreadable += 1
             else:
                 try:
-                    question.read(json.loads(got.text))
+                    question.read(ordinal, json.loads(got.text))
                 except (KeyError, TypeError, ValueError):
                     self.unreadable += 1
             self.told()
@@ -250,12 +226,6 @@ class Judge:
         if self._waiting:
             await self.teacher.send()  # comes back only when there is no money for what waits
             self.out_of_budget = True
-
-
-def first_preferred(votes: Sequence[Votes]) -> float | None:
-    """How often the text that stood first was chosen; None: nothing was."""
-    total = sum((one.one_first + one.other_first for one in votes), Counter[str]())
-    return total["A"] / total.total() if total else None
 
 
 def _apart(good: Scores, bad: Scores, criterion: str) -> bool:

@@ -1,5 +1,5 @@
 """Two texts compared blind by a rubric of one question's own: in both orders, several times, a tie allowed; and how far the verdicts
-follow the order. Every verdict is kept, as `Judge.prefer` counts only.
+follow the order.
 
 An opinion is worth what an examination on pairs with a known better text says; who uses this examines first.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -84,9 +84,12 @@ class Votes:
         return 0.5 + (self.for_one() > 0) / 2 - (self.for_one() < 0) / 2
 
     @property
-    def one_in_both(self) -> bool:
-        """Whether `one` was preferred in the one order and in the other."""
-        return self.for_one(0) > 0 and self.for_one(1) > 0
+    def prefers(self) -> Literal["one", "other", "neither"]:
+        """A text that is preferred by majority in both orders; whoever prefers a place prefers neither."""
+        first, second = self.for_one(0), self.for_one(1)
+        if first > 0 and second > 0:
+            return "one"
+        return "other" if first < 0 and second < 0 else "neither"
 
     @property
     def follows(self) -> list[float]:
@@ -106,9 +109,13 @@ class Judged:
 
     @property
     def first_preferred(self) -> float | None:
-        """How often the text that stood first was chosen, of all choices; 0.5 is without bias."""
-        letters = [letter for one in self.votes for letter in one.said.values() if letter != "same"]
-        return letters.count("A") / len(letters) if letters else None
+        return first_preferred(self.votes)
+
+
+def first_preferred(votes: Iterable[Votes]) -> float | None:
+    """How often the text that stood first was chosen, of all choices; 0.5 is without bias. None: nothing was."""
+    letters = [letter for one in votes for letter in one.said.values() if letter != "same"]
+    return letters.count("A") / len(letters) if letters else None
 
 
 async def compare(

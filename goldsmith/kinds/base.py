@@ -12,6 +12,18 @@ UUID_PATTERN = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 
 
+class Part(BaseModel):
+    """A piece of a result."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Interval(Part):
+    value: float
+    low: float
+    high: float
+
+
 class Reference:
     """Marks a field that points to something; submitting checks that it is there and pins what moves."""
 

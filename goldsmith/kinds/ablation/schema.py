@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from goldsmith.kinds.base import AdapterRef, JobConfig, JobRef, JobResult, Reference, TeacherName
+from goldsmith.kinds.base import AdapterRef, Interval, JobConfig, JobRef, JobResult, Part, Reference, TeacherName
 
 Variant = Literal["base", "rules_in_prompt", "unclustered", "by_config", "experts", "reflective", "full", "full_other_gap"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -59,16 +59,6 @@ class AblationConfig(JobConfig):
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Resamples behind each interval.")
     alpha: float = Field(0.05, gt=0, le=0.5, description="Intervals cover 1 - alpha.")
     seed: int = Field(42, ge=0, le=2**31 - 1, description="Of the draw, the answers and the bootstrap.")
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Interval(Part):
-    value: float
-    low: float
-    high: float
 
 
 class VariantReport(Part):

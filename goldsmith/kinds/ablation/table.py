@@ -8,7 +8,8 @@ from typing import Literal
 import numpy
 from numpy.typing import NDArray
 
-from goldsmith.kinds.ablation.schema import AblationConfig, AblationResult, Interval, Variant, VariantReport
+from goldsmith.kinds.ablation.schema import AblationConfig, AblationResult, Variant, VariantReport
+from goldsmith.kinds.base import Interval
 
 NAMES: dict[Variant, str] = {
     "base": "base model",

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy
 
 from goldsmith import bootstrap
+from goldsmith.kinds.base import Interval
 from goldsmith.kinds.bias_audit.measure import Values
-from goldsmith.kinds.bias_audit.schema import Audited, BiasAuditConfig, Interval, Measure, MeasureName
+from goldsmith.kinds.bias_audit.schema import Audited, BiasAuditConfig, Measure, MeasureName
 
 Better = Literal["higher", "lower", "nearer to zero"]
 

@@ -37,7 +37,7 @@ def planted() -> list[Pair]:
 def examine(wanted: BiasJudge, grid: Grid, ctx: JobContext) -> JudgeReport:
     """Ask the planted pairs; raises what opening such a teacher raises, before hours of answering."""
     judged, said = asyncio.run(_compare(planted(), wanted, grid, ctx, lambda share: None))
-    right = sum(votes.one_in_both for votes in judged.votes)
+    right = sum(votes.prefers == "one" for votes in judged.votes)
     return JudgeReport(
         model=said.model,
         rehearsal=said.rehearsal,

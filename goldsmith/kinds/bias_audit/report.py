@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from goldsmith import traditions
 from goldsmith.answering import Answers
+from goldsmith.kinds.base import Interval
 from goldsmith.kinds.bias_audit.grid import Context, Grid, Prompt, Question
 from goldsmith.kinds.bias_audit.measure import Found
 from goldsmith.kinds.bias_audit.pages import Cell, Marked, Page
-from goldsmith.kinds.bias_audit.schema import Audited, BiasAuditResult, Interval, Measure
+from goldsmith.kinds.bias_audit.schema import Audited, BiasAuditResult, Measure
 
 EXAMPLES = 4  # prompts that are shown under every context
 FREE_EXAMPLES = 8

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from goldsmith.kinds.base import AdapterRef, ContextsRef, JobConfig, JobResult, TeacherName
+from goldsmith.kinds.base import AdapterRef, ContextsRef, Interval, JobConfig, JobResult, Part, TeacherName
 
 ContextId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 TraditionId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
@@ -101,16 +101,6 @@ class BiasAuditConfig(JobConfig):
         if len({one.id for one in self.given}) < len(self.given):
             raise ValueError("given: each id once")
         return self
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Interval(Part):
-    value: float
-    low: float
-    high: float
 
 
 class Measure(Part):

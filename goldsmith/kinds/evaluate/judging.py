@@ -11,7 +11,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from goldsmith import privacy
-from goldsmith.judge import CRITERIA, Judge, Text, Two, Votes, first_preferred, rubric
+from goldsmith.judge import CRITERIA, Judge, Text, Two, rubric
+from goldsmith.judge.pairs import Votes, first_preferred
 from goldsmith.judge.report import CriterionReport
 from goldsmith.kinds.evaluate.heldout import Row
 from goldsmith.kinds.evaluate.schema import EvaluateConfig, JudgeReport
@@ -156,7 +157,7 @@ async def _pairs(judge: Judge, arms: Sequence[Scored], rows: Sequence[Row], plac
             heard = by_row.get((place, arm.arm))
             if heard is None:  # word for word what base wrote
                 found.by_arm[arm.arm][place] = 0.5
-            elif all(one.readable for one in heard):
+            elif all(one.both_orders for one in heard):
                 found.by_arm[arm.arm][place] = fmean(points[one.prefers] for one in heard)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from goldsmith.judge.report import CriterionReport
-from goldsmith.kinds.base import AdapterRef, DatasetRef, JobConfig, JobResult, TeacherName
+from goldsmith.kinds.base import AdapterRef, DatasetRef, JobConfig, JobResult, Part, TeacherName
 
 Scorer = Literal["rules", "exact", "regex", "json_schema", "judge", "chrf", "bleu", "perplexity"]
 SCORERS: tuple[Scorer, ...] = ("rules", "exact", "regex", "json_schema", "judge", "chrf", "bleu", "perplexity")
@@ -78,10 +78,6 @@ class EvaluateConfig(JobConfig):
         if self.min_words is not None and self.max_words is not None and self.min_words > self.max_words:
             raise ValueError(f"min_words: {self.min_words} is above max_words {self.max_words}")
         return self
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class Arm(Part):

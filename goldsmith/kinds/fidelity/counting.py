@@ -8,14 +8,15 @@ from typing import Literal
 
 from goldsmith import bootstrap
 from goldsmith.judge.pairs import Judged, Votes
+from goldsmith.kinds.base import Interval
 from goldsmith.kinds.fidelity.runs import Run
-from goldsmith.kinds.fidelity.schema import Exam, FidelityConfig, Interval, OfConfig
+from goldsmith.kinds.fidelity.schema import Exam, FidelityConfig, OfConfig
 
 FEW_DEVICES = 10  # bootstrap intervals over fewer are clearly too narrow
 
 
 def exam(asked: Judged, config: FidelityConfig) -> Exam:
-    right = sum(votes.one_in_both for votes in asked.votes)
+    right = sum(votes.prefers == "one" for votes in asked.votes)
     agreement = right / len(asked.votes)
     return Exam(
         pairs=len(asked.votes),

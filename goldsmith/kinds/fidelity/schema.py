@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from goldsmith.kinds.base import AdapterRef, ContextsRef, JobConfig, JobRef, JobResult, Reference, TeacherName
+from goldsmith.kinds.base import AdapterRef, ContextsRef, Interval, JobConfig, JobRef, JobResult, Part, Reference, TeacherName
 
 
 class FidelityConfig(JobConfig):
@@ -44,16 +44,6 @@ class FidelityConfig(JobConfig):
     bootstrap: int = Field(4000, ge=200, le=100_000, description="Resamples behind each interval.")
     alpha: float = Field(0.05, gt=0, le=0.5, description="Intervals cover with 1 - alpha.")
     seed: int = Field(42, ge=0, le=2**32 - 1, description="Of the runs that are drawn, the planted pairs and the resamples.")
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Interval(Part):
-    value: float
-    low: float
-    high: float
 
 
 class Exam(Part):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -101,10 +103,9 @@ def _of_upload(config: GoldenConfig, ctx: JobContext) -> tuple[DatasetVersion, i
     _try_patterns(lines, ref)
     checkout = _checkout(config.contexts, ctx) if config.contexts else None
     examples: dict[tuple[Any, ...], Example] = {}
-    groups: dict[Any, str] = {}
     for number, line in lines:
         asked = _asked(line)
-        group = line.group or groups.setdefault(asked, f"{ref}:{number}")  # two expectations of one answer are no two answers
+        group = line.group or _group(asked)  # two expectations of one answer are no two answers
         examples.setdefault((asked, line.expectation.model_dump_json()), _example(line, number, group, upload, checkout))
     kept: dict[str, Any] = {"personal_data": _searched(list(examples.values()), ctx)}
     ctx.progress(80, f"saving {len(examples)} rows")
@@ -144,6 +145,11 @@ def _try_patterns(lines: Sequence[tuple[int, GoldenRow]], ref: str) -> None:
 
 def _asked(line: GoldenRow) -> tuple[str | None, ...]:
     return (line.config_id, line.language, *(f"{turn.role}: {' '.join(turn.content.split())}" for turn in line.messages))
+
+
+def _group(asked: tuple[str | None, ...]) -> str:
+    """The same for the same prompt in every version of the set."""
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
 def _example(line: GoldenRow, number: int, group: str, upload: Upload, checkout: Checkout | None) -> Example:

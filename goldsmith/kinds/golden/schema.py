@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from goldsmith.kinds.base import ContextsRef, DatasetRef, JobConfig, JobResult, Name, Reference, UploadRef
+from goldsmith.kinds.base import ContextsRef, DatasetRef, JobConfig, JobResult, Name, Part, Reference, UploadRef
 
 
 class GoldenConfig(JobConfig):
@@ -34,9 +34,7 @@ class GoldenConfig(JobConfig):
         return self
 
 
-class PersonalData(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class PersonalData(Part):
     rows: int = Field(description="Rows with any.")
     by_kind: dict[str, int] = Field(description="Rows by kind, such as `name` or `email`.")
     lines: list[int] = Field(description="Of an upload: the first lines with any.")
@@ -45,7 +43,7 @@ class PersonalData(BaseModel):
 
 class GoldenResult(JobResult):
     dataset: str = Field(description="`dataset:<name>@<version>`")
-    content_sha256: str = Field(description="Of the rows: the same set has the same hash.")
+    content_sha256: str = Field(description="Of the rows, with where they come from: one upload has one hash.")
     rows: int
     groups: int = Field(description="Independent sets of rows; intervals are drawn over these.")
     expected: dict[str, int] = Field(

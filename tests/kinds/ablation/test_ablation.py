@@ -21,7 +21,8 @@ from goldsmith.datasets import Example, Message
 from goldsmith.errors import InvalidInput, JobCancelled
 from goldsmith.kinds.ablation import table
 from goldsmith.kinds.ablation.run import run
-from goldsmith.kinds.ablation.schema import AblationConfig, AblationResult, Interval, VariantReport
+from goldsmith.kinds.ablation.schema import AblationConfig, AblationResult, VariantReport
+from goldsmith.kinds.base import Interval
 from goldsmith.rules import Cluster, Rule
 from goldsmith.sessions import Session
 from goldsmith.uno.centroids import Centroids

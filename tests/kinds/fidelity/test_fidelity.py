@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -320,6 +321,37 @@ class TestMoney:
         assert (result.verdict, result.rehearsal, result.label) == ("better", True, "REHEARSAL")
         assert 6 * 6 < first < asked == 6 * (6 + 12)
         assert ctx.student_factory("", None).generated == 24
+
+
+def test_what_leaves_is_blind_in_both_orders_three_times_and_names_nobody(
+    tmp_path: Path, database: Database, job_factory: Callable[..., UUID]
+) -> None:
+    """As a judge on the wire gets it."""
+    runs = [
+        *map(recorded, range(24)),
+        recorded(100, input="Ich heiße Jonas Weber und male"),
+        recorded(101, output="Mia Müller malt"),
+    ]
+    ctx = world(
+        tmp_path, lambda context, thing: "Sie heißt Lena Vogt." if thing == "fox0" else follows(context, thing), runs=runs
+    )
+    ctx.job_id = job_factory(kind="fidelity")
+    with RehearsalServer() as server:
+        ctx.teacher_factory = lambda provider, **more: open_teacher(
+            database, settings=Settings(rehearsal_url=server.url), job_id=ctx.job_id, attempt=1, provider=provider, **more
+        )
+        result = judged(ctx, planted=6)
+    assert result.judged == 23
+    bodies = [json.dumps(body, ensure_ascii=False) for body in server.requests]
+    for word in ("Jonas", "Weber", "Mia", "Lena", "Vogt", "lora", "adapter", "scripted", "run_", "device", "wooden", "planted"):
+        assert not [body for body in bodies if word in body], word
+    shown = Counter(
+        tuple(part.strip() for part in re.split("Context:|Text A:|Text B:", body["messages"][0]["content"])[1:])
+        for body in server.requests
+    )
+    assert len(shown) == 2 * (6 + 23)
+    assert set(shown.values()) == {3}
+    assert all((context, b, a) in shown for context, a, b in shown)
 
 
 def test_the_privacy_gate_stands_before_everything(tmp_path: Path) -> None:

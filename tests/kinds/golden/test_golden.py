@@ -80,7 +80,9 @@ def test_the_same_rows_have_the_same_hash_and_others_another(tmp_path: Path) -> 
     assert (first.dataset, second.dataset) == ("dataset:exam@1", "dataset:exam@2")
     assert first.content_sha256 == second.content_sha256
     (tmp_path / "golden.jsonl").write_text(json.dumps(ROWS[0] | {"expected": "5"}))
-    assert frozen(ctx, upload=ref).content_sha256 != first.content_sha256
+    third = frozen(ctx, upload=ref)
+    assert third.content_sha256 != first.content_sha256
+    assert next(ctx.examples(third.dataset)).group == next(ctx.examples(first.dataset)).group
 
 
 def test_two_expectations_of_one_answer_are_one_group_and_a_repeated_line_is_left_out(tmp_path: Path) -> None:
