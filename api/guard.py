@@ -39,7 +39,7 @@ async def roll_back(experiment_id: UUID, request: Request, state: StateDep, call
     """running or paused → rolled_back: every unit to base at once, aliases and Ollama tags back, proved by asking. Twice is a no-op."""
     body = await read_model(request, Reason)
     done = await state.database.run(ab_rollback.roll_back, experiment_id, body.reason, actor=caller.name)
-    state.guard.woken()
+    state.guard.decided(experiment_id)
     return done
 
 
@@ -48,7 +48,7 @@ async def force(experiment_id: UUID, request: Request, state: StateDep, caller: 
     """rolled_back or paused → running, although a guardrail says no. The guardrails in breach do not act until the cool-down ends."""
     body = await read_model(request, Reason)
     done = await state.database.run(ab_rollback.force, experiment_id, body.reason, actor=caller.name)
-    state.guard.woken()
+    state.guard.decided(experiment_id)
     return done
 
 
@@ -67,7 +67,7 @@ def report(
     """All that is known: every number by metric and arm, the guardrails, whether the numbers can be trusted, the curve so far, and
     every decision. Has an ETag."""
     with state.database.connection() as conn:
-        found = ab_report.report(conn, experiment_id, look_now=state.guard.may_look(experiment_id))
+        found = ab_report.report(conn, experiment_id, look_now=state.guard.may_tell(experiment_id))
     body = found.model_dump_json().encode()
     tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}

@@ -45,6 +45,8 @@ class Data:
     at: datetime
     rehearsal: bool = False
     outputs: Sequence[OutputsLook] = ()
+    behind: bool = False
+    """There are outputs that were not read yet."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ def arm_looks(data: Data) -> list[ArmLook]:
             as_treated=1 - (foreign + total("gated")) / interceptions if interceptions and told else None,
             attempts=total("attempts"),
             blocks=total("blocks"),
+            unchecked=total("unchecked"),
             edited_attempts=total("edited_attempts"),
             edited_blocks=total("edited_blocks"),
             foreign_attempts=total("foreign_attempts"),

@@ -1,12 +1,12 @@
 """What must follow a rollback outside of the database, and the proof that it worked: done after the commit, and again until it is.
 
 The decision's row says what is to be done (`effects`), when next (`due_at`), and what the serving route answered (`probe`). Whoever
-takes it holds it for a lease; a process that dies in between is followed by another one. Everything here may be done twice.
+does it holds the row's lock, which ends with its process: then another one does it again, at once. Everything here may be done twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from goldsmith import ab_snapshots, audit, webhooks
 from goldsmith.ab_decisions import GUARD, decide
-from goldsmith.db import Connection, Database
+from goldsmith.db import Connection, Database, sleeps_within
 from goldsmith.errors import GoldsmithError
 from goldsmith.settings import Settings
 from goldsmith.student.chat import ollama_url, said_by
@@ -27,34 +27,32 @@ from goldsmith.student.ollama import Ollama
 log = structlog.get_logger()
 
 QUESTION = [{"role": "user", "content": "Say one word."}]
-LEASE_S = 60  # of one round: a few requests of at most TIMEOUT_S
+SLEEPS_WITHIN_S = 90  # a process that is stopped meanwhile; more than one effect takes: four requests of at most TIMEOUT_S
 TIMEOUT_S = 15.0  # a model server that is busy with one long answer takes 10 s on 2 cores
 AGAIN_S = (1, 2, 5, 10, 30)  # after each failed round; then every minute, until it worked or the experiment runs again
 LAST_AGAIN_S = 60
 
-CLAIM = """
-UPDATE ab_decisions d SET due_at = now() + %(lease_s)s * interval '1 second'
-FROM experiments e
-WHERE d.id = (SELECT id FROM ab_decisions WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) AND e.id = d.experiment_id
-RETURNING d.id, d.experiment_id, d.decision, d.reason, d.effects, d.probe, d.created_at, e.name, e.status
+# One decision of an experiment at a time: of a rollback and of forcing it on again, what is done last must be what was decided last.
+TAKE = """
+SELECT d.id, d.experiment_id, d.decision, d.reason, d.effects, d.probe, d.created_at, e.name, e.status
+FROM ab_decisions d JOIN experiments e ON e.id = d.experiment_id
+WHERE d.due_at <= clock_timestamp() AND NOT EXISTS (
+    SELECT FROM ab_decisions o WHERE o.experiment_id = d.experiment_id AND (o.due_at, o.id) < (d.due_at, d.id)
+)
+ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d SKIP LOCKED
 """
 
 RECORD = """
-UPDATE ab_decisions SET probe = %(probe)s, due_at = now() + %(again_s)s::float * interval '1 second'
+UPDATE ab_decisions SET probe = %(probe)s, due_at = clock_timestamp() + %(again_s)s::float * interval '1 second'
 WHERE id = %(id)s
 """
 
-# The newest deployment of each model in Ollama, where it is one of this adapter and was not rolled back since.
+# The deployments of an adapter to Ollama, the newest first.
 DEPLOYED = """
-SELECT j.id, j.result->>'model' AS model, j.result->>'tag' AS tag, j.result->>'digest' AS digest,
+SELECT j.id, j.result->>'model' AS model, j.result->>'digest' AS digest,
     j.result->>'former_digest' AS former_digest, j.result->>'alias' AS alias, (j.result->>'former_alias_version')::int AS former_version
-FROM (
-    SELECT DISTINCT ON (result->>'model') * FROM jobs WHERE kind = 'deploy' AND status = 'completed'
-    ORDER BY result->>'model', completed_at DESC
-) j
-WHERE j.result->>'adapter' = %(adapter)s AND NOT EXISTS (
-    SELECT 1 FROM jobs r WHERE r.kind = 'rollback' AND r.status = 'completed' AND r.config->>'deploy' = 'job:' || j.id
-)
+FROM jobs j WHERE j.kind = 'deploy' AND j.status = 'completed' AND j.result->>'adapter' = %(adapter)s
+ORDER BY j.completed_at DESC, j.id DESC
 """
 
 
@@ -65,29 +63,63 @@ class Check:
     what: str
     passed: bool
     words: str
+    asks: bool = False
+    """Whether the route is to be asked now."""
 
 
 def deployments(conn: Connection, adapter: str) -> list[dict[str, Any]]:
-    """Which models of Ollama answer with this adapter, as Goldsmith deployed it, and what they were before."""
-    rows = conn.execute(DEPLOYED, {"adapter": adapter}).fetchall()
-    return [row | {"id": str(row["id"])} for row in rows]
+    """Which models of Ollama Goldsmith deployed this adapter to, with all their digests, the newest first, and what each was before it.
+
+    A version that was deployed twice, for another quantisation say, had itself before it: then what was before the first time counts.
+    """
+    models: dict[str, list[dict[str, Any]]] = {}
+    for row in conn.execute(DEPLOYED, {"adapter": adapter}):
+        models.setdefault(row["model"], []).append(row)
+    version = int(adapter.rpartition("@")[2])
+    return [_deployment(rows, version) for rows in models.values()]
+
+
+def _deployment(rows: Sequence[dict[str, Any]], version: int) -> dict[str, Any]:
+    digests = list(dict.fromkeys(row["digest"] for row in rows))
+    former = next((row["former_digest"] for row in rows if row["former_digest"] not in digests), None)
+    former_version = next((row["former_version"] for row in rows if row["former_version"] != version), None)
+    return {
+        "id": str(rows[0]["id"]), "model": rows[0]["model"], "digests": digests, "former_digest": former,
+        "alias": rows[0]["alias"], "former_version": former_version,
+    }  # fmt: skip
 
 
 def run_due(database: Database, settings: Settings) -> bool:
     """Take one decision whose effects are due, and do them. Whether there was one."""
-    with database.connection() as conn:
-        row = conn.execute(CLAIM, {"lease_s": LEASE_S}).fetchone()
-    if row is None:
-        return False
-    if row["decision"] == "rollback" and row["status"] != "rolled_back":  # a person let it run again
-        checks = [Check("superseded", True, "a later decision let the experiment run again")]
-    else:
-        checks = [_done(effect, settings) for effect in row["effects"]]
-        if row["decision"] == "rollback":
-            checks.insert(0, _assigned(database, row["experiment_id"]))
     with database.connection() as conn, conn.transaction():
+        sleeps_within(conn, SLEEPS_WITHIN_S)
+        row = conn.execute(TAKE).fetchone()
+        if row is None:
+            return False
+        if (row["decision"] == "rollback") != (row["status"] == "rolled_back"):
+            checks = [Check("superseded", True, f"the experiment is {row['status']} by a later decision")]
+        else:
+            checks = []
+            for check in _checks(row, database, settings):
+                checks.append(check)
+                conn.execute("SELECT")  # not asleep
         _record(conn, row, checks)
     return True
+
+
+def _checks(row: dict[str, Any], database: Database, settings: Settings) -> Iterator[Check]:
+    """Switch first and ask then: a route that is slow to answer keeps no tag waiting."""
+    tags = [effect for effect in row["effects"] if effect["do"] == "ollama"]
+    switched = [(effect, _tried(_switch, effect, settings)) for effect in tags]
+    if row["decision"] == "rollback":
+        yield _assigned(database, row["experiment_id"])
+    for effect in row["effects"]:
+        if effect["do"] == "serve":
+            yield _tried(_ask, effect, settings)
+    for effect, check in switched:
+        yield check
+        if check.passed and check.asks:
+            yield _tried(_ask_ollama, effect, settings)
 
 
 def _assigned(database: Database, experiment_id: UUID) -> Check:
@@ -100,20 +132,20 @@ def _assigned(database: Database, experiment_id: UUID) -> Check:
     return Check("assignment", True, "the snapshot that callers assign by gives every unit to base")
 
 
-def _done(effect: dict[str, Any], settings: Settings) -> Check:
+def _tried(do: Callable[[dict[str, Any], Settings], Check], effect: dict[str, Any], settings: Settings) -> Check:
     try:
-        return _switch(effect, settings) if effect["do"] == "ollama" else _ask(effect, settings)
+        return do(effect, settings)
     except GoldsmithError as error:
         return Check(effect["do"], False, error.detail)
 
 
 def _switch(effect: dict[str, Any], settings: Settings) -> Check:
-    """Let `<model>:latest` be `wanted` again, unless somebody has deployed something else since; and ask it."""
+    """Let `<model>:latest` be `wanted` again, unless somebody has deployed something else since."""
     ollama = Ollama(ollama_url(settings.ollama_host), timeout_s=TIMEOUT_S)
     latest, wanted = f"{effect['model']}:latest", effect["wanted"]
     tags = ollama.tags()
     before = tags.get(latest)
-    if before not in (wanted, effect["unlike"]):
+    if before not in (wanted, effect["unlike"], *effect.get("also_unlike", ())):
         return Check("ollama", True, f"{latest} is {_short(before)} by now, which is not the adapter's; it stays so")
     if before != wanted and wanted is None:
         ollama.delete(latest)
@@ -127,8 +159,13 @@ def _switch(effect: dict[str, Any], settings: Settings) -> Check:
         return Check("ollama", False, f"{latest} is {_short(after)}, and should be {_short(wanted)}")
     if wanted is None:
         return Check("ollama", True, f"{latest} is gone, as it was before the deployment")
-    ollama.chat(latest, QUESTION, limit=1)
-    return Check("ollama", True, f"{latest} is {_short(wanted)} again, and answers")
+    return Check("ollama", True, f"{latest} is {_short(wanted)} again", asks=True)
+
+
+def _ask_ollama(effect: dict[str, Any], settings: Settings) -> Check:
+    latest = f"{effect['model']}:latest"
+    Ollama(ollama_url(settings.ollama_host), timeout_s=TIMEOUT_S).chat(latest, QUESTION, limit=1)
+    return Check("ollama", True, f"{latest} answers")
 
 
 def _ask(effect: dict[str, Any], settings: Settings) -> Check:
@@ -180,7 +217,7 @@ def _record(conn: Connection, row: dict[str, Any], checks: Sequence[Check]) -> N
         "words": f"{words if words.startswith('http') else words[0].upper() + words[1:]}."
         if words
         else "Nothing had to be asked.",
-        "checks": [check.__dict__ for check in checks],
+        "checks": [{"what": check.what, "passed": check.passed, "words": check.words} for check in checks],
     }
     again_s = None if passed else (*AGAIN_S, LAST_AGAIN_S)[min(attempts - 1, len(AGAIN_S))]
     conn.execute(RECORD, {"id": row["id"], "probe": Jsonb(probe), "again_s": again_s})

@@ -17,6 +17,9 @@ from goldsmith.ab.metrics import Entropy, ErrorRate, Latency, SafetyBlock
 from goldsmith.ab_analysis import OUTCOMES, Comparison, Data, Floats, arm_looks, share_of_alpha
 from goldsmith.ab_look import ArmLook, GuardrailLook, Number, State
 
+UNCHECKED = 0.5  # a guess: where the check failed in more of the attempts, the others tell little of what it would have blocked
+ROUNDING = 1e-9  # 12 % less 7 % is 5 points, and not, as floats have it, a bit more
+
 
 def guardrail_looks(data: Data, comparisons: Mapping[str, Comparison], *, bounds: bool) -> list[GuardrailLook]:
     """All guardrails of all arms. `bounds`: also work out the lower ends, which are told and decide nothing."""
@@ -35,7 +38,7 @@ def guardrail_looks(data: Data, comparisons: Mapping[str, Comparison], *, bounds
                     label=OUTCOMES[guardrail.name].label,
                     arm=name,
                     state=state,
-                    forced=_is_forced(data, guardrail.name),
+                    forced=_is_forced(data, guardrail.name, name),
                     words=words,
                     numbers=measured.numbers(comparison if bounds else None),
                 )
@@ -48,9 +51,9 @@ def acting(guardrails: Sequence[GuardrailLook]) -> list[GuardrailLook]:
     return [one for one in guardrails if one.state == "breach" and not one.forced]
 
 
-def _is_forced(data: Data, name: str) -> bool:
+def _is_forced(data: Data, name: str, arm: str) -> bool:
     forced = data.experiment.forced
-    return forced is not None and name in forced.guardrails and (forced.until is None or data.at < forced.until)
+    return forced is not None and forced.lets_pass(name, arm, data.at)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class _Measured:
     max_rise: float
     ceiling: float | None
     alpha: float
+    unknown: str | None = None
+    """Why a rate that is not too high says nothing."""
 
     def judged(self) -> tuple[State, str]:
         if self.rate is None or self.base_rate is None or self.rise is None:
@@ -90,12 +95,15 @@ class _Measured:
                 f"Not known: {self.arm} has {self.count:,} of the {self.least:,} {self.counted} needed. So far {rates}.",
             )
         certain, sure = -math.log(self.alpha), f"certain at {100 - 100 * self.alpha:.6g}% over all looks"
-        if self.proof >= certain and self.rise > self.max_rise:
+        too_much = self.rise - self.max_rise > ROUNDING
+        if self.proof >= certain and too_much:
             return "breach", f"{rates}: {more}. That there is a rise is {sure}."
         if self.above is not None and self.above >= certain:
             assert self.ceiling is not None
             return "breach", f"{rates}. That it is more than {self.ceiling:.1%}, the most that any arm may have, is {sure}."
-        if self.rise > self.max_rise:
+        if self.unknown is not None:
+            return "unknown", f"Not known: {self.unknown}."
+        if too_much:
             return "watch", f"{rates}: {more}. That may still be chance."
         if self.proof >= certain:
             return "watch", f"{rates}: a rise, {sure}, but within the {points(self.max_rise)} that are allowed."
@@ -156,6 +164,19 @@ def _measured(
         max_rise=max_rise,
         ceiling=ceiling,
         alpha=alpha,
+        unknown=_unchecked(arms[BASE], arms[arm]) if isinstance(guardrail, SafetyBlock) else None,
+    )
+
+
+def _unchecked(*arms: ArmLook) -> str | None:
+    """Where the safety check failed too often, no block is no sign of safety."""
+    return next(
+        (
+            f"in {one.unchecked:,} of {one.name}'s {one.attempts:,} generation attempts the safety check itself failed"
+            for one in arms
+            if one.unchecked > UNCHECKED * one.attempts
+        ),
+        None,
     )
 
 
@@ -166,13 +187,15 @@ def _entropy(data: Data, guardrail: Entropy, arm: str) -> GuardrailLook:
     numbers: dict[str, Number] = {"limit": guardrail.max_drop, "least": guardrail.min_outputs}
     if variety is not None:
         state, words = variety.judged(guardrail)
+        if data.behind and state != "breach":
+            state, words = "unknown", f"Not known: {variety.outputs:,} outputs of {arm} were read, and there are more."
         numbers |= variety.numbers()
     return GuardrailLook(
         name="entropy",
         label="Variety of the outputs",
         arm=arm,
         state=state,
-        forced=_is_forced(data, "entropy"),
+        forced=_is_forced(data, "entropy", arm),
         words=words,
         numbers=numbers,
     )

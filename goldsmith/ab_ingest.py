@@ -21,6 +21,8 @@ from goldsmith.ab.assignment import arm_of, group_salt
 from goldsmith.ab.events import Checked, ExposureData, InterceptionData, check
 from goldsmith.ab.plan import plain_model
 from goldsmith.ab_recount import Place
+from goldsmith.ab_rows import SLEEPS_WITHIN_S
+from goldsmith.db import sleeps_within
 from goldsmith.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ def store(conn: Connection, experiment_id: UUID, checked: Checked) -> Ingested:
     the future is not. Raises `NotFound`, and `Conflict` for a draft.
     """
     with conn.transaction():
+        sleeps_within(conn, SLEEPS_WITHIN_S)
         experiment = _locked(conn, experiment_id)
         if experiment.status == "draft":
             raise Conflict(f"experiment {experiment.name} is draft; events are taken from its start on")

@@ -35,6 +35,7 @@ class ArmLook(_Part):
     as_treated: float | None = Field(description="Share of the interceptions that the arm's own model answered.")
     attempts: int = Field(description="Generation attempts with the arm's own, unedited text at a level where blocking is on.")
     blocks: int = Field(description="Those of them that a stage after the arm's model blocked.")
+    unchecked: int = Field(0, description="Those of them in which the safety check itself failed.")
     edited_attempts: int
     edited_blocks: int
     foreign_attempts: int

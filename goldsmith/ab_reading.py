@@ -37,9 +37,13 @@ AT_ONCE = 2000  # sketches: 0.8 MB
 
 
 class Reader:
-    """Remembers of each experiment what its sketches came to, so that each is read once. For one thread at a time."""
+    """Remembers of each experiment what its sketches came to, so that each is read once. For one thread at a time.
 
-    def __init__(self) -> None:
+    `at_most`: so many new sketches a look, as 25,000 take 2 s; then the others are read by the next ones.
+    """
+
+    def __init__(self, at_most: int | None = None) -> None:
+        self._at_most = at_most
         self._outputs: dict[UUID, Outputs] = {}
 
     def read(self, conn: Connection, experiment_id: UUID, *, full: bool) -> Data:
@@ -48,8 +52,12 @@ class Reader:
         state = conn.execute(_STATE, {"id": experiment_id}).fetchone()
         assert state is not None
         outputs = self._outputs.setdefault(experiment_id, Outputs(_alpha(experiment.plan)))
+        taken = 0
         while rows := conn.execute(_SKETCHES, (experiment_id, outputs.seq, AT_ONCE)).fetchall():
             outputs.add(rows)
+            taken += len(rows)
+            if self._at_most is not None and taken >= self._at_most:
+                break
         latencies = conn.execute(_LATENCIES, {"id": experiment_id}).fetchall() if full else []
         return Data(
             experiment=experiment,
@@ -60,6 +68,7 @@ class Reader:
             at=state["at"],
             rehearsal=state["rehearsal"],
             outputs=outputs.looks() if full else (),
+            behind=len(rows) == AT_ONCE,
         )
 
     def forget(self, experiment_id: UUID) -> None:

@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 _COUNTS = (
     "gated", "interceptions", "foreign_", "wiki", "attempts", "blocks", "edited_attempts", "edited_blocks", "foreign_attempts",
-    "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow", "edit_share", "latency_ms", "dwell_ms",
+    "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow", "unchecked", "edit_share", "latency_ms", "dwell_ms",
 )  # fmt: skip
 _VALUES = ("arm", "former_step", "exposed", *_COUNTS)
 
@@ -104,7 +104,7 @@ _RECOUNT = f"""
             greatest(starts - unguarded, CASE WHEN unguarded = 0 THEN stopped ELSE 0 END) AS attempts
         FROM numbered JOIN place USING (unit)
     ), judged AS (
-        SELECT placed.*, least(attempts, blocked) AS blocks,
+        SELECT placed.*, least(attempts, blocked) AS blocks, least(attempts, stopped - blocked) AS unchecked,
             model_used IS NOT NULL AND CASE WHEN expected IS NULL
                 THEN model_used IS NOT DISTINCT FROM {plain("fallback")}
                     OR EXISTS (SELECT FROM model other WHERE other.arm <> placed.arm AND other.expected = model_used)
@@ -126,6 +126,7 @@ _RECOUNT = f"""
             count(*) FILTER (WHERE edited) AS edits,
             sum(exports) AS exports, sum(abandons) AS abandons, sum(errors) AS errors,
             count(*) FILTER (WHERE latency_ms > %(slow_ms)s) AS slow,
+            coalesce(sum(unchecked) FILTER (WHERE NOT edited AND NOT is_other AND NOT is_gated), 0) AS unchecked,
             coalesce(sum(least(1, edit_distance / greatest(chars, 1))) FILTER (WHERE edit_distance + chars IS NOT NULL), 0)
                 AS edit_share,
             coalesce(sum(latency_ms), 0) AS latency_ms, sum(dwell_ms) AS dwell_ms

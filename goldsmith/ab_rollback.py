@@ -44,11 +44,18 @@ FROM jobs WHERE kind = %(kind)s AND status = 'completed' AND result->>'adapter' 
 ORDER BY completed_at DESC, id DESC LIMIT 1
 """
 
+_PROMOTED = """
+SELECT 1 FROM ab_decisions WHERE experiment_id = %s AND decision = 'promote_done' AND statistics->>'adapter' = %s LIMIT 1
+"""
+
 _LOOK_AGAIN = "UPDATE ab_state SET looked_events = NULL, shown_events = NULL WHERE experiment_id = %s"
 
 _LAST_ROLLBACK = """
 SELECT effects, statistics FROM ab_decisions WHERE experiment_id = %s AND decision = 'rollback' ORDER BY created_at DESC, id DESC LIMIT 1
 """
+
+FORCED_MINUTES = 30
+"""Without a cool-down, a breach that was let pass does not act for so long: it would be rolled back again at the next look."""
 
 _FORCE = """
 UPDATE experiments SET status = 'running', ended_at = NULL, cooldown_until = NULL, held_at = NULL, held_reason = NULL,
@@ -137,7 +144,8 @@ def _back(conn: Connection, ref: str | None, alias: str | None, actor: str) -> I
         yield {"do": "serve", "ref": f"adapter:{name}@{own}", "unlike": ref, "wanted": wanted_ref}
     for one in deployed:
         yield {
-            "do": "ollama", "deploy": one["id"], "model": one["model"], "unlike": one["digest"], "wanted": one["former_digest"],
+            "do": "ollama", "deploy": one["id"], "model": one["model"], "unlike": one["digests"][0],
+            "also_unlike": one["digests"][1:], "wanted": one["former_digest"],
         }  # fmt: skip
 
 
@@ -159,17 +167,28 @@ def force(conn: Connection, experiment_id: UUID, reason: str, *, actor: str) -> 
             experiments.refuse_taken_range(conn, experiment)
             adapters.refuse_retired(conn, [arm.adapter for arm in experiment.plan.others if arm.adapter is not None])
         effects: list[dict[str, Any]] = []
-        breaches = _open_breaches(conn, experiment_id)
+        shown = conn.execute(
+            "SELECT numbers->'guardrails' AS guardrails FROM ab_state WHERE experiment_id = %s", (experiment_id,)
+        )
+        guardrails = [one for row in shown for one in row["guardrails"] or ()]
         if experiment.status == "rolled_back":
             undone = conn.execute(_LAST_ROLLBACK, (experiment_id,)).fetchone() or {"effects": [], "statistics": {}}
             effects = list(_forth(conn, undone["effects"], actor))
-            breaches = _in_breach(undone["statistics"])
-        forced = {"actor": actor, "reason": reason, "guardrails": breaches}
-        conn.execute(_FORCE, {"id": experiment_id, "forced": Jsonb(forced), "minutes": experiment.plan.cooldown_minutes})
+            guardrails += undone["statistics"].get("guardrails", [])
+        breaches = _in_breach(guardrails)
+        forced = {"actor": actor, "reason": reason, "guardrails": list(breaches), "arms": breaches}
+        minutes = experiment.plan.cooldown_minutes or FORCED_MINUTES
+        conn.execute(_FORCE, {"id": experiment_id, "forced": Jsonb(forced), "minutes": minutes})
         experiments.set_weights(conn, experiment, experiment.step)
         conn.execute(_LOOK_AGAIN, (experiment_id,))
         made = decide(
-            conn, experiment_id, "force", reason, actor=actor, statistics={"guardrails": breaches}, effects=effects or None
+            conn,
+            experiment_id,
+            "force",
+            reason,
+            actor=actor,
+            statistics={"guardrails": list(breaches), "arms": breaches},
+            effects=effects or None,
         )
         audit.record(
             conn, actor, "experiment.force", f"experiment:{experiment_id}", {"reason": reason, "decision_id": str(made)}
@@ -177,13 +196,13 @@ def force(conn: Connection, experiment_id: UUID, reason: str, *, actor: str) -> 
     return get(conn, experiment_id)
 
 
-def _open_breaches(conn: Connection, experiment_id: UUID) -> list[str]:
-    row = conn.execute("SELECT numbers FROM ab_state WHERE experiment_id = %s", (experiment_id,)).fetchone()
-    return _in_breach(row["numbers"]) if row else []
-
-
-def _in_breach(statistics: Mapping[str, Any]) -> list[str]:
-    return sorted({one["name"] for one in statistics.get("guardrails", []) if one["state"] == "breach"})
+def _in_breach(guardrails: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The arms, by guardrail."""
+    found: dict[str, set[str]] = {}
+    for one in guardrails:
+        if one["state"] == "breach":
+            found.setdefault(one["name"], set()).add(one["arm"])
+    return {name: sorted(arms) for name, arms in sorted(found.items())}
 
 
 def _forth(conn: Connection, effects: Sequence[Mapping[str, Any]], actor: str) -> Iterator[dict[str, Any]]:
@@ -194,24 +213,28 @@ def _forth(conn: Connection, effects: Sequence[Mapping[str, Any]], actor: str) -
             if _means(conn, name, alias) == (effect["wanted"] and _split(effect["wanted"])[1]):
                 adapters.set_alias(conn, name, alias, _split(effect["unlike"])[1], actor=actor)
         elif effect["do"] == "ollama":
-            yield {**effect, "unlike": effect["wanted"], "wanted": effect["unlike"]}
+            yield {**effect, "unlike": effect["wanted"], "also_unlike": [], "wanted": effect["unlike"]}
 
 
 def promote(conn: Connection, experiment_id: UUID, reason: str, *, actor: str, arm: str | None, found: Look) -> Experiment:
     """Let `champion` mean the arm's adapter. Raises `Conflict` with all that is `missing`.
 
     What is asked for: the experiment is completed and valid, no guardrail of the arm is open, its safety is known, and the newest
-    `evaluate` and `bias_audit` of this very version passed. `found`: a look at the experiment as it stands.
+    `evaluate` and `bias_audit` of this very version passed. Again, it is a no-op. `found`: a look at the experiment as it stands.
     """
     with conn.transaction():
         experiment = locked(conn, experiment_id)
         chosen = _arm(experiment, arm)
         assert chosen.adapter is not None, "every arm but base has an adapter"
+        name, version = _split(chosen.adapter)
         missing = [*_obstacles(experiment, chosen.name, found), *_not_passed(conn, chosen.adapter)]
+        if not _is_usable(conn, name, version):
+            missing.append(f"{chosen.adapter} is retired")
         if missing:
             raise Conflict(f"{chosen.adapter} cannot be promoted: {'; '.join(missing)}", missing=missing)
-        name, version = _split(chosen.adapter)
         former = _means(conn, name, CHAMPION)
+        if former == version and conn.execute(_PROMOTED, (experiment_id, chosen.adapter)).fetchone():
+            return experiment
         adapters.set_alias(conn, name, CHAMPION, version, actor=actor)
         statistics = {
             "adapter": chosen.adapter,

@@ -7,10 +7,13 @@ from uuid import UUID
 
 from goldsmith.ab.experiment import ArmNow, Experiment
 from goldsmith.ab.plan import ExperimentPlan
+from goldsmith.db import sleeps_within
 from goldsmith.errors import NotFound
 
 if TYPE_CHECKING:
     from goldsmith.db import Connection
+
+SLEEPS_WITHIN_S = 4
 
 _EXPERIMENT = """
     SELECT e.id, e.name, e.version, e.supersedes, e.status, e.salt, e.plan, e.plan_sha256, e.step, e.step_started_at,
@@ -32,7 +35,11 @@ def get(conn: Connection, experiment_id: UUID) -> Experiment:
 
 
 def locked(conn: Connection, experiment_id: UUID) -> Experiment:
-    """The experiment, which nobody else changes before the transaction ends. Raises `NotFound`."""
+    """The experiment, which nobody else changes before the transaction ends. Raises `NotFound`.
+
+    A process that is stopped meanwhile loses it after `SLEEPS_WITHIN_S`, or nobody could pull an arm back.
+    """
+    sleeps_within(conn, SLEEPS_WITHIN_S)
     conn.execute("SELECT 1 FROM experiments WHERE id = %s FOR NO KEY UPDATE", (experiment_id,))
     return get(conn, experiment_id)
 

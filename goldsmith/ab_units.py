@@ -16,10 +16,10 @@ Ints = NDArray[np.int64]
 
 COUNTS = (
     "gated", "interceptions", "foreign_", "wiki", "attempts", "blocks", "edited_attempts", "edited_blocks", "foreign_attempts",
-    "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow",
+    "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow", "unchecked",
 )  # fmt: skip
 SUMS = ("edit_share", "latency_ms", "dwell_ms")
-FIELDS = (  # name, what SQL says, how many bytes of which type come
+FIELDS = (  # name, what SQL says, as which type it comes
     ("unit", "hashtextextended(unit, 0)", ">i8"),
     ("arm", "coalesce(array_position(%(arms)s::text[], arm), 0)", ">i4"),
     ("step", "step", ">i4"),
@@ -28,15 +28,12 @@ FIELDS = (  # name, what SQL says, how many bytes of which type come
     *((name, name, ">i4") for name in COUNTS),
     *((name, name, ">f8") for name in SUMS),
 )
-_COPY = (
-    f"COPY (SELECT {', '.join(asked for _, asked, _ in FIELDS)} FROM ab_units WHERE experiment_id = %(id)s ORDER BY seq)"
-    " TO STDOUT (FORMAT binary)"
+# One row of arrays: Postgres makes them, where rows one by one keep the interpreter busy.
+_UNITS = (
+    f"SELECT {', '.join(f'array_agg({name})' for name, _, _ in FIELDS)} FROM ("
+    f"SELECT {', '.join(f'{asked} AS {name}' for name, asked, _ in FIELDS)} FROM ab_units WHERE experiment_id = %(id)s ORDER BY seq) unit"
 )
-# Every field comes behind its length; as none is null and none is a text, all rows are of one length.
-_ROW = np.dtype(
-    [("count", ">i2"), *((part, kind) for name, _, of in FIELDS for part, kind in ((f"{name} length", ">i4"), (name, of)))]
-)
-HEADER = 19
+HEADER = 20  # bytes before an array's first element, each of which comes behind its length
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,8 @@ class Units:
     abandons: Ints
     errors: Ints
     slow: Ints
+    unchecked: Ints
+    """Of the attempts: those in which the safety check itself failed."""
     edit_share: NDArray[np.float64]
     latency_ms: NDArray[np.float64]
     dwell_ms: NDArray[np.float64]
@@ -75,14 +74,21 @@ class Units:
 
 
 def units(conn: Connection, experiment_id: UUID, arms: list[str]) -> Units:
-    """Of an experiment with these arms. 20,000 rows take 45 ms, as dicts 400 (2 cores)."""
-    with conn.cursor() as cursor, cursor.copy(_COPY, {"id": experiment_id, "arms": arms}) as copy:
-        raw = b"".join(bytes(block) for block in copy)
-    rows = np.frombuffer(raw, dtype=_ROW, offset=HEADER, count=(len(raw) - HEADER) // _ROW.itemsize)
-    native = {name: rows[name].astype(np.dtype(of).newbyteorder("=")) for name, _, of in FIELDS}
+    """Of an experiment with these arms. 25,000 rows take 60 ms, nearly all of it in Postgres (2 cores)."""
+    with conn.cursor(binary=True) as cursor:
+        result = cursor.execute(_UNITS, {"id": experiment_id, "arms": arms}).pgresult
+        assert result is not None
+        native = {name: _array(result.get_value(0, place), of) for place, (name, _, of) in enumerate(FIELDS)}
     named = np.array(["", *arms], dtype=object)[native["arm"]]
     known = _before(native["unit"], native["arm"], native["step"]) & (named != BASE)
     return Units(**native | {"arm": named, "known": known})
+
+
+def _array(raw: bytes | None, of: str) -> NDArray[Any]:
+    """Of Postgres's binary form of an array of one dimension without nulls; None: of no rows."""
+    kind = np.dtype([("length", ">i4"), ("value", of)])
+    values: NDArray[Any] = np.frombuffer(raw or b"", dtype=kind, offset=HEADER if raw else 0)["value"]
+    return values.astype(values.dtype.newbyteorder("="))
 
 
 def _before(unit: Ints, arm: Ints, step: Ints) -> NDArray[np.bool_]:

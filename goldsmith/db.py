@@ -76,6 +76,11 @@ async def connect_async(url: str, name: str) -> AsyncConnection:
     return await _AsyncImpatient.connect(url, **(_OPTIONS | {"application_name": name}))  # type: ignore[arg-type]
 
 
+def sleeps_within(conn: Connection, seconds: float) -> None:
+    """From now on in this transaction: a process that is stopped in it, and says nothing for so long, loses it with its locks."""
+    conn.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", (f"{round(seconds * 1000)}ms",))
+
+
 def _has_news(conn: psycopg.BaseConnection[Any]) -> bool:
     """Whether the server of an idle connection said something, which may be its end. 2 µs, where a question takes 150."""
     poll = select.poll()

@@ -758,7 +758,7 @@ ab_units = Table(
         Column(name, Integer, nullable=False, server_default="0")
         for name in (
             "gated", "interceptions", "foreign_", "wiki", "attempts", "blocks", "edited_attempts", "edited_blocks",
-            "foreign_attempts", "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow",
+            "foreign_attempts", "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow", "unchecked",
         )
     ),
     *(Column(name, Double, nullable=False, server_default="0") for name in ("edit_share", "latency_ms", "dwell_ms")),

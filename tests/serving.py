@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 
@@ -21,6 +21,9 @@ class Serving(ThreadingHTTPServer):
         self.stuck: str | None = None
         """What answers whatever is asked for."""
         self.down = False
+        self.answers = Event()
+        """Cleared: whoever asks something waits for the answer."""
+        self.answers.set()
         self.tags: dict[str, str] = {}
         self.asked: list[str] = []
 
@@ -43,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
             server.tags[body["destination"]] = server.tags[body["source"]]
             return self._say(200, {})
         server.asked.append(body["model"])
+        server.answers.wait(60)
         if self.path == "/api/chat":
             return self._say(200, {"model": body["model"], "message": {"content": "Fine."}})
         version = server.stuck or server.resolve(body["model"])

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import itertools
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from goldsmith import ab_effects, ab_report, ab_rollback, ab_watch, adapters, audit, experiments, webhooks
-from goldsmith.ab import Experiment
+from goldsmith import (
+    ab_effects,
+    ab_ingest,
+    ab_report,
+    ab_rollback,
+    ab_rows,
+    ab_watch,
+    adapters,
+    audit,
+    experiments,
+    webhooks,
+)
+from goldsmith.ab import Experiment, NewExperiment
+from goldsmith.ab_analysis import Data
+from goldsmith.ab_guardrails import guardrail_looks
 from goldsmith.ab_look import GuardrailLook, Look, OutputsLook
 from goldsmith.ab_reading import Reader
+from goldsmith.ab_verdict import compare
 from goldsmith.abstats.sketch import from_text
 from goldsmith.client.sketch import sketch as sketch_of
 from goldsmith.db import Connection, Database, connect
@@ -39,12 +57,17 @@ SAFETY_ALONE = [{"name": "favorite", "role": "primary"}, {"name": "safety_block"
 
 
 @pytest.fixture
-def adapter(conn: Connection, job_factory: JobFactory, tmp_path: Path) -> Callable[..., str]:
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "storage")
+
+
+@pytest.fixture
+def adapter(conn: Connection, storage: Storage, job_factory: JobFactory, tmp_path: Path) -> Callable[..., str]:
     numbers = itertools.count()
 
     def make(alias: str | None = None) -> str:
         folder = tmp_path / f"trained-{next(numbers)}"
-        return register(conn, Storage(tmp_path / "storage"), job_factory(kind="train"), folder, alias=alias)
+        return register(conn, storage, job_factory(kind="train"), folder, alias=alias)
 
     return make
 
@@ -109,23 +132,108 @@ def test_a_proved_rise_is_rolled_back_with_all_that_follows(conn: Connection, st
     assert found.guardrails[0].state == "breach"
 
 
-def test_two_guards_at_once_decide_once(conn: Connection, database_url: str, start: Callable[..., Experiment]):
+def test_eight_guards_at_once_decide_once(conn: Connection, database_url: str, start: Callable[..., Experiment]):
     experiment = start()
     write_units(conn, experiment.id, BAD)
-    together = threading.Barrier(4)
+    together = threading.Barrier(8)
 
     def guard() -> None:
         with connect(database_url) as own:
             together.wait()
-            for _ in range(3):
+            for _ in range(2):
                 ab_watch.watch(own, experiment.id, Reader(), full=False)
 
-    threads = [threading.Thread(target=guard) for _ in range(4)]
+    threads = [threading.Thread(target=guard) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert history(conn, experiment) == ["rollback"]
+
+
+@pytest.mark.parametrize("place", ["a decision", "a batch"])
+def test_a_process_that_is_stopped_in_the_middle_keeps_nobody_from_deciding(
+    conn: Connection, database_url: str, start: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch, place: str
+):
+    """It holds the lock of the experiment; Postgres ends its transaction."""
+    for of in (ab_rows, ab_ingest):
+        monkeypatch.setattr(of, "SLEEPS_WITHIN_S", 0.3)
+    experiment = start()
+    write_units(conn, experiment.id, BAD)
+    inside, woken, lost = threading.Event(), threading.Event(), list[Exception]()
+    main, (module, name) = (
+        threading.current_thread(),
+        (ab_rollback, "roll_back") if place == "a decision" else (ab_ingest, "_judge"),
+    )
+    real = getattr(module, name)
+
+    def stopped(*given: Any, **more: Any) -> Any:
+        if threading.current_thread() is not main:
+            inside.set()
+            woken.wait(60)
+        return real(*given, **more)
+
+    def other() -> None:
+        with connect(database_url) as own:
+            try:
+                if place == "a decision":
+                    ab_watch.decide_on(own, experiment.id, Reader())
+                else:
+                    event = {"event_id": "e", "event": "exposure", "unit": "u", "occurred_at": datetime.now(UTC).isoformat()}
+                    experiments.ingest(own, experiment.id, [event])
+            except psycopg.Error as error:
+                lost.append(error)
+
+    monkeypatch.setattr(module, name, stopped)
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert inside.wait(20)
+    assert ab_watch.decide_on(conn, experiment.id, Reader())
+    woken.set()
+    thread.join()
+    assert history(conn, experiment) == ["rollback"]
+    assert len(lost) == 1
+
+
+def test_a_look_that_fails_keeps_nobody_from_looking_at_the_others(
+    conn: Connection, database: Database, start: Callable[..., Experiment], settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    broken = start(configs=["a"])
+    good = begin(conn, "adapter:workshop@challenger", name="second", metrics=SAFETY_ALONE, configs=["b"])
+    for experiment in (broken, good):
+        write_units(conn, experiment.id, BAD)
+    decide_on = ab_watch.decide_on
+
+    def look_at(of: Connection, experiment_id: UUID, reader: Reader) -> bool:
+        if experiment_id == broken.id:
+            raise ZeroDivisionError
+        return decide_on(of, experiment_id, reader)
+
+    monkeypatch.setattr(ab_watch, "decide_on", look_at)
+    guard = GuardThread(database, settings)
+    guard.round()
+    guard.stop()
+    assert [history(conn, experiment) for experiment in (broken, good)] == [[], ["rollback"]]
+
+
+def test_what_was_decided_while_the_numbers_were_worked_out_is_told_next(
+    conn: Connection, database_url: str, start: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+):
+    experiment = start()
+    write_units(conn, experiment.id, BAD)
+    real = ab_watch.look
+
+    def meanwhile(data: Data) -> Look:
+        found = real(data)
+        with connect(database_url) as other:
+            ab_watch.decide_on(other, experiment.id, Reader())
+        return found
+
+    monkeypatch.setattr(ab_watch, "look", meanwhile)
+    assert ab_watch.tell(conn, experiment.id, Reader()) is not None
+    state = conn.execute("SELECT shown_events FROM ab_state").fetchone()
+    assert state == {"shown_events": None}
+    assert history(conn, experiment)[0] == "rollback"
 
 
 def test_a_look_in_the_middle_of_a_batch_sees_nothing_of_it(
@@ -314,6 +422,59 @@ def deployed(conn: Connection, job_factory: JobFactory, server: Serving, *, form
     job_factory(kind="deploy", status="completed", result=Jsonb(result))
 
 
+def test_a_version_that_was_deployed_twice_is_not_its_own_former_one(
+    conn: Connection,
+    database: Database,
+    start: Callable[..., Experiment],
+    job_factory: JobFactory,
+    server: Serving,
+    settings: Settings,
+):
+    """Once as it is, once quantised: what was before the first time comes back."""
+    experiment = start()
+    deployed(conn, job_factory, server, former="sha256:one")
+    result = {
+        "adapter": "adapter:workshop@2", "model": "workshop", "digest": "sha256:two-q8", "former_digest": "sha256:two",
+        "alias": "deployed", "former_alias_version": 2,
+    }  # fmt: skip
+    job_factory(kind="deploy", status="completed", result=Jsonb(result))
+    for latest in ("sha256:two-q8", "sha256:two"):
+        server.tags["workshop:latest"] = latest
+        ab_rollback.roll_back(conn, experiment.id, "Too dark.", actor="anna")
+        assert ab_effects.run_due(database, settings)
+        assert server.tags["workshop:latest"] == "sha256:one"
+        assert means(conn, "deployed") == "adapter:workshop@1"
+        server.tags["workshop:v2"] = "sha256:two-q8"
+        ab_rollback.force(conn, experiment.id, "On.", actor="anna")
+        assert ab_effects.run_due(database, settings)
+        assert server.tags["workshop:latest"] == "sha256:two-q8"
+
+
+def test_a_forced_switch_that_comes_late_does_not_undo_the_next_rollback(
+    conn: Connection,
+    database: Database,
+    start: Callable[..., Experiment],
+    job_factory: JobFactory,
+    server: Serving,
+    settings: Settings,
+):
+    experiment = start()
+    deployed(conn, job_factory, server, former="sha256:one")
+    ab_rollback.roll_back(conn, experiment.id, "Too dark.", actor="anna")
+    assert ab_effects.run_due(database, settings)
+    ab_rollback.force(conn, experiment.id, "On.", actor="anna")
+    server.down = True
+    assert ab_effects.run_due(database, settings)
+    assert probe(conn, experiment, "force")["state"] == "failed"
+    server.down = False
+    ab_rollback.roll_back(conn, experiment.id, "Still too dark.", actor="anna")
+    assert ab_effects.run_due(database, settings)
+    overdue(conn)
+    assert ab_effects.run_due(database, settings)
+    assert server.tags["workshop:latest"] == "sha256:one"
+    assert "rolled_back by a later decision" in probe(conn, experiment, "force")["words"]
+
+
 @pytest.mark.parametrize("former", ["sha256:one", None])
 def test_a_tag_that_goldsmith_deployed_goes_back(
     conn: Connection,
@@ -354,21 +515,31 @@ def test_a_tag_that_somebody_deployed_since_stays(
     assert probe(conn, experiment)["state"] == "passed"
 
 
-def test_whoever_dies_between_decision_and_effects_is_followed_by_another(
-    conn: Connection, database: Database, start: Callable[..., Experiment], server: Serving, settings: Settings
+def test_whoever_is_killed_while_it_asks_is_followed_by_another_at_once(
+    conn: Connection,
+    database: Database,
+    start: Callable[..., Experiment],
+    job_factory: JobFactory,
+    server: Serving,
+    settings: Settings,
 ):
     experiment = start()
+    deployed(conn, job_factory, server, former="sha256:one")
     ab_rollback.roll_back(conn, experiment.id, "Too dark.", actor="anna")
-    conn.execute(ab_effects.CLAIM, {"lease_s": 60})  # and dies
-    assert not ab_effects.run_due(database, settings), "its lease holds"
-    overdue(conn)  # a minute later
-    guard = GuardThread(database, settings)
-    guard.start()
-    try:
-        wait_until(lambda: probe(conn, experiment)["state"] == "passed", "the probe")
-    finally:
-        guard.stop()
-        guard.join(10)
+    server.answers.clear()
+    code = (
+        "import sys; from goldsmith import ab_effects; from goldsmith.db import Database; from goldsmith.settings import Settings;"
+        "ab_effects.run_due(Database(sys.argv[1]).open(), Settings(_env_file=None, serve_url=sys.argv[2], OLLAMA_HOST=sys.argv[2]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, settings.database, server.url]) as other:
+        wait_until(lambda: bool(server.asked), "the question")
+        assert server.tags["workshop:latest"] == "sha256:one", "what is slow to answer keeps no tag waiting"
+        assert not ab_effects.run_due(database, settings), "one at a time"
+        other.kill()
+    server.answers.set()
+    assert ab_effects.run_due(database, settings)
+    assert (probe(conn, experiment)["state"], probe(conn, experiment)["attempts"]) == ("passed", 1)
+    assert not ab_effects.run_due(database, settings), "once is enough"
 
 
 def test_an_io_worker_asks_where_the_api_cannot(
@@ -377,7 +548,7 @@ def test_an_io_worker_asks_where_the_api_cannot(
     experiment = start()
     ab_rollback.roll_back(conn, experiment.id, "Too dark.", actor="anna")
     guard = GuardThread(database, settings.model_copy(update={"guard_asks": False}))
-    guard._round()
+    guard.round()
     guard.stop()
     assert probe(conn, experiment)["state"] == "pending"
     worker = EffectsThread(database, settings)
@@ -424,6 +595,39 @@ def test_forced_on_again_everything_is_as_it_was_and_shown_for_ever(
     conn.execute("UPDATE experiments SET forced = jsonb_set(forced, '{until}', to_jsonb(now() - interval '1 second'))")
     look(conn, forced)
     assert history(conn, experiment)[:3] == ["rollback", "force", "rollback"], "the cool-down is over, the breach is not"
+
+
+def test_without_a_cool_down_what_was_forced_runs_on_too(conn: Connection, start: Callable[..., Experiment]):
+    experiment = start(cooldown_minutes=0)
+    write_units(conn, experiment.id, BAD)
+    look(conn, experiment)
+    for _ in range(2):
+        ab_rollback.force(conn, experiment.id, "A false alarm.", actor="anna")
+        look(conn, experiment)
+        assert experiments.get(conn, experiment.id).status == "running"
+        ab_rollback.roll_back(conn, experiment.id, "Still too dark.", actor="anna")
+
+
+def test_what_one_arm_is_forced_through_does_not_hide_another_arm(conn: Connection, adapter: Callable[..., str]):
+    arms = [
+        {"name": "base", "weight": 0.5, "model": "small"},
+        *({"name": name, "weight": 0.25, "adapter": adapter(), "model": name} for name in ("first", "second")),
+    ]
+    new = {"name": "three", "arms": arms, "metrics": SAFETY_ALONE}
+    experiment = experiments.start(conn, experiments.create(conn, NewExperiment.model_validate(new)).id)
+    rows = mixed({"base": 200, "first": 100, "second": 100}, blocks=(0.02, 0.5, 0.02))
+    write_units(conn, experiment.id, rows)
+    look(conn, experiment)
+    forced = ab_rollback.force(conn, experiment.id, "A false alarm.", actor="anna")
+    assert forced.forced is not None
+    assert forced.forced.arms == {"safety_block": ["first"]}
+    write_units(conn, experiment.id, [{"arm": "base"}], prefix="v")
+    look(conn, experiment)
+    assert experiments.get(conn, experiment.id).status == "running"
+    write_units(conn, experiment.id, mixed({"base": 200, "second": 100}, blocks=(0.02, 0.9)), prefix="w")
+    look(conn, experiment)
+    assert experiments.get(conn, experiment.id).status == "rolled_back"
+    assert experiments.decisions_of(conn, experiment.id)[0]["reason"].count("second") >= 1
 
 
 def test_what_is_no_running_experiment_is_refused(conn: Connection, start: Callable[..., Experiment]):
@@ -551,6 +755,26 @@ def test_what_was_completed_is_safe_and_passed_becomes_champion(
     assert any(one.action == "experiment.promote" and one.actor == "anna" for one in audit.entries(conn))
 
 
+def test_promoted_again_is_a_no_op_and_a_retired_version_is_missing_too(
+    conn: Connection, storage: Storage, start: Callable[..., Experiment], judged: Callable[..., None]
+):
+    experiment = start()
+    write_units(conn, experiment.id, GOOD)
+    experiments.end(conn, experiment.id, actor="anna")
+    judged("evaluate")
+    judged("bias_audit")
+    for _ in range(2):
+        assert ab_report.promote(conn, experiment.id, "Go.", actor="anna", arm=None).status == "completed"
+    assert history(conn, experiment).count("promote_done") == 1
+    for alias in ("champion", "challenger"):
+        adapters.set_alias(conn, "workshop", alias, 1, actor="anna")
+    adapters.approve(conn, storage, "workshop", 2, actor="anna")
+    adapters.retire(conn, storage, "workshop", 2, actor="anna")
+    with pytest.raises(Conflict) as refusal:
+        ab_report.promote(conn, experiment.id, "Go.", actor="anna", arm=None)
+    assert refusal.value.extra["missing"] == ["adapter:workshop@2 is retired"]
+
+
 @pytest.mark.parametrize("attempts", [0, 1])
 def test_what_is_not_known_to_be_safe_or_says_nothing_of_passing_is_not_promoted(
     conn: Connection, start: Callable[..., Experiment], judged: Callable[..., None], attempts: int
@@ -616,3 +840,22 @@ def test_an_arm_that_begins_to_repeat_itself_is_rolled_back(conn: Connection, st
     assert "less entropy than base's" in experiments.decisions_of(conn, experiment.id)[0]["reason"]
     again = Reader().read(conn, experiment.id, full=False).varieties["lora"].numbers()
     assert again["outputs"] == collapsed.numbers["outputs"] == 600, "a guard that starts anew reads the same"
+
+
+def test_outputs_that_were_not_read_yet_hold_up_no_other_guardrail(conn: Connection, start: Callable[..., Experiment]):
+    """After a start there may be 100,000 of them."""
+    experiment = start(metrics=[*SAFETY_ALONE, {"name": "entropy"}], ramp=RAMP)
+    for arm in ("base", "lora"):
+        sketch(conn, experiment, arm, outputs(1, 60, 1000))
+    write_units(conn, experiment.id, GOOD)
+    reader = Reader(at_most=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("goldsmith.ab_reading.AT_ONCE", 50)
+        states = []
+        for _ in range(3):
+            data = reader.read(conn, experiment.id, full=False)
+            looks = {one.name: one for one in guardrail_looks(data, compare(data), bounds=False)}
+            states.append((looks["safety_block"].state, looks["entropy"].state))
+    assert states == [("ok", "unknown"), ("ok", "unknown"), ("ok", "ok")]
+    ab_watch.decide_on(conn, experiment.id, Reader())
+    assert experiments.get(conn, experiment.id).step == 1

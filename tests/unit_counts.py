@@ -89,6 +89,8 @@ def _add(row: dict[str, Any], events: Sequence[Mapping[str, Any]], arm: str, *, 
     else:
         row["attempts"] += attempts
         row["blocks"] += blocks
+        failed = [stop for stop in named("stage_block") if stop["data"]["method"] == "llm_check_failed"]
+        row["unchecked"] += min(attempts, sum(stop["data"]["stage"] in (3, "vlm_safety") for stop in failed))
     favourite = newest(events, "favorite_added", "favorite_removed")
     row["favorites"] += favourite is not None and favourite["event"] == "favorite_added"
     for column, name in (

@@ -31,6 +31,13 @@ class Force(BaseModel):
     reason: str
     until: datetime | None = None
     guardrails: list[str] = Field([], description="Those that were in breach; until then they do not act again.")
+    arms: dict[str, list[str]] = Field({}, description="By guardrail, the arms in which it was; none named: all.")
+
+    def lets_pass(self, guardrail: str, arm: str, at: datetime) -> bool:
+        """Whether a breach of it does not act now."""
+        if guardrail not in self.guardrails or (self.until is not None and at >= self.until):
+            return False
+        return arm in self.arms.get(guardrail, [arm])
 
 
 class Experiment(BaseModel):
