@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,23 @@ from standardwebhooks.webhooks import Webhook as Standard
 
 from api.app import create_app
 from goldsmith import adapters, webhooks
+from goldsmith.adapters import NewAdapter
 from goldsmith.client.live import LiveExperiments
 from goldsmith.db import Connection, Database, connect
 from goldsmith.embedded.valkey import EmbeddedValkey
+from goldsmith.kinds.deploy.run import run as deploy
+from goldsmith.kinds.deploy.schema import DeployConfig
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
+from goldsmith.student.ollama import Ollama
 from goldsmith.webhooks import NewWebhook, SenderThread
 from tests.conftest import free_port, wait_until
 from tests.experimenting import register
+from tests.fakes import FakeContext
+from tests.ollama_server import OllamaServer, ollama_server
 from tests.receiver import LOOPBACK, Receiver, receiving
 from tests.serving import Serving, serving
+from tests.trained import add_adapter, context, make_llama
 
 JobFactory = Callable[..., UUID]
 PLAN: dict[str, Any] = {
@@ -51,23 +59,31 @@ def server(database_url: str) -> Iterator[Serving]:
         yield running
 
 
+Api = Callable[..., AbstractContextManager[str]]
+
+
 @pytest.fixture
-def url(server: Serving, database_url: str, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[str]:
+def api(server: Serving, database_url: str, valkey: EmbeddedValkey, tmp_path: Path) -> Api:
     """The API on a port, as `python -m api` runs it."""
-    port = free_port()
-    settings = Settings(
-        _env_file=None, state_dir=tmp_path, database_url=database_url, broker_url=valkey.url, port=port, serve_url=server.url,
-        OLLAMA_HOST=server.url,
-    )  # fmt: skip
-    api = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_config=None))
-    thread = threading.Thread(target=api.run)
-    thread.start()
-    try:
-        wait_until(lambda: api.started, "the start of the API")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        api.should_exit = True
-        thread.join(30)
+
+    @contextmanager
+    def running(ollama_host: str) -> Iterator[str]:
+        port = free_port()
+        settings = Settings(
+            _env_file=None, state_dir=tmp_path, database_url=database_url, broker_url=valkey.url, port=port, serve_url=server.url,
+            OLLAMA_HOST=ollama_host,
+        )  # fmt: skip
+        api = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_config=None))
+        thread = threading.Thread(target=api.run)
+        thread.start()
+        try:
+            wait_until(lambda: api.started, "the start of the API")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            api.should_exit = True
+            thread.join(30)
+
+    return running
 
 
 @pytest.fixture
@@ -93,7 +109,7 @@ def events(device: str, *, blocked: bool) -> list[dict[str, Any]]:
 
 
 def test_events_that_prove_a_regression_pull_the_arm_back_everywhere(
-    conn: Connection, job_factory: JobFactory, tmp_path: Path, server: Serving, url: str, receiver: Receiver
+    conn: Connection, job_factory: JobFactory, tmp_path: Path, server: Serving, api: Api, receiver: Receiver
 ) -> None:
     for number, alias in enumerate(["champion", "challenger"]):
         register(conn, Storage(tmp_path), job_factory(kind="train"), tmp_path / f"trained-{number}", alias=alias)
@@ -103,7 +119,7 @@ def test_events_that_prove_a_regression_pull_the_arm_back_everywhere(
     }  # fmt: skip
     job_factory(kind="deploy", status="completed", result=Jsonb(result))
     hook = webhooks.add(conn, NewWebhook(url=receiver.url, events=["experiment.rolled_back"]))
-    with httpx.Client(base_url=url, timeout=30) as client, LiveExperiments(url) as live:
+    with api(server.url) as url, httpx.Client(base_url=url, timeout=30) as client, LiveExperiments(url) as live:
         made = client.post("/v1/experiments", json=PLAN).raise_for_status().json()
         path = f"/v1/experiments/{made['id']}"
         client.post(f"{path}/start").raise_for_status()
@@ -142,3 +158,64 @@ def test_events_that_prove_a_regression_pull_the_arm_back_everywhere(
     entry = conn.execute("SELECT data FROM audit_log WHERE action = 'experiment.rollback'").fetchone()
     assert entry is not None
     assert entry["data"]["statistics"]["guardrails"][0]["numbers"]["e_value"] >= 100
+
+
+@pytest.fixture
+def ollama(tmp_path: Path) -> Iterator[OllamaServer]:
+    pytest.importorskip("xllamacpp", reason="pip install 'goldsmith[export]'")
+    folder = tmp_path / "blobs"
+    folder.mkdir()
+    with ollama_server(folder) as server:
+        yield server
+
+
+def test_after_a_real_deployment_the_old_answers_come_back(
+    conn: Connection, job_factory: JobFactory, tmp_path: Path, api: Api, ollama: OllamaServer
+) -> None:
+    """Two versions of an adapter, each deployed by its job; callers ask the model by its name, as they always do."""
+    world = context(tmp_path, base := str(make_llama(tmp_path / "llama")))
+    add_adapter(world, base, cache=tmp_path, seed=8)
+
+    def answer() -> str:
+        body = {"model": "tiny", "prompt": "a clay pot", "stream": False, "options": {"num_predict": 12}}
+        found: str = httpx.post(f"{ollama.url}/api/generate", json=body, timeout=60).raise_for_status().json()["response"]
+        return found
+
+    answers = []
+    for version, alias in enumerate(("champion", "challenger"), 1):
+        ctx = FakeContext(tmp_path, kind="deploy")
+        ctx.datasets, ctx.adapters, ctx.student_factory = world.datasets, world.adapters, world.student_factory
+        ctx.ollama_factory = lambda: Ollama(ollama.url)
+        facts = world.adapters["tiny"][version - 1].model_dump(
+            include=set(NewAdapter.__dataclass_fields__) - {"folder", "parents"}
+        )
+        new = NewAdapter(**facts, folder=world.adapters["tiny"][version - 1].folder, alias=alias)
+        adapters.register(conn, Storage(tmp_path), job_factory(kind="train"), 1, new)
+        config = DeployConfig(adapter=f"adapter:tiny@{version}", parity_prompts=1, parity_tokens=8)
+        result = deploy(config, ctx).model_dump(mode="json")
+        job_factory(kind="deploy", status="completed", result=Jsonb(result))
+        adapters.set_alias(conn, "tiny", "deployed", version, actor="job")
+        answers.append(answer())
+    assert answers[0] != answers[1]
+
+    arms = [PLAN["arms"][0], PLAN["arms"][1] | {"adapter": "adapter:tiny@challenger"}]
+    with api(ollama.url) as url, httpx.Client(base_url=url, timeout=30) as client:
+        path = f"/v1/experiments/{client.post('/v1/experiments', json=PLAN | {'arms': arms}).raise_for_status().json()['id']}"
+        client.post(f"{path}/start").raise_for_status()
+        devices = [f"device-{number}" for number in range(300)]
+        given = client.post(f"{path}/assignments", json={"units": devices}).json()["assignments"]
+        blocked = {one["unit"] for one in given if one["arm"] == "lora"}
+        sent = [event for device in devices for event in events(device, blocked=device in blocked)]
+        assert client.post(f"{path}/events", json={"events": sent}).json()["rejected"] == []
+
+        def probe() -> dict[str, Any]:
+            decisions = client.get(f"{path}/report").raise_for_status().json()["decisions"]
+            found: dict[str, Any] = decisions[0]["probe"] or {}
+            return found
+
+        wait_until(lambda: probe().get("state") == "passed", "the probe")
+        assert "tiny:latest answers" in probe()["words"]
+    assert answer() == answers[0]
+    assert {alias: adapters.resolve(conn, f"adapter:tiny@{alias}") for alias in ("challenger", "deployed")} == dict.fromkeys(
+        ("challenger", "deployed"), "adapter:tiny@1"
+    )
