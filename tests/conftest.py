@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,13 @@ import pytest
 import structlog
 from psycopg.types.json import Jsonb
 
+if sys.dont_write_bytecode:
+    # As images often want it. But without, every process that tests start compiles Goldsmith anew, 0.4 s of a core each,
+    # and every process of xdist rewrites the asserts of all tests anew, 12 s.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Nothing here speaks TLS to the world; reading the usual 150 authorities takes every new client of httpx 30 ms of a core.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "no_authority.pem")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of them: torch's threads would wait for each other, spinning
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["GOLDSMITH_EXTRA_KINDS"] = "tests.probe.isolated.schema,tests.probe.inline.schema"
@@ -47,13 +56,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # the million objects of what was imported stay: a full collection no longer walks them, 1 s each
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def wait_until(ready: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def wait_until(ready: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    """As long as a busy machine may need: it costs nothing where all goes well. What promises a time measures it itself."""
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:
@@ -96,7 +110,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         yield server
     finally:
         process.send_signal(2)
-        process.wait(20)
+        process.wait(120)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -116,7 +130,7 @@ def valkey() -> Iterator[EmbeddedValkey]:
         yield server
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -53,5 +53,5 @@ def receiving() -> Iterator[Receiver]:
         yield receiver
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(120)
         server.server_close()

@@ -79,5 +79,5 @@ def serving(resolve: Callable[[str], str | None]) -> Iterator[Serving]:
         yield server
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(120)
         server.server_close()

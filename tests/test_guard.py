@@ -557,7 +557,7 @@ def test_an_io_worker_asks_where_the_api_cannot(
         wait_until(lambda: probe(conn, experiment)["state"] == "passed", "the probe")
     finally:
         worker.stop()
-        worker.join(10)
+        worker.join(120)
     assert server.asked == ["adapter:workshop@challenger"]
 
 

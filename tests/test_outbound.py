@@ -233,7 +233,7 @@ def talking(talk: Talk) -> Iterator[str]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}/"
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()
 
 

@@ -144,7 +144,7 @@ def test_a_message_under_way_leaves_nothing_in_the_broker(conn: Connection, valk
     got: list[Any] = []
     with celery_app(valkey.url).connection_for_read() as connection, connection.channel() as channel:
         with kombu.Consumer(channel, kombu.Queue("io"), callbacks=[lambda _, message: got.append(message)], accept=["json"]):
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=120)
         left = redis.Redis.from_url(valkey.url).keys("unacked*")
         got[0].ack()
     assert [got[0].headers["argsrepr"], left] == [repr([str(told[0].id)]), []]

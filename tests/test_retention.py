@@ -239,7 +239,7 @@ def test_it_sweeps_by_itself(
         wait_until(lambda: left(conn) == set(), "the sweep")
     finally:
         thread.stop()
-        thread.join(10)
+        thread.join(120)
     assert not thread.is_alive()
 
 

@@ -244,5 +244,5 @@ def test_rescue_fires_where_there_is_no_beat(conn: Connection, database: Databas
         wait_until(lambda: len(jobs.list_jobs(conn)) == 1, "the schedule's job")
     finally:
         thread.stop()
-        thread.join(10)
+        thread.join(120)
     assert jobs.list_jobs(conn)[0].created_by == "schedule:nightly"

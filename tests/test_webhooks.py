@@ -475,7 +475,7 @@ def sender(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Send
     thread.start()
     yield thread
     thread.stop()
-    thread.join(20)
+    thread.join(120)
     assert not thread.is_alive()
 
 
@@ -524,10 +524,10 @@ def test_stopping_waits_for_what_is_being_sent(conn: Connection, receiver: Recei
     receiver.before_answer = hang
     hook = add(conn, receiver.url)
     end_one(conn)
-    assert begun.wait(20)
+    assert begun.wait(120)
     sender.stop()
     let_go.set()
-    sender.join(20)
+    sender.join(120)
     assert written(conn, hook)[0].status == "delivered"
 
 
@@ -541,7 +541,7 @@ def test_the_sender_survives_the_databases_absence(
         raise psycopg.OperationalError("the server closed the connection")
 
     monkeypatch.setattr(webhooks, "due", away)
-    assert broken.wait(20)
+    assert broken.wait(120)
     monkeypatch.setattr(webhooks, "due", real)
     add(conn, receiver.url)
     end_one(conn)
@@ -555,7 +555,7 @@ def test_no_secret_gets_into_the_log(conn: Connection, receiver: Receiver, sende
         end_one(conn)
         wait_until(lambda: written(conn, hook)[0].attempts == 1 and bool(written(conn, hook)[0].log), "the failed try")
         sender.stop()
-        sender.join(20)
+        sender.join(120)
     assert "a webhook was not taken" in [line["event"] for line in lines]
     assert hook.secret.removeprefix("whsec_") not in str(lines)
 

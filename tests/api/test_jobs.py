@@ -150,7 +150,7 @@ def test_a_submit_does_not_need_the_broker_and_rescue_publishes_it_when_it_is_ba
         assert queue.depth("io") == 1, "a message that the broker holds is not sent again"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)
 
 
 def test_a_broker_that_takes_the_call_and_says_nothing_holds_up_no_submit(serve: Serve, conn: Connection) -> None:

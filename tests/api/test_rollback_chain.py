@@ -81,7 +81,7 @@ def api(server: Serving, database_url: str, valkey: EmbeddedValkey, tmp_path: Pa
             yield f"http://127.0.0.1:{port}"
         finally:
             api.should_exit = True
-            thread.join(30)
+            thread.join(120)
 
     return running
 
@@ -93,7 +93,7 @@ def receiver(database: Database) -> Iterator[Receiver]:
     with receiving() as running:
         yield running
     sender.stop()
-    sender.join(20)
+    sender.join(120)
 
 
 def events(device: str, *, blocked: bool) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ def test_events_that_prove_a_regression_pull_the_arm_back_everywhere(
     }  # fmt: skip
     job_factory(kind="deploy", status="completed", result=Jsonb(result))
     hook = webhooks.add(conn, NewWebhook(url=receiver.url, events=["experiment.rolled_back"]))
-    with api(server.url) as url, httpx.Client(base_url=url, timeout=30) as client, LiveExperiments(url) as live:
+    with api(server.url) as url, httpx.Client(base_url=url, timeout=120) as client, LiveExperiments(url) as live:
         made = client.post("/v1/experiments", json=PLAN).raise_for_status().json()
         path = f"/v1/experiments/{made['id']}"
         client.post(f"{path}/start").raise_for_status()
@@ -199,7 +199,7 @@ def test_after_a_real_deployment_the_old_answers_come_back(
     assert answers[0] != answers[1]
 
     arms = [PLAN["arms"][0], PLAN["arms"][1] | {"adapter": "adapter:tiny@challenger"}]
-    with api(ollama.url) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with api(ollama.url) as url, httpx.Client(base_url=url, timeout=120) as client:
         path = f"/v1/experiments/{client.post('/v1/experiments', json=PLAN | {'arms': arms}).raise_for_status().json()['id']}"
         client.post(f"{path}/start").raise_for_status()
         devices = [f"device-{number}" for number in range(300)]

@@ -100,7 +100,7 @@ class Serving:
     def __exit__(self, *_: object) -> None:
         self.client.close()
         self.server.should_exit = True
-        self.thread.join(30)
+        self.thread.join(120)
         assert not self.thread.is_alive()
 
     def ask(self, model: str, **more: Any) -> httpx.Response:
@@ -387,7 +387,7 @@ class TestLine:
             lines = ["POST /v1/chat/completions HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
             head = "\r\n".join([*lines, f"Content-Length: {len(raw)}", "", ""])
             leaving.sendall(head.encode() + raw)
-            assert writing.wait(30)
+            assert writing.wait(120)
         wait_until(lambda: bool(ended), "the end of the writing")
         assert ended[0].completion_tokens < 300
         wait_until(lambda: serving.models.waiting == 0, "an empty line")

@@ -144,7 +144,7 @@ def test_a_wait_for_what_already_changed_is_answered_at_once(http: httpx.Client,
     job_id = submitted(http)
     tag = http.get(f"/v1/jobs/{job_id}").headers["etag"]
     claimed(conn, job_id)
-    answer = http.get(f"/v1/jobs/{job_id}", params={"wait": 60}, headers={"If-None-Match": tag}, timeout=20)
+    answer = http.get(f"/v1/jobs/{job_id}", params={"wait": 60}, headers={"If-None-Match": tag}, timeout=50)
     assert (answer.status_code, answer.json()["status"]) == (200, "running")
 
 
@@ -159,9 +159,9 @@ def test_a_wait_without_a_change_ends_with_what_is_known(http: httpx.Client) -> 
 def test_nobody_waits_for_a_job_that_has_ended(http: httpx.Client) -> None:
     job_id = submitted(http)
     http.post(f"/v1/jobs/{job_id}/cancel")
-    ended = http.get(f"/v1/jobs/{job_id}", params={"wait": 60}, timeout=20)
+    ended = http.get(f"/v1/jobs/{job_id}", params={"wait": 60}, timeout=50)
     assert ended.json()["status"] == "cancelled"
-    same = http.get(f"/v1/jobs/{job_id}", params={"wait": 60}, headers={"If-None-Match": ended.headers["etag"]}, timeout=20)
+    same = http.get(f"/v1/jobs/{job_id}", params={"wait": 60}, headers={"If-None-Match": ended.headers["etag"]}, timeout=50)
     assert same.status_code == 304
 
 
@@ -336,7 +336,7 @@ def test_many_readers_share_one_connection_and_every_page(
     monkeypatch.setattr(api.state.readers, "_read", counted)
     jobs.finish(conn, job_id, claimed(conn, job_id), Outcome("completed", result={}))
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert told == [["submitted", "started", "completed"]] * 20
     assert len(queries) < 20
     assert _readers(api, job_id) == 0
@@ -426,7 +426,7 @@ def test_a_server_that_is_ended_lets_its_readers_go(database_url: str, valkey: E
                     pass
                 server.send_signal(signal.SIGTERM)
                 assert [line for line in lines if line] == [], "the answer ends as it should, not torn"
-        assert server.wait(30) in (0, -signal.SIGTERM)
+        assert server.wait(120) in (0, -signal.SIGTERM)
     finally:
         server.kill()
-        server.wait(10)
+        server.wait(120)

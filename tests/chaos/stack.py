@@ -94,7 +94,7 @@ class Stack:
             self.members[name] = Member([sys.executable, "-m", "worker", queue])
         for name in ("api", "beat", *self.workers):
             self.launch(name)
-        wait_until(self.ready, "the start of the API", 60)
+        wait_until(self.ready, "the start of the API")
 
     def launch(self, name: str) -> None:
         member = self.members[name]
@@ -135,7 +135,7 @@ class Stack:
             time.sleep(0.2)
             return self.postgres.is_up()
 
-        wait_until(started, "the restart of Postgres", 60)
+        wait_until(started, "the restart of Postgres")
 
     def runs(self, name: str) -> list[psutil.Process]:
         """The processes that do a run's work below this worker: children of its wardens."""

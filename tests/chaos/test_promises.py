@@ -84,7 +84,7 @@ def test_a_redeploy_loses_no_work_and_counts_no_failure(stack: Stack) -> None:
     assert worker.process is not None
 
     worker.process.terminate()
-    worker.process.wait(30)
+    worker.process.wait(120)
     stack.launch("cpu-1")
 
     done = ended(stack, job)
@@ -152,7 +152,7 @@ def test_a_worker_with_a_clock_ten_minutes_off_loses_and_doubles_nothing(stack: 
     worker = stack.members["cpu-1"]
     assert worker.process is not None
     worker.process.terminate()
-    worker.process.wait(30)
+    worker.process.wait(120)
     try:
         for offset in ("+600", "-600"):
             worker.env = {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
@@ -163,7 +163,7 @@ def test_a_worker_with_a_clock_ten_minutes_off_loses_and_doubles_nothing(stack: 
             own_clock = [line["time"] for line in effects.read(stack.effects) if line["job"] == long]
             assert abs(own_clock[0] - time.time()) > 500, "the worker's clock was not off"
             worker.process.terminate()
-            worker.process.wait(30)
+            worker.process.wait(120)
     finally:
         worker.env = {}
         stack.launch("cpu-1")
@@ -175,7 +175,7 @@ def test_a_full_disk_fails_the_job_that_needs_it_and_no_other(stack: Stack) -> N
     worker = stack.members["cpu-1"]
     assert worker.process is not None
     worker.process.terminate()
-    worker.process.wait(30)
+    worker.process.wait(120)
     (stack.folder / "artifacts").mkdir(exist_ok=True)
     mount = f'mount -t tmpfs -o size=1m tmpfs "{stack.folder}/artifacts" && exec "$0" -m worker cpu'
     small_disk = Member(["unshare", "-Urm", "sh", "-c", mount, sys.executable])
@@ -193,7 +193,7 @@ def test_a_full_disk_fails_the_job_that_needs_it_and_no_other(stack: Stack) -> N
         assert httpx.get(f"{stack.url}/v1/jobs/{large}/artifacts").json() == []
     finally:
         small_disk.process.terminate()
-        small_disk.process.wait(30)
+        small_disk.process.wait(120)
         del stack.members["cpu-small"]
         stack.launch("cpu-1")
 
@@ -223,7 +223,7 @@ def test_workers_go_on_below_a_newer_schema(stack: Stack) -> None:
             late = submit(stack, kind="chaos_cpu", steps=20, pause_s=0.1)
             until_effects(stack, late, 2)
             worker.process.terminate()  # with a run of its own, for one of the old code that starts on the newer schema
-            worker.process.wait(30)
+            worker.process.wait(120)
             stack.launch("cpu-1")
             done = ended(stack, late)
             assert (done["status"], done["attempt"], done["failures"]) == ("completed", 2, 0)

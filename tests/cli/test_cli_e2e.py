@@ -52,8 +52,6 @@ def belonging_to(state_dir: str, started: Sequence[dict[str, Any]] = ()) -> dict
     return found
 
 
-@pytest.mark.e2e
-@pytest.mark.timeout(400)  # two starts; 80 to 120 s were measured beside a training on 2 cores
 def in_flower(url: str) -> list[tuple[str, str]]:
     """Name and state of each ended task that Flower's table shows."""
     query = "draw=1&start=0&length=50&search[value]=&order[0][column]=0&order[0][dir]=asc&columns[0][data]=name"
@@ -61,6 +59,7 @@ def in_flower(url: str) -> list[tuple[str, str]]:
     return [(task["name"], task["state"]) for task in tasks if task["state"] in ("SUCCESS", "FAILURE")]
 
 
+@pytest.mark.e2e
 def test_a_stack_starts_works_survives_a_kill_and_leaves_nothing_behind(run: Run, own_settings: dict[str, str]) -> None:
     state_dir = own_settings["GOLDSMITH_STATE_DIR"]
     up = run("up", "--detach", "--rehearsal", "--json")

@@ -101,7 +101,7 @@ def test_on_a_terminal_ctrl_c_leaves_it_as_it_was(api: Api) -> None:
                 said += more
         except OSError:  # the end of a pty on Linux
             pass
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         os.close(ours)

@@ -224,7 +224,7 @@ def test_ctrl_c_while_watching_is_exit_130_and_leaves_the_job_running(api: Api, 
     assert watching.stderr.read(1)  # it shows something: the watch is on
 
     watching.send_signal(signal.SIGINT)
-    _, said = watching.communicate(timeout=30)
+    _, said = watching.communicate(timeout=120)
 
     assert watching.returncode == INTERRUPTED
     assert b"interrupted" in said

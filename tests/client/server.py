@@ -58,7 +58,7 @@ class Api:
             yield
         finally:
             stopping.set()
-            thread.join(20)
+            thread.join(120)
         assert not broke, broke[0]
 
 
@@ -88,7 +88,7 @@ def running_api(database_url: str, valkey: EmbeddedValkey, state_dir: Path, **mo
     finally:
         app.state.goldsmith.wakeups.release()
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
 
 
 def completes(result: dict[str, object] | None = None) -> Work:

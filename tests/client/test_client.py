@@ -48,7 +48,7 @@ def test_wait_shows_progress_and_ends_with_the_result(api: Api) -> None:
         return Outcome("completed", result={"pots": 3})
 
     with api.worker(work), Client() as client:
-        handle = client.submit({"kind": "noop"}).wait(seen.append, timeout=30, poll_s=0.02)
+        handle = client.submit({"kind": "noop"}).wait(seen.append, timeout=120, poll_s=0.02)
 
     assert handle.result == {"pots": 3}
     assert "halfway" in [job.message for job in seen]

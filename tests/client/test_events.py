@@ -274,7 +274,7 @@ def test_processes_share_a_spool_also_after_a_fork(spool: Path):
         others = [
             subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, spool, url, ONE, name]) for name in ("red", "blue")
         ]
-        assert [other.wait(60) for other in others] == [0, 0]
+        assert [other.wait(120) for other in others] == [0, 0]
     names = ("red", "red-child", "blue", "blue-child")
     expected = {f"{name}-{number}" for name in names for number in range(150)} | {"red-before", "blue-before"}
     assert {event["unit"] for event in goldsmith.taken.values()} == expected

@@ -71,7 +71,7 @@ def worker(
     yield process
     if process.is_running():
         process.kill()
-        process.wait(10)
+        process.wait(120)
     log.close()
     get_settings.cache_clear()
 
@@ -83,6 +83,6 @@ def test_a_worker_that_answers_over_the_broker_is_healthy_and_a_stopped_one_is_n
     with pytest.raises(RuntimeError, match="does not answer over the broker"):
         health["worker"]()
     worker.kill()
-    worker.wait(10)
+    worker.wait(120)
     with pytest.raises(RuntimeError, match="no worker runs"):
         health["worker"]()

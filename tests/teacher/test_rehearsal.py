@@ -32,7 +32,7 @@ def server() -> Iterator[RehearsalServer]:
 def post(
     server: RehearsalServer, body: object, path: str = "/v1/messages", headers: dict[str, str] = HEADERS
 ) -> tuple[int, dict[str, str], Any]:
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=120)
     connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body), headers)
     response = connection.getresponse()
     raw = response.read()
@@ -130,7 +130,7 @@ def test_it_runs_as_a_process_with_a_banner() -> None:
         assert "cannot listen" in busy.stderr
     finally:
         process.terminate()
-        log = process.communicate(timeout=20)[1]
+        log = process.communicate(timeout=120)[1]
     assert log.startswith("*** REHEARSAL ***")
     assert "REHEARSAL " in log.splitlines()[1]
 

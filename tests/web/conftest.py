@@ -21,7 +21,7 @@ from tests.web.reports import ID, Report
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """For no longer than a module: while Playwright runs, its event loop is the thread's, and other tests start their own."""
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=60_000)
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     if found is None:
         pytest.skip("NO CHROMIUM: the pages were not tested; on Debian and Ubuntu: apt-get install chromium")
@@ -69,7 +69,7 @@ def opens(chromium: Browser) -> Iterator[Opens]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("console", told)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if clock:  # time passes as the test says

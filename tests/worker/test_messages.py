@@ -54,4 +54,4 @@ def test_jobs_of_every_priority_run_in_its_order_and_a_changed_one_at_its_new_pl
         for process in (worker, server):
             if process is not None:
                 process.terminate()
-                process.wait(20)
+                process.wait(120)

@@ -51,7 +51,7 @@ def in_background(supervisor: Supervisor, job_id: UUID) -> Iterator[threading.Th
     thread = threading.Thread(target=supervisor.run, args=(job_id,), daemon=True)
     thread.start()
     yield thread
-    thread.join(30)
+    thread.join(120)
     assert not thread.is_alive()
 
 
@@ -210,7 +210,7 @@ def test_a_fenced_out_run_is_killed_and_writes_nothing(
     with in_background(supervise(), job_id) as thread:
         wait_until(lambda: len(lines(effects)) == 1, "the start of the run")
         jobs.rescue(conn, lease_s=-1)
-        thread.join(15)
+        thread.join(120)
         assert not thread.is_alive()
     assert jobs.get(conn, job_id).status == "queued"
     assert not psutil.pid_exists(int(lines(effects)[0].split()[1]))
@@ -230,7 +230,7 @@ def test_a_run_and_its_children_die_with_their_worker(conn: Connection, settings
     pids = [int(line.split()[1]) for line in lines(effects)]
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
-    wait_until(lambda: not any(_lives(pid) for pid in pids), "the end of the run and its child", 10)
+    wait_until(lambda: not any(_lives(pid) for pid in pids), "the end of the run and its child")
 
 
 def _lives(pid: int) -> bool:
@@ -257,4 +257,4 @@ def test_a_claimer_ends_the_given_up_holder_of_its_device_before_it_starts(
             assert not _lives(holder)
             jobs.cancel(conn, job_id)
             until_status(conn, job_id, "cancelled")
-        thread.join(15)
+        thread.join(120)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from goldsmith.errors import GoldsmithError, InvalidInput, Requeue
 from goldsmith.kinds.gold.run import run
 from goldsmith.kinds.gold.schema import GoldConfig, GoldResult
 from goldsmith.settings import Settings
-from goldsmith.teacher import collect, metered, open_teacher
+from goldsmith.teacher import collect, metered, open_teacher, rehearsal_batches
 from goldsmith.teacher.keeper import keep
 from goldsmith.teacher.limited import Limited
 from goldsmith.teacher.rehearsal_messages import Dropped, Refused
@@ -79,7 +80,7 @@ def context(
 def finish(context: Callable[..., FakeContext], conn: Connection) -> Run:
     """Run a job attempt after attempt, as the queue does, until it has a result."""
 
-    def go(ctx: FakeContext | None = None, *, seconds: float = 20, **change: Any) -> GoldResult:
+    def go(ctx: FakeContext | None = None, *, seconds: float = 120, **change: Any) -> GoldResult:
         ctx = ctx or context()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -199,10 +200,11 @@ def test_a_fresh_batch_that_is_not_to_be_seen_yet_is_waited_for(finish: Run, con
 
 
 def test_a_batch_whose_answer_was_lost_is_found_and_not_bought_again(
-    finish: Run, context: Callable[..., FakeContext], conn: Connection, server: MeteringServer
+    finish: Run, context: Callable[..., FakeContext], conn: Connection, server: MeteringServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a crash between creating a batch and writing its id down. Another one's batch of the same size is no hit."""
-    server.batches.takes_s = 0.6
+    ready, answer = threading.Event(), rehearsal_batches._Batch._answer
+    monkeypatch.setattr(rehearsal_batches._Batch, "_answer", lambda *given: ready.wait(120) and answer(*given))
     strangers = [{"custom_id": f"s{n}", "params": {"model": "rehearsal-1"}} for n in range(72)]
     server.batches.create({"requests": strangers}, "2023-06-01")
     server.batches.lost_creates = 1
@@ -212,6 +214,7 @@ def test_a_batch_whose_answer_was_lost_is_found_and_not_bought_again(
     ctx = put_back(conn, ctx, context)
     assert "may be the one that was sent before a crash" in once(ctx)
     assert ledger(conn)["reserved"] == 72
+    ready.set()
     result = finish(put_back(conn, ctx, context))
     assert result.asked == 72
     settled_exactly(conn, server)
@@ -244,7 +247,7 @@ def test_a_cancelled_jobs_batch_is_settled_and_used_by_the_next_job(
     ctx = context()
     once(ctx)
     conn.execute("UPDATE jobs SET status = 'cancelled', completed_at = now() WHERE id = %s", (ctx.job_id,))
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while ledger(conn)["reserved"] and time.monotonic() < end:
         asyncio.run(keep(database, Settings(rehearsal_url=server.url)))
     bought = server.report()["requests"]
