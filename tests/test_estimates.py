@@ -26,6 +26,7 @@ from goldsmith.storage import Storage
 from goldsmith.teacher import open_teacher
 from tests.api.conftest import Serve, serve  # noqa: F401
 from tests.fakes import FakeContext
+from tests.kinds.gold.conftest import each_answer_is_checked_once  # noqa: F401
 from tests.kinds.gold.test_gold import BASE, corpus
 from tests.kinds.gold.test_gold_batches import long_prompts
 

@@ -350,7 +350,7 @@ class Life(RuleBasedStateMachine):
         assert not left
 
 
-@pytest.mark.timeout(0 if RANDOM else 300)
+@pytest.mark.timeout(0 if RANDOM else 600)
 def test_jobs_live_as_the_model_says(conn: Connection) -> None:
     for name, quota in QUOTAS.items():
         conn.execute(

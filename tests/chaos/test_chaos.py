@@ -17,7 +17,6 @@ from tests.chaos.stack import LEASE_S, WORKERS
 pytestmark = pytest.mark.chaos
 
 
-@pytest.mark.timeout(300)
 def test_nothing_is_lost_or_doubled_under_faults(tmp_path: Path) -> None:
     code, said = chaos(tmp_path, seed=7, seconds=20, jobs=400, isolated=20, number=len(faults.FAULTS))
 

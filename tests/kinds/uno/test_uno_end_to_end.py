@@ -122,7 +122,6 @@ def uno(workshop: Workshop, **more: Any) -> Job:
     return submit.submit(workshop.conn, *submit.parse(body), body=body)[0]
 
 
-@pytest.mark.timeout(180)
 def test_a_planted_log_becomes_a_router(workshop: Workshop) -> None:
     conn = workshop.conn
     job = uno(workshop, ablation={"limit": 6, "max_new_tokens": 16, "judge_samples": 1})
