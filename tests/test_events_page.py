@@ -13,7 +13,10 @@ PAGE = (Path(__file__).parents[1] / "docs" / "events.md").read_text(encoding="ut
 
 
 def test_the_examples_are_events():
-    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
+    bodies = re.findall(
+        r"-d '\n(.*?)'\n```", PAGE.replace("'$(date -u +%Y-%m-%dT%H:%M:%SZ)'", "2026-03-10T09:00:00Z"), re.DOTALL
+    )
+    blocks = [json.loads(block) for block in [*bodies, *re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]]
     events = [event for block in blocks for event in block.get("events", [block])]
     assert [parse_event(json.loads(json.dumps(event))).event for event in events] == [
         "exposure", "interception_completed", "stage_block",
