@@ -40,14 +40,22 @@ from goldsmith.embedded.valkey import EmbeddedValkey
 from goldsmith.migrate import upgrade
 from tests.databases import Databases
 
-LONGEST = (  # files that take a minute or so: begun last, they would leave the other process without work
+LONGEST = (  # files that take half a minute or more: begun last, they would leave the other processes without work
     "tests/cli/test_cli_e2e.py",
+    "tests/chaos/test_promises.py",
+    "tests/chaos/test_chaos.py",
     "tests/api/test_openapi_fuzz.py",
     "tests/kinds/export/test_export.py",
-    "tests/kinds/deploy/test_deploy.py",
-    "tests/chaos/test_chaos.py",
-    "tests/kinds/train/test_survival.py",
     "tests/kinds/train/test_smollm2.py",
+    "tests/kinds/gold/test_gold_batches.py",
+    "tests/kinds/train/test_survival.py",
+    "tests/kinds/train/test_epochs.py",
+    "tests/kinds/train/test_objectives.py",
+    "tests/kinds/deploy/test_deploy.py",
+    "tests/worker/test_supervisor.py",
+    "tests/worker/test_kill_gold.py",
+    "tests/test_estimates.py",
+    "tests/api/test_serve.py",
 )
 
 
