@@ -187,7 +187,7 @@ def test_a_process_that_is_stopped_in_the_middle_keeps_nobody_from_deciding(
     monkeypatch.setattr(module, name, stopped)
     thread = threading.Thread(target=other)
     thread.start()
-    assert inside.wait(20)
+    assert inside.wait(120)
     assert ab_watch.decide_on(conn, experiment.id, Reader())
     woken.set()
     thread.join()
