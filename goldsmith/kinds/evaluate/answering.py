@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CHUNK = 32  # prompts answered, then scored, at once; lost at most when a run is killed
 ANSWERING = 0.7  # its share of the time, measured on a CPU with 96 tokens an answer; for the progress only
 STATE = "answered.json"
+UNLIKELIEST = 700.0
+"""Nats of a token, beyond which `exp` ends; also where the likelihood is no number, as weights that diverged make it."""
 
 
 @dataclass
@@ -121,7 +123,8 @@ def _nll(
     expected = [gold for row in chunk if (gold := row.gold) is not None]
     if not expected:
         return [None] * len(chunk)
-    likely = iter(student.nll(expected, lambda share: ctx.progress(begin + (end - begin) * share, message)))
+    found = student.nll(expected, lambda share: ctx.progress(begin + (end - begin) * share, message))
+    likely = iter([(nats if nats < UNLIKELIEST * tokens else UNLIKELIEST * tokens, tokens) for nats, tokens in found])
     return [next(likely) if row.gold is not None else None for row in chunk]
 
 

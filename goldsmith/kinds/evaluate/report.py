@@ -78,7 +78,7 @@ def markdown(result: EvaluateResult, rows: Sequence[Row], scored: Sequence[Score
         f"**{result.label}**: written rules took a teacher's place; this shows the machinery, not a model."
         if result.label
         else "",
-        f"**{'Passed' if result.passed else 'Not passed'}.** {result.why}",
+        f"**{'Passed' if result.passed else 'Not passed'}.** {result.why.removeprefix('not ').removeprefix('passed').lstrip(':; ')}",
         f"{result.prompts} prompts of `{result.dataset}` in {result.groups} independent groups. Base model: `{result.base_model}`."
         " None of the adapters was trained on any of these prompts. Every difference has an interval; where it holds 0, this"
         " evaluation cannot tell the two apart.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from goldsmith.kinds.evaluate.schema import SCORERS, EvaluateConfig, Scorer
 
 DECIDING: tuple[Scorer, ...] = ("rules", "exact", "regex", "json_schema")
 """An answer passes or fails; the others say how near it is."""
+GIVEN_UP = 10  # answers of an arm that a pattern was too slow for, before it is not tried on the others: 10 s, and not hours
 SLOW = f"a pattern took longer than {golden.MATCH_S:g} s on an answer"
 
 HAS_A_SAY: Mapping[Scorer, Callable[[Row], bool]] = {
@@ -88,6 +90,7 @@ def score(arm: str, rows: Sequence[Row], answers: Answers, scorers: Sequence[Sco
     """All but the judge."""
     failed = [row.failed(text) for row, text in zip(rows, answers.texts, strict=True)]
     why: list[dict[str, str]] = [{} for _ in rows]
+    slow: Counter[str | None] = Counter()
     scores: dict[Scorer, list[float | None]] = {}
     for scorer in scorers:
         if scorer == "judge":
@@ -102,7 +105,9 @@ def score(arm: str, rows: Sequence[Row], answers: Answers, scorers: Sequence[Sco
                 nll = answers.nll[place]
                 points.append(None if nll is None else -nll[0])
             else:
-                point, reason = _one(scorer, row, text)
+                pattern = row.expectation.pattern if scorer == "regex" and row.expectation else None
+                point, reason = (None, SLOW) if pattern and slow[pattern] >= GIVEN_UP else _one(scorer, row, text)
+                slow[pattern] += reason == SLOW
                 points.append(point)
                 if reason is not None:
                     why[place][scorer] = reason

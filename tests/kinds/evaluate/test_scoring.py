@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,11 +108,31 @@ class TestScorers:
         assert "1 prompts are left out: a pattern took longer" in result.not_computed["regex"]
         assert result.why.startswith("not passed: regex could not be computed")
 
+    def test_a_pattern_that_explodes_on_many_answers_is_given_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: list[str] = []
+        monkeypatch.setattr(golden, "found", lambda pattern, text: tried.append(pattern))
+        rows = [asking(f"q{number}", pattern="(a|aa)+$" if number else "b") for number in range(40)]
+        result = evaluated(exam(tmp_path, {None: wrong, "lora": wrong}, rows))
+        assert tried.count("(a|aa)+$") == 2 * 10
+        assert "40 prompts are left out" in result.not_computed["regex"]
+        assert not result.passed
+
     def test_the_gates_judge_rows_that_ask_for_them(self, tmp_path: Path) -> None:
         rows = [asking(f"a wooden {thing}", rules={"min_words": 20, "max_words": 60}) for thing in THINGS]
         result = evaluated(exam(tmp_path, {None: plain, "lora": good}, rows))
         assert (result.primary, result.arms[0].passed, result.arms[1].passed) == ("rules", 0, 12)
         assert result.passed
+
+    @pytest.mark.parametrize("nats", [math.nan, math.inf])
+    def test_a_likelihood_that_is_no_number_is_the_worst(self, tmp_path: Path, nats: float) -> None:
+        ctx = exam(tmp_path, {None: right, "lora": right})
+        student: Any = ctx.student_factory("", None)
+        student.nll = lambda conversations, told: [(nats if student.in_use else 20.0, 10) for _ in conversations]
+        result = evaluated(ctx)
+        assert by_scorer(result)["perplexity"].verdict == "worse"
+        assert result.arms[1].heldout_loss == 700
+        assert not result.passed
+        json.dumps(result.model_dump(mode="json"), allow_nan=False)
 
     def test_only_the_scorers_that_are_named_judge(self, tmp_path: Path) -> None:
         result = evaluated(exam(tmp_path, {None: wrong, "lora": right}), scorers=["chrf", "regex"], primary="chrf")
