@@ -7,6 +7,7 @@ be told and done outside as rows that `goldsmith.ab_effects` works off. Who come
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -50,8 +51,9 @@ SELECT 1 FROM ab_decisions WHERE experiment_id = %s AND decision = 'promote_done
 
 _LOOK_AGAIN = "UPDATE ab_state SET looked_events = NULL, shown_events = NULL WHERE experiment_id = %s"
 
+# A report's verdict that came later has nothing to be proved.
 _LAST_ROLLBACK = """
-SELECT effects, statistics FROM ab_decisions WHERE experiment_id = %s AND decision = 'rollback' ORDER BY created_at DESC, id DESC LIMIT 1
+SELECT effects, statistics FROM ab_decisions WHERE experiment_id = %s AND decision = 'rollback' AND probe IS NOT NULL ORDER BY created_at DESC, id DESC LIMIT 1
 """
 
 FORCED_MINUTES = 30
@@ -100,12 +102,13 @@ def roll_back(
 
 
 def record_report(conn: Connection, job_id: UUID, attempt: int, experiment_id: UUID, decision: Decision) -> None:
-    """Add a report's verdict to the history, fenced by the job's attempt. `rollback` pulls an experiment back that still runs.
-    History is only ever added to, so a repeated attempt adds a row."""
+    """Add a report's verdict to the history, fenced by the job's attempt. `rollback` pulls an experiment back that still runs, unless
+    a person let it run on since the report looked. History is only ever added to, so a repeated attempt adds a row."""
     actor = f"job:{job_id}"
     with conn.transaction():
         experiment = locked(conn, experiment_id)
-        if decision.decision == "rollback" and experiment.status in ("running", "paused"):
+        runs = experiment.status in ("running", "paused")
+        if decision.decision == "rollback" and runs and not _was_forced_since(experiment, decision):
             roll_back(conn, experiment_id, decision.reason, actor=actor, statistics=decision.statistics, job_id=job_id)
         else:
             decide(
@@ -118,6 +121,12 @@ def record_report(conn: Connection, job_id: UUID, attempt: int, experiment_id: U
                 job_id=job_id,
             )
         jobs.fence(conn, job_id, attempt)
+
+
+def _was_forced_since(experiment: Experiment, decision: Decision) -> bool:
+    forced, now = experiment.forced, datetime.now(UTC)
+    breaches = [one for one in decision.statistics.get("guardrails", []) if one["state"] == "breach"]
+    return forced is not None and bool(breaches) and all(forced.lets_pass(one["name"], one["arm"], now) for one in breaches)
 
 
 def _back(conn: Connection, ref: str | None, alias: str | None, actor: str) -> Iterator[dict[str, Any]]:

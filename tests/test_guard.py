@@ -29,7 +29,7 @@ from goldsmith import (
     experiments,
     webhooks,
 )
-from goldsmith.ab import Experiment, NewExperiment
+from goldsmith.ab import Decision, Experiment, NewExperiment
 from goldsmith.ab_analysis import Data
 from goldsmith.ab_guardrails import guardrail_looks
 from goldsmith.ab_look import GuardrailLook, Look, OutputsLook
@@ -606,6 +606,22 @@ def test_without_a_cool_down_what_was_forced_runs_on_too(conn: Connection, start
         look(conn, experiment)
         assert experiments.get(conn, experiment.id).status == "running"
         ab_rollback.roll_back(conn, experiment.id, "Still too dark.", actor="anna")
+
+
+def test_a_report_that_looked_before_a_person_forced_it_does_not_overrule_the_person(
+    conn: Connection, start: Callable[..., Experiment], job_factory: JobFactory
+):
+    experiment = start()
+    write_units(conn, experiment.id, BAD)
+    seen = look(conn, experiment)
+    verdict = Decision(decision="rollback", reason="Because.", statistics=seen.model_dump(mode="json"))
+    job = job_factory(kind="ab_report", status="running", attempt=1)
+    ab_rollback.record_report(conn, job, 1, experiment.id, verdict)
+    ab_rollback.force(conn, experiment.id, "A false alarm.", actor="anna")
+    assert means(conn, "challenger") == "adapter:workshop@2", "what the guard moved comes back, the report moved nothing"
+    ab_rollback.record_report(conn, job, 1, experiment.id, verdict)
+    assert experiments.get(conn, experiment.id).status == "running"
+    assert history(conn, experiment) == ["rollback", "rollback", "force", "rollback"], "what the report said is told"
 
 
 def test_what_one_arm_is_forced_through_does_not_hide_another_arm(conn: Connection, adapter: Callable[..., str]):
