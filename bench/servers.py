@@ -81,9 +81,14 @@ class Servers:
         for name in self.ports:
             self._wait_for_api(name)
 
+    def kill(self, name: str) -> None:
+        """Nobody answers there until `restart`."""
+        self._kill(name)
+
     def restart(self, name: str) -> None:
         """A fresh HTTP server, which has grown to nothing yet."""
-        self._kill(name)
+        if name in self.processes:
+            self._kill(name)
         self._launch_api(name)
         self._wait_for_api(name)
 

@@ -216,7 +216,7 @@ def _judge(experiment: _Experiment, checked: Checked) -> tuple[list[dict[str, An
 def _refusal(experiment: _Experiment, event: Any, step: int, arm: str) -> tuple[str, str] | None:
     """Field and reason; never a value, which may be a child's text."""
     if event.occurred_at > experiment.now + CLOCK_SKEW:
-        return "occurred_at", f"lies in the future; it is {_written(experiment.now)}"
+        return "occurred_at", f"lies more than 5 minutes in the future; it is {_written(experiment.now)}"
     limit = experiment.plan.late_limit_hours
     if experiment.ended_at is not None and event.occurred_at > experiment.ended_at:
         return "occurred_at", f"lies after the end of the experiment, {_written(experiment.ended_at)}"

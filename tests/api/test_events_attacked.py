@@ -106,4 +106,4 @@ def test_a_clock_in_the_future_is_told_the_time(client: TestClient, running: str
     ).json()
     (error,) = told["rejected"][0]["errors"]
     assert error["field"] == "occurred_at"
-    assert error["message"].startswith("lies in the future; it is 20")
+    assert error["message"].startswith("lies more than 5 minutes in the future; it is 20")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -79,8 +80,11 @@ class Goldsmith:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
+def spool(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "spool"
+    memory = memory_of(tmp_path / "spool")
+    if memory is not None:
+        shutil.rmtree(memory)
 
 
 def lying(spool: Path) -> int:
