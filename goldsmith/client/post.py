@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 CONNECT_S, ANSWER_S = 0.5, 10.0
-MAX_ANSWER = 1_048_576
+MAX_ANSWER = 16_777_216  # bytes: a verdict on every one of 500 wrong events takes about one million
 
 
 class Answer(NamedTuple):
@@ -38,7 +38,7 @@ class Poster:
 
     def post(self, path: str, content: bytes) -> Answer:
         """Raises `OSError` or `http.client.HTTPException` when there is no answer."""
-        if self._connection is None:
+        if self._connection is None or self._connection.sock is None:  # not made yet, or ended by the other side
             self._connection = self._connect()
         self._connection.request("POST", self._prefix + path, content, self._headers)
         answer = self._connection.getresponse()

@@ -23,6 +23,7 @@ import pytest
 from goldsmith.ab import parse_event
 from goldsmith.ab.snapshot import Assignment
 from goldsmith.client.events import EventSender
+from goldsmith.client.post import CONNECT_S
 from goldsmith.client.spool import Spool, memory_of, taken
 from tests.conftest import free_port
 
@@ -37,6 +38,7 @@ class Goldsmith:
         self.answer = answer
         self.taken: dict[str, dict[str, Any]] = {}
         self.requests: list[int] = []
+        self.closing = False
 
     def post(self, experiment: str, events: list[dict[str, Any]]) -> Answer:
         self.requests.append(len(events))
@@ -60,6 +62,8 @@ class Goldsmith:
                 self.send_response(status)
                 self.send_header("Content-Type", "text/html" if isinstance(body, bytes) else "application/problem+json")
                 self.send_header("Content-Length", str(len(answer)))
+                if outer.closing:
+                    self.send_header("Connection", "close")
                 self.end_headers()
                 self.wfile.write(answer)
 
@@ -180,6 +184,21 @@ def test_a_goldsmith_that_hangs_keeps_nobody(spool: Path):
         released.set()
         assert sender.flush()
     assert len(goldsmith.taken) == 1000
+
+
+def test_a_goldsmith_that_ends_every_connection_may_still_take_its_time(spool: Path):
+    def slow(*_: object) -> Answer | None:
+        time.sleep(CONNECT_S + 0.2)
+        return None
+
+    goldsmith = Goldsmith(slow)
+    goldsmith.closing = True
+    with goldsmith.at(free_port()) as url, EventSender(spool, url) as sender:
+        sender.send(ONE, "exposure", "device-1")
+        sender.send(OTHER, "exposure", "device-2")
+        assert sender.flush()
+        assert sender.stats.last_error is None
+    assert len(goldsmith.taken) == 2
 
 
 def test_an_event_that_goldsmith_rejects_is_set_aside_with_the_reason(spool: Path):
