@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -415,6 +416,21 @@ def test_a_file_is_read_by_one_at_a_time(spool: Path):
     with taken(path) as file:
         assert file is None
     assert not writer.turn()
+
+
+def test_nobody_takes_a_file_before_its_writer_has_locked_it(spool: Path, monkeypatch: pytest.MonkeyPatch):
+    """Else it would be delivered empty and removed, and what is written afterwards lost."""
+    writer, reader, seen = Spool(spool, max_bytes=10**6, max_age_s=60), Spool(spool, max_bytes=10**6, max_age_s=60), []
+    lock = fcntl.flock
+
+    def look_and_lock(file: int, how: int) -> None:
+        seen.extend(reader.files())
+        lock(file, how)
+
+    monkeypatch.setattr("goldsmith.client.spool.fcntl.flock", look_and_lock)
+    writer.append(b"one\n")
+    assert seen == []
+    assert len(reader.files()) == 1
 
 
 def test_damaged_lines_are_counted_and_passed_over(spool: Path):
