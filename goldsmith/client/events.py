@@ -32,7 +32,7 @@ from typing import Any, BinaryIO, Self
 from goldsmith.ab.snapshot import Assignment
 from goldsmith.client.post import Poster
 from goldsmith.client.sketch import key_of, sketch
-from goldsmith.client.spool import Spool, memory_of, taken
+from goldsmith.client.spool import Spool, is_running, memory_of, taken, writer_of
 
 BATCH = 500
 BATCH_BYTES = 1_000_000
@@ -162,7 +162,8 @@ class EventSender:
             line = f"{uuid.UUID(str(experiment_id))} {json.dumps(body, separators=(',', ':'), allow_nan=False)}\n".encode()
             if len(line) > MAX_LINE:
                 raise ValueError(f"an event has at most {MAX_LINE} bytes, not {len(line)}")
-            self._count(spooled=1, dropped=self._append(line))
+            lost = self._append(line)
+            self._count(spooled=1, dropped=lost, error="the spool was full: the oldest events went" if lost else None)
         except Exception as error:  # a request is being served: whatever is wrong with an event, it goes on
             self._count(dropped=1, error=f"{type(error).__name__}: {error}")
             return False
@@ -216,10 +217,12 @@ class EventSender:
         self._wanted.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
-        try:
-            self._settle()
-        except OSError as error:
-            log.warning("events stay in memory, in %s: %s", self._front.folder, error)
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._try_to_settle()
+        self._tell_of_losses()
         if self._front is not self._spool:
             with suppress(OSError):  # not empty: another process writes there
                 self._front.folder.rmdir()
@@ -243,37 +246,51 @@ class EventSender:
             self._wanted.clear()
             try:
                 if lost := self._spool.trim() + self._front.trim():
-                    self._count(dropped=lost)
-                self._tell_of_losses()
+                    self._count(dropped=lost, error="the spool was full, or its oldest events too old")
+                if time.monotonic() >= self._tell_after:
+                    self._tell_of_losses()
                 if time.monotonic() >= self._not_before:
                     with self._poster as poster:
                         self._deliver_all(poster)
                     self._failures = 0
                 else:
-                    self._settle()
+                    self._try_to_settle()
             except _Later as error:
                 self._pause(str(error), error.after_s)
             except Exception as error:  # a full disk, a folder that is gone: the thread outlives it
                 log.exception("events could not be delivered; they are tried again")
                 self._pause(f"{type(error).__name__}: {error}")
+        self._leave()
+
+    def _try_to_settle(self) -> None:
+        try:
+            self._settle()
+        except OSError as error:  # the disk is full: they wait where they are, and are delivered from there
+            reason = f"events stay in memory, in {self._front.folder}: {error}"
+            if reason != self._stats.last_error:
+                log.warning("%s", reason)
+            self._count(error=reason)
 
     def _settle(self) -> None:
-        """Bring to the disk what was sent until now."""
+        """Bring to the disk what this process has sent until now, and what ended ones left."""
         self._front.turn()
         if self._front is self._spool:
             return
-        for path, _, _ in self._front.files():
+        settled = [
+            path for path, _, _ in self._front.files() if writer_of(path) == os.getpid() or not is_running(writer_of(path))
+        ]
+        for path in settled:
             with taken(path) as file:
                 if file is not None:
                     file.seek(self._done.pop(path, 0))
                     lines = file.read()
                     if whole := lines[: lines.rfind(b"\n") + 1]:
-                        self._count(dropped=self._spool.append(whole, sync=True))
+                        lost = self._spool.append(whole, sync=True)
+                        self._count(dropped=lost, error="the spool was full: the oldest events went" if lost else None)
                     path.unlink(missing_ok=True)
 
     def _tell_of_losses(self) -> None:
-        """At most twice a minute."""
-        if self._stats.dropped > self._told and time.monotonic() >= self._tell_after:
+        if self._stats.dropped > self._told:
             now, folder = self._stats, self._spool.folder
             log.warning("%d events lost, the spool is %s; last error: %s", now.dropped - self._told, folder, now.last_error)
             self._told, self._tell_after = now.dropped, time.monotonic() + LONGEST_PAUSE_S
@@ -291,7 +308,7 @@ class EventSender:
             stuck = self._deliver_files(poster)
         if stuck is not None:
             raise stuck
-        if not (self._spool.is_writing or self._front.is_writing):
+        if not any(writer_of(path) == os.getpid() for path, _, _ in self._files()):  # one may be in another process' hands
             self._is_empty.set()
 
     def _deliver_files(self, poster: Poster) -> _Stuck | None:

@@ -96,10 +96,6 @@ class Spool:
         os.close(self._fd)
         self._fd = None
 
-    @property
-    def is_writing(self) -> bool:
-        return self._fd is not None
-
     def files(self) -> list[tuple[Path, int, float]]:
         """Path, bytes and time of the last line; the oldest first."""
         found = []
@@ -145,6 +141,21 @@ def taken(path: Path) -> Iterator[BinaryIO | None]:
             yield None
             return
         yield file if os.fstat(file.fileno()).st_nlink else None
+
+
+def writer_of(path: Path) -> int:
+    """The id of the process that wrote this file."""
+    return int(path.name.split("-")[1])
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def memory_of(folder: Path) -> Path | None:
