@@ -205,7 +205,7 @@ def metric_looks(data: Data, comparisons: Mapping[str, Comparison], alpha: float
 
 
 def _entropy(data: Data) -> MetricLook:
-    arms: dict[str, Value] = {}
+    arms = {arm.name: Value(n=0, value=None) for arm in data.experiment.plan.arms}
     note: str | None = "Not known yet: no outputs came with a sketch."
     for variety in data.varieties.values():
         arms |= {BASE: Value(n=variety.base_outputs, value=variety.base_entropy)}

@@ -2,16 +2,17 @@
 
 A rise is a breach when three things hold: that there is a rise at all is certain (the sequence's lower end at the guardrail's alpha,
 over all looks, is above 0), the rise as measured is larger than what is tolerated, and enough was counted. A rate above an absolute
-ceiling is one when that is certain. What could not be computed is unknown: it rolls nothing back and lets no ramp go on.
+ceiling is one when that is certain. Both are asked of all days at once and of the latest day alone (`ab_days`). What could not be
+computed is unknown: it rolls nothing back and lets no ramp go on.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from goldsmith import abstats
+from goldsmith import ab_days, abstats
 from goldsmith.ab import BASE
 from goldsmith.ab.metrics import Entropy, ErrorRate, Latency, SafetyBlock
 from goldsmith.ab_analysis import OUTCOMES, Comparison, Data, Floats, arm_looks, share_of_alpha
@@ -24,14 +25,25 @@ ROUNDING = 1e-9  # 12 % less 7 % is 5 points, and not, as floats have it, a bit 
 def guardrail_looks(data: Data, comparisons: Mapping[str, Comparison], *, bounds: bool) -> list[GuardrailLook]:
     """All guardrails of all arms. `bounds`: also work out the lower ends, which are told and decide nothing."""
     arms = {arm.name: arm for arm in arm_looks(data)}
+    latest = ab_days.latest(data)
     found = []
     for guardrail in data.experiment.plan.guardrails:
         for name, comparison in comparisons.items():
             if isinstance(guardrail, Entropy):
                 found.append(_entropy(data, guardrail, name))
                 continue
-            measured = _measured(guardrail, comparison, arms, share_of_alpha(data.experiment.plan, guardrail.alpha))
+            alpha = share_of_alpha(data.experiment.plan, guardrail.alpha)
+            measured = _measured(guardrail, comparison, arms, alpha, math.log(ab_days.WHOLE))
             state, words = measured.judged()
+            numbers = measured.numbers(comparison if bounds else None)
+            if latest is not None:
+                day, share = latest
+                day_arms = {arm.name: arm for arm in arm_looks(day)}
+                today = _measured(guardrail, Comparison(day, name), day_arms, alpha, share, (ab_days.EFFECT, ab_days.LARGEST))
+                numbers |= today.numbers_of_day()
+                verdict, said = replace(today, count=measured.count, unknown=None).judged()
+                if verdict == "breach" and state != "breach":
+                    state, words = verdict, f"On the latest day alone {said}"
             found.append(
                 GuardrailLook(
                     name=guardrail.name,
@@ -40,7 +52,7 @@ def guardrail_looks(data: Data, comparisons: Mapping[str, Comparison], *, bounds
                     state=state,
                     forced=_is_forced(data, guardrail.name, name),
                     words=words,
-                    numbers=measured.numbers(comparison if bounds else None),
+                    numbers=numbers,
                 )
             )
     return found
@@ -74,7 +86,7 @@ class _Measured:
     least: int
     rise: float | None
     proof: float
-    """Log of the e-value that there is a rise."""
+    """Log of the e-value that there is a rise, discounted by its share of alpha; so is `above`."""
     above: float | None
     """Log of the e-value that the rate is above the ceiling; None: there is no ceiling."""
     max_rise: float
@@ -112,7 +124,8 @@ class _Measured:
     def numbers(self, comparison: Comparison | None) -> dict[str, Number]:
         lower = None
         if comparison is not None and self.rise is not None:
-            lower = abstats.lower(comparison.observations(OUTCOMES[self.name]), self.alpha, self.max_rise or None)
+            observations = comparison.observations(OUTCOMES[self.name])
+            lower = abstats.lower(observations, self.alpha * ab_days.WHOLE, self.max_rise or None)
         found: dict[str, Number] = {
             "base": self.base_rate,
             self.arm: self.rate,
@@ -128,10 +141,24 @@ class _Measured:
             found |= {"ceiling": self.ceiling, "ceiling_e_value": _e_value(self.above)}
         return found
 
+    def numbers_of_day(self) -> dict[str, Number]:
+        found = {
+            "latest_day_base": self.base_rate,
+            f"latest_day_{self.arm}": self.rate,
+            "latest_day_e_value": _e_value(self.proof),
+        }
+        return found if self.above is None else found | {"latest_day_ceiling_e_value": _e_value(self.above)}
+
 
 def _measured(
-    guardrail: SafetyBlock | Latency | ErrorRate, comparison: Comparison, arms: Mapping[str, ArmLook], alpha: float
+    guardrail: SafetyBlock | Latency | ErrorRate,
+    comparison: Comparison,
+    arms: Mapping[str, ArmLook],
+    alpha: float,
+    share: float,
+    bets: tuple[float, float] | None = None,
 ) -> _Measured:
+    """`share`: log of the part of alpha that this comparison has. `bets`: effect and largest loss, other than the guardrail's."""
     outcome, arm = OUTCOMES[guardrail.name], comparison.arm
     observations, mine = comparison.observations(outcome), comparison.outcomes(outcome, arm)
     ceiling = None if isinstance(guardrail, Latency) else guardrail.ceiling
@@ -148,6 +175,7 @@ def _measured(
         max_rise, least = guardrail.max_rise, guardrail.min_units
         count, rise = mine.size, abstats.estimate(observations)
         base_rate, rate = (mean(comparison.outcomes(outcome, name)) for name in (BASE, arm))
+    effect, largest = bets or (max_rise or None, abstats.LARGEST)
     return _Measured(
         name=guardrail.name,
         arm=arm,
@@ -159,8 +187,8 @@ def _measured(
         count=count,
         least=least,
         rise=rise,
-        proof=abstats.evidence(observations, effect=max_rise or None),
-        above=abstats.rate_evidence(mine, ceiling) if ceiling is not None and ceiling < 1 else None,
+        proof=abstats.evidence(observations, effect=effect, largest=largest) + share,
+        above=abstats.rate_evidence(mine, ceiling, largest) + share if ceiling is not None and ceiling < 1 else None,
         max_rise=max_rise,
         ceiling=ceiling,
         alpha=alpha,

@@ -35,6 +35,7 @@ class Place(NamedTuple):
 _COUNTS = (
     "gated", "interceptions", "foreign_", "wiki", "attempts", "blocks", "edited_attempts", "edited_blocks", "foreign_attempts",
     "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow", "unchecked", "edit_share", "latency_ms", "dwell_ms",
+    "first_day", "last_day", "last_attempts", "last_blocks", "last_interceptions", "last_errors", "last_slow",
 )  # fmt: skip
 _VALUES = ("arm", "former_step", "exposed", *_COUNTS)
 
@@ -95,7 +96,9 @@ _RECOUNT = f"""
             PARTITION BY unit ORDER BY began_at, lone_exposure IS NULL, lone_exposure
         ) AS last_exposure FROM run
     ), placed AS (
-        SELECT numbered.*, CASE WHEN step >= place.since THEN place.arm ELSE '{BASE}' END AS arm,
+        SELECT numbered.*,
+            CASE WHEN interception_run_id IS NOT NULL THEN (began_at AT TIME ZONE 'UTC')::date - DATE '1970-01-01' END AS day,
+            CASE WHEN step >= place.since THEN place.arm ELSE '{BASE}' END AS arm,
             CASE WHEN exposed THEN gating ELSE
                 bool_or(gating) FILTER (WHERE lone_exposure IS NOT NULL) OVER (PARTITION BY unit, last_exposure)
             END IS TRUE AS is_gated,
@@ -105,6 +108,7 @@ _RECOUNT = f"""
         FROM numbered JOIN place USING (unit)
     ), judged AS (
         SELECT placed.*, least(attempts, blocked) AS blocks, least(attempts, stopped - blocked) AS unchecked,
+            day = max(day) OVER (PARTITION BY unit, step) AS is_last,
             model_used IS NOT NULL AND CASE WHEN expected IS NULL
                 THEN model_used IS NOT DISTINCT FROM {plain("fallback")}
                     OR EXISTS (SELECT FROM model other WHERE other.arm <> placed.arm AND other.expected = model_used)
@@ -129,7 +133,13 @@ _RECOUNT = f"""
             coalesce(sum(unchecked) FILTER (WHERE NOT edited AND NOT is_other AND NOT is_gated), 0) AS unchecked,
             coalesce(sum(least(1, edit_distance / greatest(chars, 1))) FILTER (WHERE edit_distance + chars IS NOT NULL), 0)
                 AS edit_share,
-            coalesce(sum(latency_ms), 0) AS latency_ms, sum(dwell_ms) AS dwell_ms
+            coalesce(sum(latency_ms), 0) AS latency_ms, sum(dwell_ms) AS dwell_ms,
+            coalesce(min(day), 0) AS first_day, coalesce(max(day), 0) AS last_day,
+            coalesce(sum(attempts) FILTER (WHERE is_last AND NOT edited AND NOT is_other AND NOT is_gated), 0) AS last_attempts,
+            coalesce(sum(blocks) FILTER (WHERE is_last AND NOT edited AND NOT is_other AND NOT is_gated), 0) AS last_blocks,
+            count(model_used) FILTER (WHERE is_last) AS last_interceptions,
+            coalesce(sum(errors) FILTER (WHERE is_last), 0) AS last_errors,
+            count(*) FILTER (WHERE is_last AND latency_ms > %(slow_ms)s) AS last_slow
         FROM judged GROUP BY unit, step, arm
     ), row AS (
         SELECT *, max(step) FILTER (WHERE exposed) OVER (

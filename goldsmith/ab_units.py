@@ -17,6 +17,7 @@ Ints = NDArray[np.int64]
 COUNTS = (
     "gated", "interceptions", "foreign_", "wiki", "attempts", "blocks", "edited_attempts", "edited_blocks", "foreign_attempts",
     "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow", "unchecked",
+    "first_day", "last_day", "last_attempts", "last_blocks", "last_interceptions", "last_errors", "last_slow",
 )  # fmt: skip
 SUMS = ("edit_share", "latency_ms", "dwell_ms")
 FIELDS = (  # name, what SQL says, as which type it comes
@@ -65,6 +66,15 @@ class Units:
     slow: Ints
     unchecked: Ints
     """Of the attempts: those in which the safety check itself failed."""
+    first_day: Ints
+    """Days since 1970 in UTC, as `last_day`; 0 where that was not counted."""
+    last_day: Ints
+    last_attempts: Ints
+    """This and the following: of the interceptions that began on the unit's last day at the step."""
+    last_blocks: Ints
+    last_interceptions: Ints
+    last_errors: Ints
+    last_slow: Ints
     edit_share: NDArray[np.float64]
     latency_ms: NDArray[np.float64]
     dwell_ms: NDArray[np.float64]

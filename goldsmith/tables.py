@@ -759,6 +759,8 @@ ab_units = Table(
         for name in (
             "gated", "interceptions", "foreign_", "wiki", "attempts", "blocks", "edited_attempts", "edited_blocks",
             "foreign_attempts", "favorites", "regenerations", "edits", "exports", "abandons", "errors", "slow", "unchecked",
+            # Days since 1970 in UTC, 0 before any interception; and what came of the interceptions that began on the last.
+            "first_day", "last_day", "last_attempts", "last_blocks", "last_interceptions", "last_errors", "last_slow",
         )
     ),
     *(Column(name, Double, nullable=False, server_default="0") for name in ("edit_share", "latency_ms", "dwell_ms")),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from goldsmith import ab_days
 from goldsmith.ab_analysis import Comparison, _chances, srm
 from goldsmith.ab_look import Look
 from goldsmith.ab_verdict import look
@@ -91,6 +92,8 @@ def test_what_could_not_be_computed_is_null_with_words_and_never_zero():
     assert state(found, "safety_block") == "unknown"
     assert state(found, "entropy") == "unknown"
     empty = look(data([]))
+    for metric in empty.metrics:
+        assert [(name, value.n, value.value) for name, value in metric.arms.items()] == [("base", 0, None), ("lora", 0, None)]
     assert {one.state for one in empty.guardrails} == {"unknown"}
     assert empty.arms[1].as_treated is None
 
@@ -128,3 +131,61 @@ def test_without_models_in_the_plan_contamination_is_not_known_rather_than_none(
     assert [arm.as_treated for arm in found.arms] == [None, None]
     assert look(data([rows[0], rows[1] | {"foreign_": 1}], plan={"arms": arms})).contamination.state == "warning"
     assert look(data(rows)).contamination.state == "ok"
+
+
+def known(day: int, last: tuple[int, int], former: tuple[int, int] = (20, 0), *, units: int = 40) -> list[dict[str, Any]]:
+    """So many units in either arm, at the second step, known since day 1; `last`: attempts and blocks of the arm on its latest day."""
+    rows = []
+    for number in range(units):
+        for arm in ("base", "lora"):
+            attempts, blocks = last if arm == "lora" else (last[0], 0)
+            row = {
+                "arm": arm,
+                "step": 1,
+                "unit": 2 * number + (arm == "lora"),
+                "known": arm == "lora",
+                "first_day": 1,
+                "last_day": day,
+            }
+            row |= {"attempts": former[0] + attempts, "blocks": former[1] + blocks, "interceptions": former[0] + attempts}
+            rows.append(row | {"last_attempts": attempts, "last_blocks": blocks, "last_interceptions": attempts})
+    return rows
+
+
+def test_a_regression_among_devices_known_for_long_is_seen_on_the_day():
+    """Twenty attempts of each before, all fine, and in no comparison as they were in the arm before the ramp went on: two today, blocked."""
+    found = look(data(known(9, (2, 2)), plan=RAMP, step=1))
+    safety = next(one for one in found.guardrails if one.name == "safety_block")
+    assert safety.state == "breach"
+    assert safety.words.startswith(
+        "On the latest day alone 100.0% of lora's generation attempts were blocked, and 0.0% of base's"
+    )
+    assert (safety.numbers["latest_day_lora"], safety.numbers["latest_day_base"]) == (1, 0)
+    assert safety.numbers["lora"] == pytest.approx(2 / 22)
+    assert found.verdict.decision == "rollback"
+
+
+@pytest.mark.parametrize(
+    ("rows", "step"),
+    [
+        (known(9, (2, 0)), 1),
+        (known(9, (2, 2), units=3), 1),  # three devices are three devices
+        ([row | {"step": 0} for row in known(9, (2, 2))], 1),  # the day of another step
+        ([row | {"first_day": 0, "last_day": 0} for row in known(9, (2, 2))], 1),  # counted before days were
+    ],
+)
+def test_a_good_day_few_devices_and_another_steps_day_are_no_breach(rows: list[dict[str, Any]], step: int):
+    found = look(data(rows, plan=RAMP, step=step))
+    assert state(found, "safety_block") != "breach"
+
+
+def test_each_day_has_its_share_of_alpha_and_all_shares_sum_to_it():
+    shares = []
+    for day in range(2, 400):
+        latest = ab_days.latest(data(known(day, (1, 1)), plan=RAMP, step=1))
+        assert latest is not None
+        shares.append(np.exp(latest[1]))
+    assert shares[0] > shares[1] > shares[50]
+    assert sum(shares) + ab_days.WHOLE < 1
+    first = [row | {"step": 0} for row in known(1, (1, 1))]
+    assert ab_days.latest(data(first, plan=RAMP, step=0)) is None, "the first day is all days"

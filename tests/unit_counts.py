@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 MODELS = {"base": "small", "lora": "small-lora"}
 SLOW_MS = 10_000
+OF_A_DAY = ("attempts", "blocks", "interceptions", "errors", "slow")
 UNGUARDED = ("research", "disabled")
 
 
@@ -45,6 +47,7 @@ def count(
         else:
             runs[event["unit"], run].append(event)
     rows: dict[tuple[str, int], dict[str, Any]] = {}
+    days: dict[tuple[str, int], dict[int, dict[str, Any]]] = defaultdict(dict)
     for (unit, run), events in runs.items():
         step = run[1] if isinstance(run, tuple) else step_of(events, step_at)
         arm = arm_at(unit, step)
@@ -54,10 +57,23 @@ def count(
             began = min(event["occurred_at"] for event in events)
             before = newest([event for event in lone[unit] if event["occurred_at"] <= began], "exposure")
             exposures = [before] if before else []
-        _add(row, events, arm, is_gated=any("gated" in event.get("data", {}) for event in exposures))
+        is_gated = any("gated" in event.get("data", {}) for event in exposures)
+        _add(row, events, arm, is_gated=is_gated)
+        if isinstance(run, str):
+            _add(days[unit, step].setdefault(_day(events), defaultdict(int)), events, arm, is_gated=is_gated)
+    for key, of_it in days.items():
+        rows[key] |= {"first_day": min(of_it), "last_day": max(of_it)}
+        rows[key] |= {f"last_{name}": of_it[max(of_it)][name] for name in OF_A_DAY}
     for (unit, step), row in rows.items():
         row["former_step"] = max((s for u, s in rows if u == unit and s < step and rows[u, s]["exposed"]), default=None)
     return rows
+
+
+def _day(events: Sequence[Mapping[str, Any]]) -> int:
+    """On which an interception began, in days since 1970."""
+    shown = [event for event in events if event["event"] == "exposure"]
+    began = min(datetime.fromisoformat(event["occurred_at"]) for event in shown or events)
+    return int(began.timestamp() // 86_400)
 
 
 def _add(row: dict[str, Any], events: Sequence[Mapping[str, Any]], arm: str, *, is_gated: bool) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded: two processes, two cores
 
-from bench.ab import alarms, coverage, outputs, power, ratios, report
+from bench.ab import alarms, coverage, days, outputs, power, ratios, report
 from bench.ab.rows import Scale
 
-PARTS = {"alarms": alarms, "power": power, "coverage": coverage, "ratios": ratios, "outputs": outputs}
+PARTS = {"alarms": alarms, "power": power, "days": days, "coverage": coverage, "ratios": ratios, "outputs": outputs}
 RESULTS = Path(__file__).parent / "results.json"
 
 

@@ -9,6 +9,7 @@ from numpy.random import Generator
 
 from bench.ab.fixed import QUANTILE, z_path
 from bench.ab.rows import Curve, Found, Row, Scale, percent
+from goldsmith.ab_days import WHOLE
 from goldsmith.abstats import Observations, evidence, evidence_path
 
 UNITS = 20_000
@@ -25,7 +26,7 @@ def breaches(treated, blocked, p):
     sums, own = blocked.cumsum(), (blocked * treated).cumsum()
     with np.errstate(divide="ignore", invalid="ignore"):
         rise = own / ones - (sums - own) / zeros
-    return (path >= BREACH) & (rise > RISE) & (ones >= FEWEST)
+    return (path + math.log(WHOLE) >= BREACH) & (rise > RISE) & (ones >= FEWEST)
 
 
 def first(where) -> float:

@@ -1,4 +1,4 @@
-"""Collapse: from output 1,000 on, words come from a fifth of the vocabulary."""
+"""Collapse: from output 1,000 on, words come from a fifth of the vocabulary. Any fifth, or the most frequent one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from bench.ab.rows import Found, Row, Scale, percent
 from goldsmith.abstats import Collapse
 from goldsmith.abstats.sketch import BUCKETS
 
-BEFORE, AFTER = 1000, 150
+BEFORE, AFTER, EVERY = 1000, 150, 5
 NONE = np.zeros((0, BUCKETS), dtype=np.int64)
 
 
 class Vocabulary:
-    def __init__(self, rng: Generator, words: int, zipf: bool, themes: int) -> None:
-        """Every output is about one of `themes`; each theme makes a tenth of the words five times as frequent."""
+    def __init__(self, rng: Generator, words: int, zipf: bool, themes: int, frequent: bool = False) -> None:
+        """`frequent`: the fifth that is left is the most frequent one, not any.
+
+        Every output is about one of `themes`; each theme makes a tenth of the words five times as frequent.
+        """
         self.rng = rng
         self.bucket = rng.integers(0, BUCKETS, words)
         frequency = 1 / (np.arange(words) + 2.7) if zipf else np.ones(words)
-        kept = rng.permutation(words) < words / 5
+        kept = (np.arange(words) if frequent else rng.permutation(words)) < words / 5
         liked = [np.where(rng.random(words) < 0.1, 5.0, 1.0) for _ in range(themes)] if themes > 1 else [np.ones(words)]
         self.wide = [(frequency * theme).cumsum() for theme in liked]
         self.narrow = [(frequency * theme * kept).cumsum() for theme in liked]
@@ -40,9 +43,11 @@ class Vocabulary:
         return flat.reshape(n, BUCKETS)
 
 
-def experiment(rng: Generator, words: int, zipf: bool, length: int, base_outputs: int, themes: int) -> tuple[bool, float]:
+def experiment(
+    rng: Generator, words: int, zipf: bool, length: int, base_outputs: int, themes: int, frequent: bool
+) -> tuple[bool, float]:
     """A false alarm in the outputs before; outputs after the collapse until the alarm."""
-    world = Vocabulary(rng, words, zipf, themes)
+    world = Vocabulary(rng, words, zipf, themes, frequent)
     collapse = Collapse()
     collapse.extend(NONE, world.outputs(base_outputs, length))
     false = False
@@ -50,10 +55,10 @@ def experiment(rng: Generator, words: int, zipf: bool, length: int, base_outputs
         collapse.extend(arm, NONE)
         false = false or collapse.variety().state == "collapsed"
     after = world.outputs(AFTER, length, narrow=True)
-    for number in range(AFTER):
-        collapse.extend(after[number : number + 1], NONE)
+    for number in range(0, AFTER, EVERY):
+        collapse.extend(after[number : number + EVERY], NONE)
         if collapse.variety().state == "collapsed":
-            return false, number + 1
+            return false, number + EVERY
     return false, math.inf
 
 
@@ -68,46 +73,63 @@ def quiet(rng: Generator, words: int, zipf: bool, length: int, themes: int) -> b
     return False
 
 
+def lessons(rng: Generator, zipf: bool, part: float) -> tuple[bool, bool]:
+    """Equal arms at 10/90; half of the lessons, 300 requests each, are about a part of the vocabulary. Ever an alarm; ever one with a
+    twentieth less entropy, which rolls back."""
+    bucket, collapse, alarm, back = rng.integers(0, BUCKETS, 3000), Collapse(), False, False
+    frequency = 1 / (np.arange(3000) + 2.7) if zipf else np.ones(3000)
+    for _ in range(26):
+        said = (frequency * (rng.random(3000) < (part if rng.random() < 0.5 else 1.0))).cumsum()
+        for _ in range(6):
+            drawn = bucket[said.searchsorted(rng.random(50 * 40) * said[-1], "right")]
+            flat = np.bincount(np.repeat(np.arange(50), 40) * BUCKETS + drawn, minlength=50 * BUCKETS).reshape(50, BUCKETS)
+            treated = rng.random(50) < 0.1
+            collapse.extend(flat[treated], flat[~treated], np.cumsum(~treated)[treated])
+            found = collapse.variety()
+            if found.state == "collapsed" and found.entropy is not None and found.base_entropy is not None:
+                alarm, back = True, back or found.entropy < 0.95 * found.base_entropy
+    return alarm, back
+
+
 def run(scale: Scale) -> Found:
     found = Found()
-    worlds = (
-        # words, by Zipf's law, words of an output, base's outputs, themes, whether it is drawn
-        (2000, True, 30, 1000, 1, True),
-        (2000, True, 5, 1000, 1, True),
-        (20_000, True, 80, 1000, 1, True),
-        (20_000, True, 30, 50, 1, True),
-        (2000, True, 60, 1000, 20, True),
-        (100, False, 1, 1000, 1, True),
-        (1000, False, 5, 1000, 1, True),
-        (1000, False, 30, 1000, 1, True),
-        (10_000, False, 80, 1000, 1, True),
+    worlds = [  # words, by Zipf's law, words of an output, base's outputs, themes, the most frequent fifth is left
+        *(
+            (words, zipf, length, 1000, 1, False)
+            for zipf in (True, False)
+            for words in (200, 1000, 5000)
+            for length in (10, 30, 100)
+        ),
+        *((20_000, zipf, length, 1000, 1, False) for zipf in (True, False) for length in (30, 100)),
+        *((words, True, length, 1000, 1, True) for words in (200, 2000, 20_000) for length in (20, 100)),
+        (2000, True, 5, 1000, 1, False),
+        (20_000, True, 30, 50, 1, False),
+        (2000, True, 60, 1000, 20, False),
+        (100, False, 1, 1000, 1, False),
+        (1000, False, 5, 1000, 1, False),
         (10_000, False, 20, 1000, 1, False),
+        (20_000, False, 10, 1000, 1, False),
         (1000, False, 1, 1000, 1, False),
-    )
-    for words, zipf, length, base, themes, drawn in worlds:
-        runs = scale.runs(200)
+    ]
+    drawn = {(2000, 5), (1000, 30), (1000, 5), (10_000, 20), (20_000, 10)}
+    for words, zipf, length, base, themes, frequent in worlds:
+        runs = scale.runs(100)
         name = f"{words:,} words {'by Zipf' if zipf else 'equally frequent'}, {length} an output, {base:,} outputs of base"
         name += f", {themes} themes" if themes > 1 else ""
-        results = list(scale.each(f"c{words}{length}{base}", experiment, runs, words, zipf, length, base, themes))
+        name += ", the most frequent left" if frequent else ""
+        results = list(scale.each(f"c {name}", experiment, runs, words, zipf, length, base, themes, frequent))
         wrong = np.mean([false for false, _ in results])
         delays = np.array([delay for _, delay in results])
         told = np.isfinite(delays).mean()
         median = np.quantile(delays, 0.5, method="inverted_cdf")
         measured = percent(told) + (f"; median {median:.0f} outputs" if math.isfinite(median) else "")
         found.rows += [
-            Row(
-                "Collapse: alarm within 150 outputs",
-                name,
-                "≥ 95 %",
-                measured,
-                bool(told >= 0.95),
-                runs,
-            ),
+            Row("Collapse: alarm within 150 outputs", name, "≥ 95 %", measured, bool(told >= 0.95), runs),
             Row("Collapse: alarm before it, in 1,000 outputs", name, "≤ 5 %", percent(wrong), bool(wrong <= 0.05), runs),
         ]
-        if drawn and themes == 1:
+        if (words, length) in drawn and themes == 1 and not frequent:
             found.curves[f"collapse {words:,}{' Zipf' if zipf else ''} × {length}"] = [
-                (float(n), float((delays <= n).mean())) for n in range(0, AFTER + 1, 3)
+                (float(n), float((delays <= n).mean())) for n in range(0, AFTER + 1, EVERY)
             ]
     for words, zipf, length, themes in ((2000, True, 30, 1), (1000, False, 5, 1), (2000, True, 60, 20)):
         runs = scale.runs(200)
@@ -116,4 +138,12 @@ def run(scale: Scale) -> Found:
         found.rows.append(
             Row("Collapse: false alarms in 4,000 outputs", name, "≤ 5 %", percent(wrong), bool(wrong <= 0.05), runs)
         )
+    for zipf, part in ((True, 0.3), (False, 0.3), (True, 0.05)):
+        runs = scale.runs(100)
+        alarm, back = np.mean(list(scale.each(f"l{zipf}{part}", lessons, runs, zipf, part)), axis=0)
+        name = f"10/90, equal arms, 3,000 words {'by Zipf' if zipf else 'equally frequent'}, lessons of 300, half of them about {percent(part, 0)} of the words"
+        found.rows += [
+            Row("Collapse: false rollbacks in 7,800 outputs", name, "≤ 5 %", percent(back), bool(back <= 0.05), runs),
+            Row("Collapse: false alarms that only hold the ramp", name, "", percent(alarm), None, runs),
+        ]
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -53,8 +55,12 @@ class Scale:
             self.pool.submit(_batch, run, np.random.SeedSequence([SEED, key, number]), size, arguments)
             for number, size in enumerate(sizes)
         ]
-        for batch in batches:
+        began = time.monotonic()
+        for number, batch in enumerate(batches, 1):
             yield from batch.result()
+            if sys.stderr.isatty():
+                print(f"\r\033[K{name}: {number} of {len(batches)}, {time.monotonic() - began:.0f} s", end="", file=sys.stderr)
+        print(f"\r{name}: {runs} runs, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _batch(run: Callable[..., Any], seed: np.random.SeedSequence, size: int, arguments: tuple[Any, ...]) -> list[Any]:

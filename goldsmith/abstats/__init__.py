@@ -3,6 +3,7 @@
 from goldsmith.abstats.clusters import naive_interval, robust_interval
 from goldsmith.abstats.collapse import Collapse, Variety
 from goldsmith.abstats.difference import (
+    LARGEST,
     Interval,
     Observations,
     estimate,
@@ -18,6 +19,7 @@ from goldsmith.abstats.ratio import LIMIT as MISMATCH_LIMIT
 from goldsmith.abstats.ratio import mismatch
 
 __all__ = [
+    "LARGEST",
     "MISMATCH_LIMIT",
     "Collapse",
     "Interval",

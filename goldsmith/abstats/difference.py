@@ -110,12 +110,13 @@ def estimate(obs: Observations) -> float | None:
     return float((difference * weight).sum() / weight.sum())
 
 
-def evidence(obs: Observations, above: float = 0.0, effect: float | None = None) -> float:
+def evidence(obs: Observations, above: float = 0.0, effect: float | None = None, largest: float = LARGEST) -> float:
     """Log of the e-value that treated minus base is larger than `above`; `effect` is a surplus that matters.
 
-    Log 20 = 3.0 refutes "at most `above`" at alpha = 0.05, log 100 = 4.6 at 0.01. `effect` tunes the bets and no guarantee.
+    Log 20 = 3.0 refutes "at most `above`" at alpha = 0.05, log 100 = 4.6 at 0.01. `effect` and `largest` (no single outcome takes
+    more of the stake) tune the bets and no guarantee.
     """
-    return _Bets(obs, effect, +1).log_stake(above, above)
+    return _Bets(obs, effect, +1, largest).log_stake(above, above)
 
 
 def evidence_path(obs: Observations, above: float = 0.0, effect: float | None = None) -> Floats:
@@ -173,7 +174,8 @@ def _mixture(effect: float | None) -> tuple[Floats, Floats]:
 class _Bets:
     """The stakes on one side: sign +1 bets that the difference is larger than claimed, -1 that it is smaller."""
 
-    def __init__(self, obs: Observations, effect: float | None, sign: int) -> None:
+    def __init__(self, obs: Observations, effect: float | None, sign: int, largest: float = LARGEST) -> None:
+        self._largest = largest
         self._effects, self._log_weights = _mixture(effect)
         self._sign = sign
         before = WEIGHT + np.arange(len(obs))
@@ -186,12 +188,12 @@ class _Bets:
         self._size = 1 / (self._inverse * (squares - self._mean**2))
 
     def _factors(self, delta: float, widest: float) -> Floats:
-        """One row for each surplus. Bets are held so small that no factor falls below 1 - LARGEST even at `widest`."""
+        """One row for each surplus. Bets are held so small that no factor falls below 1 - largest even at `widest`."""
         shifted = self._mean + (1 - self._p) * widest, self._mean - self._p * widest
         worst = (shifted[0], 1 - shifted[1]) if self._sign > 0 else (1 - shifted[0], shifted[1])
         reach = np.maximum(worst[0] / self._p, worst[1] / (1 - self._p))
         gain = self._sign * (self._residual - self._lean * delta) * self._lean * self._inverse
-        bets = np.minimum(self._effects[:, None] * self._size, LARGEST / np.maximum(reach, 1e-9))
+        bets = np.minimum(self._effects[:, None] * self._size, self._largest / np.maximum(reach, 1e-9))
         factors: Floats = 1 + bets * gain
         return factors
 
