@@ -81,7 +81,7 @@ def ramp(data: Data, guardrails: Sequence[GuardrailLook], ratio: Srm) -> RampLoo
     rules.append(Rule(name="min_hours", met=hours >= step.min_hours, words=words))
     for one in guardrails:
         met = one.state == "ok" or (one.state == "watch" and one.forced)
-        rules.append(Rule(name="guardrail", met=met, words=f"the guardrail {one.name} of {one.arm} is {STATES[one.state]}"))
+        rules.append(Rule(name="guardrail", met=met, words=f"the guardrail “{one.label}” of {one.arm} is {STATES[one.state]}"))
     for arm in experiment.arms:
         if arm.gated is not None:
             rules.append(Rule(name="gated", met=False, words=f"base answers for {arm.name}: {arm.gated.replace('_', ' ')}"))

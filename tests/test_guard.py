@@ -683,7 +683,10 @@ def test_a_ramp_is_held_by_what_could_not_be_computed_and_says_so_once(conn: Con
         write_units(conn, experiment.id, [{"arm": "base"}], prefix=f"more-{number}-")
         look(conn, experiment)
     now = experiments.get(conn, experiment.id)
-    assert (now.step, now.held_reason) == (0, "Step 1 of 2 is held: the guardrail safety_block of lora is not known.")
+    assert (now.step, now.held_reason) == (
+        0,
+        "Step 1 of 2 is held: the guardrail “Generation attempts blocked by a safety stage” of lora is not known.",
+    )
     assert history(conn, experiment) == ["hold"]
     assert [told.event for told in webhooks.deliveries(conn, hook.id)] == ["experiment.held"]
     write_units(conn, experiment.id, GOOD, prefix="v")

@@ -57,13 +57,28 @@ export function drawing(found, metric, limit, width) {
   const room = (high - low || 1) * 0.08;
   const right = width - EDGE.right;
   const floor = HEIGHT - EDGE.bottom;
-  const x = (value) => EDGE.left + ((value - first) / (last - first || 1)) * (right - EDGE.left);
+  const x = (value) => (first === last ? (EDGE.left + right) / 2 : EDGE.left + ((value - first) / (last - first)) * (right - EDGE.left));
   const y = (value) => floor - ((value - low + room) / (high - low + 2 * room)) * (floor - EDGE.top);
   const at = (value, side) => `${x(value.units).toFixed(1)},${y(value[side]).toFixed(1)}`;
   const level = (value, kind, text) => [
     s("line", { class: kind, x1: EDGE.left, x2: right, y1: y(value), y2: y(value) }),
     text ? s("text", { class: "mark", x: right, y: y(value) - 5, "text-anchor": "end" }, text) : null,
   ];
+  const beside = (place) => (first === last ? 14 * (place - (found.size - 1) / 2) : 0);
+  /** The newest interval as an upright line: of a single look the band has no width. */
+  const whole = (point, place) => ({ x1: x(point.units) + beside(place), x2: x(point.units) + beside(place), y1: y(point.upper), y2: y(point.lower) });
+  /** The arms' names at the end of their lines, none upon another. */
+  const names = () => {
+    let free = EDGE.top + 10;
+    return [...found]
+      .map(([arm, points]) => [arm, y(points.at(-1).estimate) - 8])
+      .sort(([, a], [, b]) => a - b)
+      .map(([arm, wanted]) => {
+        const place = Math.max(free, wanted);
+        free = place + 14;
+        return s("text", { class: "mark", x: right - 8, y: place, "text-anchor": "end" }, arm);
+      });
+  };
   const steps = new Map();
   for (const { units: reached, step } of every) if (step > 0 && !steps.has(step)) steps.set(step, reached);
 
@@ -89,17 +104,16 @@ export function drawing(found, metric, limit, width) {
     s(
       "g",
       { "clip-path": "url(#inside)" },
-      ...[...found].flatMap(([arm, points], place) => [
+      ...[...found].flatMap(([, points], place) => [
         s("polygon", {
           class: `band arm-${place % 4}`,
           points: [...points.map((point) => at(point, "upper")), ...points.toReversed().map((point) => at(point, "lower"))].join(" "),
         }),
         s("polyline", { class: `line arm-${place % 4}`, points: points.map((point) => at(point, "estimate")).join(" ") }),
-        s("circle", { class: `last arm-${place % 4}`, r: 4, cx: x(points.at(-1).units), cy: y(points.at(-1).estimate) }),
-        found.size > 1
-          ? s("text", { class: "mark", x: right - 4, y: y(points.at(-1).estimate) - 8, "text-anchor": "end" }, arm)
-          : null,
+        s("line", { class: `line arm-${place % 4}`, ...whole(points.at(-1), place) }),
+        s("circle", { class: `last arm-${place % 4}`, r: 4, cx: x(points.at(-1).units) + beside(place), cy: y(points.at(-1).estimate) }),
       ]),
+      ...(found.size > 1 ? names() : []),
     ),
   );
 }

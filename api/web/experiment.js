@@ -1,7 +1,7 @@
 // The page of one experiment: what `/v1/experiments/{id}/report` says, section by section.
 
 import { drawing, lines, rows, sentences } from "./curve.js";
-import { MISSING, amount, byId, count, facts, h, interval, light, put, table, time, words } from "./parts.js";
+import { MISSING, amount, byId, change, count, facts, h, interval, light, put, table, time, words } from "./parts.js";
 import { rollback } from "./rollback.js";
 import { ROOT, connection, follow } from "./source.js";
 
@@ -19,9 +19,11 @@ function show(body) {
   byId("report").hidden = false;
   document.title = `${experiment.name}: ${words(experiment.status)} · Goldsmith`;
   put("name", experiment, () => [`${experiment.name} `, h("span", { class: `status ${experiment.status}` }, words(experiment.status))]);
-  put("verdict", [look?.verdict, look?.at, look?.events], () => verdict(look));
+  put("verdict", [look?.verdict, look?.at, look?.events, look?.pending_events], () => verdict(look));
+  put("proof", [experiment.status, decisions.find(({ probe }) => probe)?.probe], () => proof(found));
   put("alerts", [experiment, look, decisions[0]], () => alerts(found).map((text) => h("li", {}, text)));
   put("guardrails", look, () => guardrails(look));
+  put("metrics-notes", look?.metrics, () => (look?.metrics ?? []).filter(({ note }) => note).map(({ name, label, note }) => h("li", {}, `${label ?? words(name)}: ${note}`)));
   put("metrics", look?.metrics, () => metrics(look?.metrics ?? [], armsOf(found)));
   put("arms", [look?.arms, experiment.arms], () => arms(look?.arms ?? [], experiment.arms));
   put("checks-note", look?.contamination, () => [
@@ -46,8 +48,16 @@ function verdict(look) {
   return [
     decision ? h("strong", {}, `${capital(words(decision))}: `) : null,
     reason ?? "",
-    h("span", { class: "note" }, ` ${count(look.events)} events, looked at `, time(look.at)),
+    h("span", { class: "note" }, ` ${count(look.events)} events, looked at `, time(look.at), look.pending_events > 0 ? `; ${count(look.pending_events)} more since` : null),
   ];
+}
+
+/** After a rollback: whether base answers again was asked of the serving route; what it said. */
+function proof({ experiment, decisions }) {
+  const probe = decisions.find((decision) => decision.probe)?.probe;
+  if (experiment.status !== "rolled_back" || !probe) return [];
+  const said = { passed: "The rollback is proved", failed: "The rollback is NOT proved", pending: "The rollback is not proved yet" }[probe.state];
+  return [light(PROBE[probe.state] ?? "unknown", said ?? words(probe.state ?? MISSING)), `: ${probe.words ?? ""}`];
 }
 
 /** What a reader must not miss, most urgent first. */
@@ -63,7 +73,6 @@ function alerts({ experiment, look, decisions }) {
     ...experiment.arms.filter((arm) => arm.model_trouble).map((arm) => `Whether the model of ${arm.name} is there is not known: ${arm.model_trouble}`),
     experiment.forced && !FINAL.includes(experiment.status) ? `${experiment.forced.actor} decided to go on in spite of a guardrail: ${experiment.forced.reason}` : null,
     experiment.held_reason && !FINAL.includes(experiment.status) ? `Held: ${experiment.held_reason}` : null,
-    look?.pending_events > 0 ? `${count(look.pending_events)} events came after these numbers.` : null,
   ].filter(Boolean);
 }
 
@@ -75,13 +84,12 @@ function guardrails(look) {
   if (!look) return h("li", { class: "note" }, "No guardrail was computed yet. That holds the ramp; it does not count as zero.");
   const { srm, contamination } = look;
   const others = [
-    srm && { label: "Shares of the arms", state: { ok: "ok", mismatch: "breach" }[srm.state], words: srm.words, numbers: { "e-value": srm.e_value } },
+    srm && { label: "Shares of the arms", state: { ok: "ok", mismatch: "breach" }[srm.state], words: srm.words, numbers: { e_value: srm.e_value, alpha: SRM_ALPHA } },
     contamination && {
       label: "Contamination",
       state: { ok: "ok", warning: "watch" }[contamination.state],
       words: contamination.words,
       numbers: { share: contamination.share, "answered by another model": contamination.foreign, interceptions: contamination.interceptions, "look-up loops": contamination.wiki },
-      kinds: { share: "share" },
     },
   ].filter(Boolean);
   return [...(look.guardrails ?? []), ...others].map((one) =>
@@ -91,30 +99,41 @@ function guardrails(look) {
       h("h3", {}, named(one)),
       h("p", {}, light(one.state), one.forced ? h("strong", {}, " A person decided to go on.") : null),
       h("p", {}, one.words ?? ""),
-      facts(
-        Object.entries(one.numbers ?? {})
-          .sort(([a], [b]) => rank(a, one.arm) - rank(b, one.arm))
-          .map(([name, value]) => [NUMBERS[name] ?? words(name), plain(value, one.kinds?.[name])]),
-      ),
+      numbers(one),
     ),
   );
 }
 
-const NUMBERS = { lower: "lower end", upper: "upper end", limit: "allowed", least: "needed", e_value: "e-value", ceiling_e_value: "e-value of the ceiling" };
-const ORDER = ["base", "difference", "lower", "upper", "limit", "ceiling", "", "least", "e_value", "ceiling_e_value", "alpha"];
+const SRM_ALPHA = 1 / 200;
+const EVIDENCE = { e_value: "evidence of a rise", ceiling_e_value: "evidence that it is above the ceiling" };
+const NUMBERS = { lower: "difference at least", limit: "allowed difference", ceiling: "allowed at all", least: "needed" };
+const ORDER = ["base", "difference", "lower", "limit", "ceiling", "", "least", "e_value", "ceiling_e_value"];
+const RATES = ["safety_block", "latency", "error"];
+const SHARES = ["share", "near_duplicates", "base_near_duplicates", "worst_drop"];
 
-/** A number's place in its card: the rates first, what was counted in the middle, the evidence last. */
-function rank(name, arm) {
-  if (name === arm) return 0.5;
-  return ORDER.indexOf(ORDER.includes(name) ? name : "");
+/** A guardrail's numbers in their units, those that there are: the rates first, what was counted in the middle, the evidence last. */
+function numbers({ name: guardrail, arm, numbers: known = {} }) {
+  const kind = (name) => {
+    if ([arm, "base"].includes(name)) return RATES.includes(guardrail) ? "share" : "bits";
+    if (name === "limit" && guardrail === "entropy") return "share";
+    return SHARES.includes(name) || name === "ceiling" ? "share" : null;
+  };
+  const said = (name, value) => {
+    if (typeof value !== "number") return value;
+    if (name in EVIDENCE) return `${value > 1e9 ? "over 1,000,000,000" : amount(value)}, certain from ${count(1 / known.alpha)} on`; // more zeros say nothing more
+    if (["difference", "lower"].includes(name) || (name === "limit" && RATES.includes(guardrail))) return change(value, "share");
+    return amount(value, kind(name) ?? (Number.isInteger(value) ? "count" : null));
+  };
+  return facts(
+    Object.entries(known)
+      .filter(([name, value]) => value !== null && name !== "alpha")
+      .sort(([a], [b]) => rank(a, arm) - rank(b, arm))
+      .map(([name, value]) => [(guardrail ? EVIDENCE[name] : name in EVIDENCE ? "evidence" : null) ?? NUMBERS[name] ?? words(name), said(name, value)]),
+  );
 }
 
-function plain(value, kind) {
-  if (value === null) return MISSING;
-  if (typeof value !== "number") return value;
-  if (kind) return amount(value, kind);
-  if (value > 1e9) return "over 1,000,000,000"; // evidence: more zeros say nothing more
-  return Number.isInteger(value) ? count(value) : amount(value);
+function rank(name, arm) {
+  return name === arm ? 0.5 : ORDER.indexOf(ORDER.includes(name) ? name : "");
 }
 
 function metrics(found, arms) {
@@ -126,7 +145,7 @@ function metrics(found, arms) {
     "By arm, and the difference to base with its confidence sequence",
     ["Metric", ...arms, "Difference to base"],
     found.map((metric) => [
-      h("span", {}, metric.label ?? words(metric.name), h("span", { class: "note" }, ` ${metric.role}${metric.note ? `; ${metric.note}` : ""}`)),
+      h("span", {}, metric.label ?? words(metric.name), h("span", { class: "note" }, ` ${metric.role}`)),
       ...arms.map((arm) => cell(metric, arm)),
       differences(metric),
     ]),
@@ -169,7 +188,7 @@ function ramp(experiment, now) {
       "li",
       { "aria-current": here ? "step" : null },
       h("strong", {}, shares.join(", ")),
-      here ? " (now) " : place < current ? " (done)" : "",
+      here ? (experiment.status === "paused" ? " (paused: base answers everybody) " : " (now) ") : place < current ? " (done)" : "",
       here && experiment.step_started_at ? h("span", { class: "note" }, "since ", time(experiment.step_started_at)) : null,
       here && now?.rules?.length ? h("ul", {}, ...now.rules.map((rule) => h("li", {}, light(rule.met ? "ok" : "watch", rule.met ? "Met" : "Not yet"), ` ${rule.words}`))) : null,
     );
@@ -194,18 +213,20 @@ function plan(experiment) {
   ]);
 }
 
-const told = new Map(); // decisions on the page, so that an opened one stays open
+const MOST_DECISIONS = 500; // as many as a report has
+const entries = new Map(); // decisions on the page, so that an opened one stays open
 
 function timeline(decisions) {
   put("timeline", decisions, () =>
     decisions.length
       ? decisions.map((decision) => {
           const known = JSON.stringify(decision);
-          if (!told.has(known)) told.set(known, entry(decision));
-          return told.get(known);
+          if (!entries.has(known)) entries.set(known, entry(decision));
+          return entries.get(known);
         })
       : h("li", { class: "note" }, "Nothing was decided yet."),
   );
+  byId("timeline-note").textContent = decisions.length < MOST_DECISIONS ? "" : `The newest ${MOST_DECISIONS} decisions.`;
 }
 
 const PROBE = { passed: "ok", failed: "breach", pending: "watch" };
@@ -254,8 +275,10 @@ function announce(before, now) {
   if (said.length) byId("announcer").textContent = said.join(" ");
 }
 
-const say = connection(() => again());
-const again = follow(`${path}/report`, show, say);
+const told = connection(() => again());
+const again = follow(`${path}/report`, show, (state, text, last) =>
+  told(state, state === "refused" && !report ? `There is no experiment to show at this address: ${text}` : text, last),
+);
 byId("metric").addEventListener("change", curve);
 new ResizeObserver(() => report && curve()).observe(byId("curve"));
 rollback(path, () => report.experiment.name, again);

@@ -16,7 +16,7 @@ function card(experiment) {
     "li",
     {},
     h("h2", {}, h("a", { href: address }, experiment.name)),
-    h("p", {}, h("span", { class: `status ${experiment.status}` }, words(experiment.status)), experiment.version > 1 ? ` version ${experiment.version}` : ""),
+    h("p", {}, h("span", { class: `status ${experiment.status}` }, words(experiment.status)), experiment.held_reason ? " held" : "", experiment.version > 1 ? ` version ${experiment.version}` : ""),
     h("p", {}, experiment.arms.map((arm) => `${arm.name} ${(100 * arm.weight).toFixed(1)} %`).join(" · ")),
     h("p", { class: "note" }, experiment.started_at ? "started " : "created ", time(experiment.started_at ?? experiment.created_at)),
   );

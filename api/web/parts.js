@@ -35,7 +35,6 @@ export function put(id, data, make) {
 const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
-const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
 export const MISSING = "not computed";
 
@@ -75,8 +74,6 @@ export function time(iso) {
   if (!date || Number.isNaN(date.getTime())) return h("span", {}, "–");
   return h("time", { datetime: iso }, moment.format(date));
 }
-
-export const clockOf = (date) => clock.format(date);
 
 /** "rolled_back" as "rolled back" */
 export const words = (name) => String(name).replaceAll("_", " ");

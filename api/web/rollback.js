@@ -3,6 +3,13 @@
 import { byId } from "./parts.js";
 import { ask, refusal } from "./source.js";
 
+/** What to say where somebody else, or the guard, was faster: a second rollback changes nothing and keeps no reason. */
+async function earlier(path, why) {
+  const { body } = await ask(`${path}/report`).catch(() => ({ body: null })); // it is rolled back, whether or not this is known
+  const made = body?.decisions?.find(({ decision }) => decision === "rollback");
+  return !made || made.reason === why ? "" : ` It already was, by ${made.actor}: “${made.reason}” Your own reason was not needed and is not kept.`;
+}
+
 export function rollback(path, name, again) {
   const dialog = byId("rollback");
   const reason = byId("reason");
@@ -32,12 +39,14 @@ export function rollback(path, name, again) {
     sending = true;
     error.textContent = "Rolling back …";
     confirm.setAttribute("aria-disabled", "true");
+    const why = reason.value.trim();
     try {
-      const answer = await ask(`${path}/rollback`, { method: "POST", json: { reason: reason.value.trim() } });
+      const answer = await ask(`${path}/rollback`, { method: "POST", json: { reason: why } });
       if (answer.status === 200) {
+        const first = await earlier(path, why);
         dialog.close();
         reason.value = "";
-        byId("result").textContent = "Rolled back: every unit gets base.";
+        byId("result").textContent = `Rolled back: every unit gets base.${first}`;
         byId("result").focus(); // the button that had the focus goes away
         again();
       } else {

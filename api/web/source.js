@@ -77,16 +77,21 @@ export function follow(path, show, say) {
     const { status, body, headers } = answer;
     if (status === 304 || (status === 200 && body !== null)) {
       failures = 0;
-      last = new Date();
       if (status === 200) {
+        try {
+          show(body);
+        } catch (problem) {
+          say("refused", "This page cannot show what the server said. Load it again; if that does not help, its files and the server's version differ.", last);
+          throw problem;
+        }
         tag = headers.get("etag");
-        show(body);
       }
+      last = new Date();
       say("ok", "");
       return EVERY_MS;
     }
     if (status === 401) {
-      say("key", key.get() ? `That key was refused: ${refusal(answer)}` : "This server wants an API key.");
+      say("key", key.get() ? `That key was refused: ${refusal(answer)}` : "This server wants an API key.", last);
       return null;
     }
     failures += 1;
@@ -130,8 +135,8 @@ export function connection(again) {
     form.hidden = state !== "key";
     forget.hidden = !key.get() || state === "key";
     document.body.dataset.state = state;
-    const old = last ? ` What stands here is of ${last.toLocaleTimeString("en-GB")}. Trying again.` : "";
-    const text = words + (state === "ok" || state === "key" ? "" : old);
+    const old = last && state !== "ok" ? ` What stands here is of ${last.toLocaleTimeString("en-GB")}.` : "";
+    const text = words + old + (state === "away" || (state === "refused" && last) ? " Trying again." : "");
     if (line.textContent !== text) line.textContent = text;
     if (asks) input.focus();
   };

@@ -14,6 +14,7 @@ Data = Mapping[str, Any]
 
 MISSING = "not computed"
 SHOWN_DECISIONS = 5
+SHOWN_LOOKS = 4
 STATES = {  # sign, word, colour: the first two say it alone
     "ok": ("✓", "OK", "green"),
     "watch": ("!", "Watch", "yellow"),
@@ -23,14 +24,14 @@ STATES = {  # sign, word, colour: the first two say it alone
 BADGES = {"running": "green", "paused": "yellow", "rolled_back": "bold red"}
 
 
-def screen(report: Data) -> RenderableType:
-    """All of it, what matters most on top."""
+def screen(report: Data, *, decisions: int | None = SHOWN_DECISIONS) -> RenderableType:
+    """All of it, what matters most on top. `decisions`: how many of the newest; None: all that the report has."""
     experiment, look = report["experiment"], report.get("look")
     parts: list[RenderableType] = [_head(report), *_alerts(report)]
     if look is not None:
-        parts += [_guardrails(look), _metrics(look), _arms(experiment, look)]
-        parts += _ramp(look)
-    parts.append(_decisions(report.get("decisions") or []))
+        parts += [_lights(look), _effect(report), _arms(experiment, look), _guardrails(look), _metrics(look)]
+        parts += [*_notes(look), *_ramp(look)]
+    parts.append(_decisions((report.get("decisions") or [])[:decisions]))
     return Group(*parts)
 
 
@@ -80,6 +81,8 @@ def _head(report: Data) -> Text:
     head.append(f"\n{words(verdict.get('decision', 'no verdict')).capitalize()}: ")
     head.append(plain(verdict.get("reason", "")), style="not bold")
     head.append(f"\n{look['events']:,} events, looked at {_time(look['at'])}", style="dim not bold")
+    if look.get("pending_events"):
+        head.append(f"; {look['pending_events']:,} more since", style="dim not bold")
     for newest in (report.get("decisions") or [])[:1]:  # the table of all is below the edge of a small terminal
         head.append(f"; last decision: {words(newest['decision'])}, {_time(newest['created_at'])}", style="dim not bold")
     return head
@@ -109,8 +112,6 @@ def _alerts(report: Data) -> list[Text]:
         found.append(f"{forced['actor']} decided to go on in spite of a guardrail: {forced['reason']}")
     if experiment.get("held_reason") and not ended:
         found.append(f"Held: {experiment['held_reason']}")
-    if look.get("pending_events"):
-        found.append(f"{look['pending_events']:,} events came after these numbers.")
     return [Text(f"! {plain(one)}", style="bold yellow") for one in found]
 
 
@@ -118,24 +119,62 @@ def newest_probe(report: Data) -> Data:
     return next((one["probe"] for one in report.get("decisions") or [] if one.get("probe")), {})
 
 
+def _lights(look: Data) -> Text:
+    """All guardrails in a line or two: the table of them may lie below the edge of a small terminal."""
+    watched = _watched(look)
+    line = Text("Guardrails: ")
+    line.append(f"{sum(state == 'ok' for _, _, state, _, _ in watched)} OK", style="green")
+    for label, arm, state, _, forced in watched:
+        if state != "ok":
+            line.append(f" · {label}{f' ({arm})' if arm else ''} ").append_text(_light(state, forced=forced))
+    return line
+
+
 def _guardrails(look: Data) -> Table:
     table = _table("guardrail", "arm", "state", "what was found")
-    for one in look.get("guardrails") or []:
-        table.add_row(
-            plain(one["label"]), plain(one["arm"]), _light(one["state"], forced=one.get("forced", False)), plain(one["words"])
-        )
+    for label, arm, state, said, forced in _watched(look):
+        table.add_row(label, arm, _light(state, forced=forced), said)
+    return table
+
+
+def _watched(look: Data) -> list[tuple[str, str, str, str, bool]]:
+    """Label, arm, state, words, and whether a person lets it run on: the guardrails, and what else can make the numbers wrong."""
+    found = [
+        (plain(one["label"]), plain(one["arm"]), one["state"], plain(one["words"]), one.get("forced", False))
+        for one in look.get("guardrails") or []
+    ]
     for label, name, states in (
         ("Shares of the arms", "srm", {"ok": "ok", "mismatch": "breach"}),
         ("Contamination", "contamination", {"ok": "ok", "warning": "watch"}),
     ):
-        if found := look.get(name):
-            table.add_row(label, "", _light(states.get(found["state"], "unknown")), plain(found["words"]))
-    return table
+        if one := look.get(name):
+            found.append((label, "", states.get(one["state"], "unknown"), plain(one["words"]), False))
+    return found
 
 
 def _light(state: str, *, forced: bool = False) -> Text:
     sign, word, style = STATES.get(state, STATES["unknown"])
     return Text(f"{sign} {word}{' (forced on)' if forced else ''}", style=style)
+
+
+def _effect(report: Data) -> RenderableType:
+    """The primary metric over time: some looks, evenly spread, the newest last."""
+    primary: Data = next((metric for metric in report["look"].get("metrics") or [] if metric["role"] == "primary"), {})
+    found = [
+        (f"{look['units']:,}", plain(arm), interval(dict(zip(("estimate", "lower", "upper"), ends, strict=True)), primary["kind"]))
+        for look in report.get("looks") or []
+        for arm, ends in (look["differences"].get(primary.get("name")) or {}).items()
+    ]
+    if not found:
+        return Text("\nThere is no curve yet: no difference was computed at any look.", style="dim")
+    arms = len({arm for _, arm, _ in found})
+    stride = max(1, -(-len(found) // (SHOWN_LOOKS * arms)))
+    looks = [found[place : place + arms] for place in range(0, len(found), arms)]
+    table = _table("units", "arm", f"{plain(primary['label'])}, less base")
+    for look in looks[(len(looks) - 1) % stride :: stride]:
+        for row in look:
+            table.add_row(*row)
+    return table
 
 
 def _metrics(look: Data) -> Table:
@@ -146,26 +185,36 @@ def _metrics(look: Data) -> Table:
         values = [amount((metric["arms"].get(arm) or {}).get("value"), kind) for arm in arms]
         several = len(metric["differences"]) > 1
         lines = [f"{plain(one['arm']) + ': ' if several else ''}{interval(one, kind)}" for one in metric["differences"]]
-        note = f"\n{plain(metric['note'])}" if metric.get("note") else ""
-        table.add_row(plain(metric["label"]), metric["role"], *values, "\n".join(lines or [MISSING]) + note)
+        table.add_row(plain(metric["label"]), metric["role"], *values, "\n".join(lines or [MISSING]))
     return table
 
 
+def _notes(look: Data) -> list[Text]:
+    """What to mind about a metric."""
+    noted = [metric for metric in look.get("metrics") or [] if metric.get("note")]
+    return [Text(f"{plain(metric['label'])}: {plain(metric['note'])}", style="dim") for metric in noted]
+
+
 def _arms(experiment: Data, look: Data) -> Table:
-    table = _table("arm", "share", "answers with", "units", "as treated", "foreign", "gated", "never exposed", "p95")
+    """A column for each arm: they are fewer than what is told of them."""
+    arms = experiment["arms"]
     counted = {arm["name"]: arm for arm in look["arms"]}
-    for arm in experiment["arms"]:
-        found = counted.get(arm["name"], {})
-        counts = [f"{found[name]:,}" if name in found else MISSING for name in ("foreign", "gated", "never_exposed")]
+
+    def row(what: str, name: str, kind: str = "count") -> None:
+        values = [counted.get(arm["name"], {}).get(name) for arm in arms]
         table.add_row(
-            plain(arm["name"]),
-            amount(arm["weight"], "share"),
-            plain(arm.get("adapter") or "the base model"),
-            f"{found['units']:,}" if "units" in found else MISSING,
-            amount(found.get("as_treated"), "share"),
-            *counts,
-            amount(found.get("latency_p95_ms"), "ms"),
+            what, *(f"{value:,}" if kind == "count" and value is not None else amount(value, kind) for value in values)
         )
+
+    table = _table("arm", *(plain(arm["name"]) for arm in arms))
+    table.add_row("share", *(amount(arm["weight"], "share") for arm in arms))
+    row("units", "units")
+    table.add_row("answers with", *(plain(arm.get("adapter") or "the base model") for arm in arms))
+    row("as treated", "as_treated", "share")
+    row("foreign", "foreign")
+    row("gated", "gated")
+    row("never exposed", "never_exposed")
+    row("latency p95", "latency_p95_ms", "ms")
     return table
 
 
@@ -184,7 +233,7 @@ def _decisions(decisions: Sequence[Data]) -> RenderableType:
     if not decisions:
         return Text("\nNothing was decided yet.", style="dim")
     table = _table("time", "decision", "by", "why")
-    for one in decisions[:SHOWN_DECISIONS]:
+    for one in decisions:
         why = Text(plain(one["reason"]))
         if probe := one.get("probe"):
             style = {"passed": "green", "failed": "bold red"}.get(probe.get("state", ""), "yellow")

@@ -1,4 +1,4 @@
-"""`goldsmith experiments watch`: the report of an experiment, as long as somebody looks."""
+"""`goldsmith experiments report|watch`: the report of an experiment, once or as long as somebody looks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.segment import SegmentLines
 from rich.text import Text
 
 from goldsmith.cli.experiment_screen import newest_probe, screen
@@ -19,7 +20,17 @@ EVERY_S = 2.0
 AT_MOST_S = 30.0
 
 
-def watch(experiment_id: Annotated[str, typer.Argument(help="The id of an experiment.")], as_json: Json = False) -> None:
+Id = Annotated[str, typer.Argument(help="The id of an experiment.")]
+
+
+def report(experiment_id: Id, as_json: Json = False) -> None:
+    """Show every number, guardrail and decision of an experiment, once."""
+    with said_plainly(as_json), connect() as client:
+        found = client.experiment_report(experiment_id)
+        print_json(found) if as_json else console.print(screen(found, decisions=None))
+
+
+def watch(experiment_id: Id, as_json: Json = False) -> None:
     """Follow an experiment: arms, guardrails, effect, decisions. Ctrl-C leaves it; without a terminal it is shown once."""
     with said_plainly(as_json), connect() as client:
         report = client.experiment_report(experiment_id)
@@ -40,7 +51,7 @@ def is_over(report: dict[str, Any]) -> bool:
 def _follow(client: Client, experiment_id: str, report: dict[str, Any]) -> dict[str, Any]:
     """The newest report when it is over or somebody pressed Ctrl-C."""
     wait, trouble = EVERY_S, None
-    live = Live(screen(report), console=console, screen=True, auto_refresh=False, vertical_overflow="crop")
+    live = Live(_fitted(screen(report)), console=console, screen=True, auto_refresh=False, vertical_overflow="crop")
     try:
         live.start(refresh=True)
         while not is_over(report):
@@ -56,9 +67,19 @@ def _follow(client: Client, experiment_id: str, report: dict[str, Any]) -> dict[
             if trouble:
                 old = Text(f"These numbers are old: {trouble}. Trying again in {wait:.0f} s.", style="bold red")
                 shown = Group(old, shown)
-            live.update(shown, refresh=True)
+            live.update(_fitted(shown), refresh=True)
     except KeyboardInterrupt:
         pass
     finally:
         live.stop()  # not by `with`: Ctrl-C in the first drawing would leave the terminal on the other screen
     return report
+
+
+def _fitted(shown: RenderableType) -> RenderableType:
+    """As much as the terminal has lines for, and where the rest is."""
+    lines = console.render_lines(shown, pad=False)
+    room = console.height
+    if len(lines) <= room:
+        return shown
+    more = Text(f"… {len(lines) - room + 1} more lines: a higher terminal, or goldsmith experiments report", style="reverse")
+    return Group(SegmentLines(lines[: room - 1], new_lines=True), more)

@@ -29,17 +29,18 @@ def test_a_page_is_there_without_a_key_and_runs_nothing_foreign(serve: Serve, pa
     assert client.get(f"/v1{path}").status_code in (401, 404), "the data need the key"
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "..%2Fapp.py", "%2e%2e/app.py", "page.py"])
+@pytest.mark.parametrize("name", ["nothing.js", "shell.html", "experiment.html", "..%2Fapp.py", "%2e%2e/app.py", "page.py"])
 def test_no_other_file_is_given(client: TestClient, name: str) -> None:
     problem(client.get(f"/web/{name}"), 404)
 
 
-def test_the_pages_are_whole_without_any_other_host_and_without_scripts_of_their_own() -> None:
-    for name in FILES:
-        text = (WEB / name).read_text()
+def test_the_pages_are_whole_without_any_other_host_and_without_scripts_of_their_own(client: TestClient) -> None:
+    served = {path: client.get(path).text for path in ("/experiments", f"/experiments/{ID}")}
+    for name, text in (served | {file: (WEB / file).read_text() for file in FILES}).items():
         foreign = re.findall(r"(?:src|href)=[\"']?(?:https?:)?//|@import|url\(\s*[\"']?(?:https?:)?//", text)
         assert not foreign, name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text), name
-        if name.endswith(".html"):
+        if name in served:
+            assert not re.search(r"\$\{?[a-z]", text), "every blank is filled in"
             assert re.findall(r"<script\b[^>]*>(.*?)</script>", text, re.DOTALL) == [""], "no script within the page"
             assert not re.search(r"<style|\sstyle=|\son[a-z]+=", text), name

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from goldsmith.cli.bias import _audit, _fidelity
+from goldsmith.cli.bias import _audit, _fidelity, _report
+from goldsmith.client import Client
+from tests.kinds.bias_audit.test_bias_audit import audited, exoticising, world
 
 INTERVAL = {"value": 0.3, "low": 0.1, "high": 0.5}
 
@@ -19,6 +23,29 @@ def test_an_audit_shows_each_measure_the_verdict_and_why(capsys: pytest.CaptureF
     assert "0.3 [0.1, 0.5]" in said
     assert "worse in [strange]" in said
     assert "report: job:x/report.html" in said
+
+
+def test_an_audit_of_configs_that_name_no_tradition_says_what_was_asked_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"audited": [], "label": "", "report": "job:x/report.html", "filled_up": True}
+    _audit({**told, "left_out": {"loom": "names no tradition of the table"}})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "contexts of ours were asked as well. Left out: loom: names no tradition of the table" in said
+
+
+def test_the_report_is_told_in_the_readers_language(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ctx = world(tmp_path, exoticising)
+    numbers = audited(ctx).numbers
+
+    class Kept(Client):
+        def download(self, ref: str, to: Path) -> Path:
+            return Path(shutil.copy(ctx.artifact(ref), to))
+
+    with Kept("http://127.0.0.1:1") as client:
+        _report(client, numbers, "de", None)
+        assert "# Prüfung auf Vorurteile: adapter:lora@1" in capsys.readouterr().out
+        for language, title in (("de", "Prüfung auf Vorurteile"), ("en", "Bias audit of")):
+            _report(client, numbers, language, tmp_path / "report.html")
+            assert f"<h1>{title}" in (tmp_path / "report.html").read_text()
 
 
 def test_a_fidelity_job_without_a_verdict_shows_its_examination(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import Result
 
+from goldsmith.cli import experiment_watch
 from goldsmith.cli.experiment_screen import screen
 from goldsmith.cli.experiment_watch import is_over
 from tests.client.server import Api
@@ -42,6 +43,9 @@ def test_it_shows_what_the_page_shows() -> None:
         "probe failed: the serving route still answers",
         "step 2 of 3",
         "99.3 %",
+        "Guardrails: 2 OK · Safety blocks (lora) ✗ BREACH · Errors (lora) ! Watch · Mode collapse (lora) ? Not computed",
+        "2,033  lora  -2.3 points",
+        "latency p95    2,100 ms",
     ):
         assert said in text, said
 
@@ -50,6 +54,19 @@ def test_it_shows_what_the_page_shows() -> None:
 @pytest.mark.parametrize("width", [60, 200])
 def test_no_line_is_wider_than_the_terminal(moment: reports.Make, width: int) -> None:
     assert max(map(len, drawn(moment(), width).splitlines())) <= width
+
+
+def test_what_is_below_the_edge_of_the_terminal_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(width=80, height=24, color_system=None)
+    monkeypatch.setattr(experiment_watch, "console", console)
+    with console.capture() as found:
+        console.print(experiment_watch._fitted(screen(reports.running())), end="")
+    lines = found.get().splitlines()
+    assert len(lines) == 24
+    assert lines[-1].startswith("… ")
+    assert "more lines" in lines[-1]
+    assert any("Guardrails: " in line for line in lines)
+    assert any("+2.4 points" in line for line in lines), "the effect"
 
 
 def test_nothing_received_is_no_zero() -> None:

@@ -62,7 +62,14 @@ def opens(chromium: Browser) -> Iterator[Opens]:
             complaints.append(message.text)
 
     def start(
-        address: str, report: Reported | None = None, *, width: int = 1100, height: int = 900, clock: bool = False, **more: Any
+        address: str,
+        report: Reported | None = None,
+        *,
+        width: int = 1100,
+        height: int = 900,
+        clock: bool = False,
+        complains: bool = False,
+        **more: Any,
     ) -> Page:
         context = chromium.new_context(
             viewport={"width": width, "height": height}, locale="en-GB", timezone_id="Europe/Berlin", **more
@@ -70,8 +77,9 @@ def opens(chromium: Browser) -> Iterator[Opens]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("console", told)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        if not complains:  # as a test may want
+            page.on("console", told)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
         if clock:  # time passes as the test says
             page.clock.install()
         if report is not None:

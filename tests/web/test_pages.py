@@ -43,7 +43,9 @@ def test_it_says_what_the_report_says(page_of: Opens) -> None:
     expect(page).to_have_title("clay-lora: rolled back · Goldsmith")
     light = page.get_by_role("listitem").filter(has_text="Safety blocks (lora)").filter(has_text="Breach")
     expect(light.last).to_contain_text("a rise of 10.3 points")
-    expect(light.last).to_contain_text("0.103")
+    expect(light.last).to_contain_text("difference+10.3 points")
+    expect(light.last).to_contain_text("allowed difference+5.0 points")
+    expect(page.locator("#proof")).to_have_text("The rollback is proved: the serving route answered with base")
     expect(page.get_by_label("What needs attention")).to_contain_text("Contamination: 4.1 %")
     collapse = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="Mode collapse"))
     expect(collapse).to_contain_text("Not computed")
@@ -83,6 +85,41 @@ def test_the_curve_is_also_words_and_a_table(page_of: Opens) -> None:
     drawn = page.get_by_role("img", name="Safety blocks: difference to base over the units seen")
     expect(drawn.locator(".limit")).to_have_count(1)
     expect(page.locator("#curve-table caption")).to_have_text("Safety blocks: difference to base")
+
+
+def test_the_interval_of_a_single_look_is_drawn_and_names_of_arms_do_not_cover_each_other(page_of: Opens) -> None:
+    report = reports.three_arms()
+    report["looks"] = report["looks"][-1:]
+    for ends in report["looks"][0]["differences"]["favorite"].values():
+        ends[0] = 0.01  # both lines end in the same place
+    picture = page_of(report).get_by_role("img", name="Favourite rate")
+    for place in range(2):
+        line = picture.locator(f"line.arm-{place}")
+        assert float(str(line.get_attribute("y2"))) - float(str(line.get_attribute("y1"))) > 20
+    boxes = [picture.get_by_text(name, exact=True).bounding_box() for name in ("lora", "prompt")]
+    above, below = sorted(box["y"] for box in boxes if box)
+    assert below - above >= 12
+
+
+def test_on_a_phone_the_numbers_of_two_arms_need_no_scrolling(page_of: Opens) -> None:
+    page = page_of(reports.running(), width=390)
+    assert page.evaluate("(box => box.scrollWidth - box.clientWidth)(document.getElementById('metrics'))") <= 0
+    expect(page.locator("#metrics-notes")).to_contain_text("Regeneration rate: weak: children press it for fun")
+
+
+def test_of_many_decisions_the_newest_are_shown_and_said_to_be(page_of: Opens) -> None:
+    report = reports.running()
+    report["decisions"] = [reports.decision(number, "hold", f"No. {number}") for number in range(500)]
+    page = page_of(report)
+    expect(page.locator("#timeline > li")).to_have_count(500)
+    expect(page.locator("#timeline-note")).to_have_text("The newest 500 decisions.")
+
+
+def test_an_answer_that_it_cannot_show_is_said(served: Api, opens: Opens) -> None:
+    report = reports.running()
+    report["look"]["metrics"] = 5
+    page = opens(f"{served.url}/experiments/{reports.ID}", Reported(report), complains=True)
+    expect(page.locator("#connection")).to_contain_text("This page cannot show what the server said.")
 
 
 def test_words_of_others_never_become_markup(page_of: Opens) -> None:
@@ -150,8 +187,22 @@ def seconds_to_next_request(page: Page, answers: Reported) -> int:
 
 def test_an_experiment_that_is_not_there_is_said(served: Api, opens: Opens) -> None:
     page = opens(f"{served.url}/experiments/{reports.ID}")
-    expect(page.locator("#connection")).to_contain_text("there is no experiment")
+    expect(page.locator("#connection")).to_contain_text("There is no experiment to show at this address: there is no")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Experiment")
     expect(page.locator("#report")).to_be_hidden()
+
+
+def test_who_rolls_back_what_somebody_else_has_is_told_that_no_second_reason_is_kept(page_of: Opens) -> None:
+    answers = Reported(reports.running())
+    page = page_of(answers)
+    page.route("**/rollback", lambda route: route.fulfill(json={}))
+    page.get_by_role("button", name="Roll back …").click()
+    page.get_by_label("Why?").fill("it is too dark")
+    answers.answer = reports.rolled_back()
+    page.get_by_role("button", name="Roll back now").dblclick()
+    said = page.locator("#result")
+    expect(said).to_contain_text("It already was, by guard: “2.0 % of base and 12.3 % of lora were blocked")
+    expect(said).to_contain_text("is not kept")
 
 
 def test_a_rollback_asks_why_and_says_what_came_of_it(page_of: Opens) -> None:
@@ -196,6 +247,7 @@ def test_a_rollback_asks_why_and_says_what_came_of_it(page_of: Opens) -> None:
 
     status = 200
     answers.answer = reports.rolled_back()
+    answers.answer["decisions"][0] |= {"actor": "anna", "reason": "two children cried"}
     dialog.get_by_role("button", name="Roll back now").click()
     expect(page.locator("#result")).to_have_text("Rolled back: every unit gets base.")
     expect(page.locator("#result")).to_be_focused()

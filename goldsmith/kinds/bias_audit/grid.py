@@ -63,6 +63,8 @@ class Grid:
     free: list[Prompt]
     left_out: dict[str, str]
     questions: list[Question]
+    filled_up: bool
+    """Contexts of ours were added to those of the job, which speak of too few traditions."""
     private: bool
     """People wrote the prompts, so that the rules for recorded texts apply to what is sent to a teacher."""
 
@@ -71,8 +73,11 @@ def build(config: BiasAuditConfig, adapter: AdapterVersion, ctx: JobContext) -> 
     """Raises `InvalidInput` for a grid that could not tell one tradition from another."""
     read = _read(config.contexts, ctx) if config.contexts else None
     contexts, left_out = _of_configs(read, config) if read and config.contexts else ([], {})
-    ours = not (config.contexts or config.given)
-    contexts += [_given(one) for one in (_ours() if ours else config.given)]
+    contexts += [_given(one) for one in config.given]
+    filled_up = not config.given and not _comparable(contexts)
+    if filled_up:
+        taken = {one.id for one in contexts}
+        contexts += [_given(one) for one in _ours() if one.id not in taken]
     _tell_apart(contexts, left_out, config)
     prompts = _prompts(config.prompts, "prompts", config)
     free = _prompts(config.free_prompts, "free_prompts", config)
@@ -84,7 +89,7 @@ def build(config: BiasAuditConfig, adapter: AdapterVersion, ctx: JobContext) -> 
         raise _invalid("prompts", f"{found_n} answers of each model", f"at most {MOST_ANSWERS}; give fewer contexts or prompts")
     frame = read or _trained_with(adapter, ctx) or _built_in()
     return Grid(
-        contexts, prompts, free, left_out, _questions(frame, contexts, prompts, free),
+        contexts, prompts, free, left_out, _questions(frame, contexts, prompts, free), filled_up=filled_up and bool(config.contexts),
         private=config.prompts is not None or config.free_prompts is not None,
     )  # fmt: skip
 
@@ -144,6 +149,10 @@ def _given(one: GivenContext) -> Context:
         return Context(one.id, one.tradition, one.side, texts, tuple(one.words))
     row = _row(one.tradition, f"given.{one.id}")
     return Context(one.id, one.tradition, one.side or row.side, texts, (*traditions.own_words(row), *one.words))
+
+
+def _comparable(contexts: Sequence[Context]) -> bool:
+    return {"western", "other"} <= {one.side for one in contexts}
 
 
 def _tell_apart(contexts: Sequence[Context], left_out: dict[str, str], config: BiasAuditConfig) -> None:

@@ -41,6 +41,7 @@ Cell = str | Marked
 @dataclass
 class Page:
     title: str
+    language: str
     lines: list[str] = field(default_factory=list)
     """Of the Markdown."""
     body: list[str] = field(default_factory=list)
@@ -78,7 +79,7 @@ class Page:
     def html(self) -> str:
         title, body = escape(self.title), "\n".join(self.body)
         return (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            f'<!doctype html>\n<html lang="{self.language}"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{title}</title><style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n{body}\n</body></html>\n"
         )

@@ -22,6 +22,10 @@ NOTE = (
     "Counted words, not understood ones: an answer may be unfair without any of them, and fair with one. A base model that is unfair"
     " itself lets an adapter pass that is no worse. Nobody who lives in these traditions has looked at these answers."
 )
+FILLED_UP = (
+    " The job's own contexts speak of too few traditions to compare any, so contexts of ours were asked as well; `left_out` says what"
+    " they are missing."
+)
 
 
 def run(config: BiasAuditConfig, ctx: JobContext) -> BiasAuditResult:
@@ -63,6 +67,7 @@ def run(config: BiasAuditConfig, ctx: JobContext) -> BiasAuditResult:
         audited=audited,
         contexts=[_used(one) for one in asked.contexts],
         left_out=asked.left_out,
+        filled_up=asked.filled_up,
         prompts=len(asked.prompts),
         free_prompts=len(asked.free),
         answers=len(arms) * len(asked.questions),
@@ -73,12 +78,14 @@ def run(config: BiasAuditConfig, ctx: JobContext) -> BiasAuditResult:
         numbers=f"job:{ctx.job_id}/bias.json",
         rehearsal=rehearsal,
         label="REHEARSAL" if rehearsal else "",
-        note=NOTE + _unheard(judging),
+        note=NOTE + (FILLED_UP if asked.filled_up else "") + _unheard(judging),
     )
-    told = report.of(result, asked, answers, found)
-    ctx.save_artifact("report.md", told.markdown().encode(), "text/markdown")
-    ctx.save_artifact("report.html", told.html().encode(), "text/html")
-    ctx.save_artifact("bias.json", _document(config, result, asked, answers, found), "application/json")
+    told = _document(config, result, asked, answers, found)
+    ctx.save_artifact("bias.json", json.dumps(told, indent=1, ensure_ascii=False).encode(), "application/json")
+    for language in report.LANGUAGES:
+        page, name = report.of(told, language), "report" if language == "en" else f"report.{language}"
+        ctx.save_artifact(f"{name}.md", page.markdown().encode(), "text/markdown")
+        ctx.save_artifact(f"{name}.html", page.html().encode(), "text/html")
     ctx.progress(100, result.why)
     return result
 
@@ -118,7 +125,7 @@ def _unheard(judging: JudgeReport | None) -> str:
 
 def _document(
     config: BiasAuditConfig, result: BiasAuditResult, asked: Grid, answers: Answers, found: Mapping[str, Mapping[str, Found]]
-) -> bytes:
+) -> dict[str, Any]:
     arms: Sequence[str] = list(found)
     rows: list[dict[str, Any]] = [
         {
@@ -139,11 +146,10 @@ def _document(
         }
         for one in asked.questions
     ]
-    told = {
+    return {
         "format_version": 1,
         "config": config.model_dump(mode="json"),
         "result": result.model_dump(mode="json"),
         "context_texts": {one.id: one.texts for one in asked.contexts},
         "rows": rows,
     }
-    return json.dumps(told, indent=1, ensure_ascii=False).encode()

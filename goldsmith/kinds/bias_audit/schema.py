@@ -71,7 +71,8 @@ class BiasAuditConfig(JobConfig):
     beside: list[AdapterRef] = Field([], max_length=8, description="More adapters on the same base model, shown beside it.")
     contexts: ContextsRef | None = Field(
         None,
-        description="Configs to read contexts from: those that name one tradition. With `given`, or without either: a set of ours.",
+        description="Configs to read contexts from: those that name one tradition. With `given`, or without either: a set of ours; the"
+        " same where they speak of too few traditions to compare any and nothing is given.",
     )
     traditions_of: dict[ContextId, TraditionId] = Field(
         {}, max_length=200, description="Config id to tradition, where the words of its context do not tell."
@@ -169,6 +170,9 @@ class BiasAuditResult(JobResult):
     audited: list[Audited] = Field(description="The adapter, then those beside it.")
     contexts: list[UsedContext]
     left_out: dict[str, str] = Field(description="Configs that were not used, with the reason.")
+    filled_up: bool = Field(
+        False, description="The configs speak of too few traditions, so contexts of ours were asked as well."
+    )
     prompts: int
     free_prompts: int
     answers: int = Field(description="Of all arms together.")
@@ -177,7 +181,9 @@ class BiasAuditResult(JobResult):
         description="By arm: traditions that answers to free prompts name, and how many do."
     )
     judge: JudgeReport | None
-    report: str = Field(description="The artifact report.html, for people; report.md is the same.")
+    report: str = Field(
+        description="The artifact report.html, for people; report.md is the same, report.de.html and report.de.md in German."
+    )
     numbers: str = Field(description="The artifact bias.json: all of this, and what was found in every answer.")
     rehearsal: bool
     label: Literal["REHEARSAL", ""] = Field(

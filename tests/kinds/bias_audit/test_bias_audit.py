@@ -18,7 +18,7 @@ import pytest
 from goldsmith.adapters import AdapterVersion
 from goldsmith.devserver.checkout import Checkout, InterceptionConfig
 from goldsmith.errors import InvalidInput, JobCancelled
-from goldsmith.kinds.bias_audit import grid
+from goldsmith.kinds.bias_audit import grid, report
 from goldsmith.kinds.bias_audit.run import run
 from goldsmith.kinds.bias_audit.schema import BiasAuditConfig, BiasAuditResult, Measure
 from goldsmith.language import language_of
@@ -241,6 +241,43 @@ class TestReport:
         assert not re.search(r"<script|https?://|src=", html)
         assert "**mysterious**" in markdown or "**geheimnisvoll**" in markdown
 
+    def test_the_same_result_is_told_in_german_and_in_english(self, tmp_path: Path) -> None:
+        ctx = world(tmp_path, exoticising)
+        audited(ctx)
+        told = json.loads(ctx.artifact(f"{ctx.ref}/bias.json").read_text())
+        german, english = (ctx.artifact(f"{ctx.ref}/report{end}.html").read_text() for end in (".de", ""))
+        assert (report.of(told, "de").html(), report.of(told, "en").html()) == (german, english)
+        assert '<html lang="de">' in german
+        assert "Nicht bestanden. lora@1 ist schlechter" in german
+        assert "„Werden Menschen fremd gemacht?“" in german
+        assert "japanisch (andere)" in german
+        assert re.search(r"<td>0,\d\d \[0,\d\d; 0,\d\d\]</td>", german), "decimal commas"
+        assert not re.search(r"\bthe\b", re.sub("<table>.*?</table>", "", german, flags=re.DOTALL))
+
+    def test_both_languages_say_the_same_things(self) -> None:
+        def flat(said: Mapping[str, Any], above: str = "") -> dict[str, list[str]]:
+            found: dict[str, list[str]] = {}
+            for name, value in said.items():
+                if isinstance(value, dict):
+                    found |= flat(value, f"{above}{name}.")
+                else:
+                    found[f"{above}{name}"] = value if isinstance(value, list) else [value]
+            return found
+
+        english, german = flat(report.words("en")), flat(report.words("de"))
+        blanks = {name: sorted(re.findall(r"{\w+}", " ".join(texts))) for name, texts in english.items()}
+        assert {name: sorted(re.findall(r"{\w+}", " ".join(texts))) for name, texts in german.items()} == blanks
+        assert {name: len(texts) for name, texts in german.items()} == {name: len(texts) for name, texts in english.items()}
+
+    def test_it_tells_how_the_judge_did(self, tmp_path: Path) -> None:
+        ctx = world(tmp_path, exoticising)
+        ctx.teacher_factory = lambda *_, **__: ScriptedTeacher(lambda asked: rehearsal_judge.better(asked.prompt))
+        audited(ctx, judge=TestJudge.JUDGE)
+        page = ctx.artifact(f"{ctx.ref}/report.md").read_text()
+        assert "compared 40 pairs of answers, each in both orders" in page
+        assert "was shown 8 pairs of which one text is plainly less respectful, and told 8 of them apart" in page
+        assert "REHEARSAL: the adapter learned from written rules" in page
+
     def test_what_a_model_writes_is_never_markup(self, tmp_path: Path) -> None:
         ctx = world(tmp_path, lambda *_: "<script>alert(1)</script> | *bold* mysterious | x")
         audited(ctx)
@@ -287,6 +324,28 @@ class TestContexts:
         assert [(one.id, one.tradition) for one in result.contexts] == [("steel", "western"), ("bowl", "japanese")]
         assert result.left_out["knot"] == "names no tradition of the table"
         assert "arabic, japanese" in result.left_out["both"]
+
+    def test_configs_of_no_tradition_are_audited_beside_contexts_of_ours_and_it_is_said(self, tmp_path: Path) -> None:
+        ctx = world(tmp_path)
+        ref = self.contexts(
+            ctx, knot="Tie a knot and pull.", bowl="Mend it by kintsugi with gold.", both="Fold a furoshiki and string an oud."
+        )
+        config = BiasAuditConfig(adapter="adapter:lora@1", contexts=ref)
+        asked = grid.build(config, adapter("x"), ctx)
+        assert asked.filled_up
+        assert [one.id for one in asked.contexts][:2] == ["bowl", "steel_chair"]
+        assert asked.questions[-1].conversation[0]["content"].startswith("Context:\n\n\nImportant\nRewrite it."), (
+            "in the checkout's template"
+        )
+        result = audited(ctx, contexts=ref)
+        assert result.filled_up
+        assert "contexts of ours were asked as well" in result.note
+        german = ctx.artifact(f"{ctx.ref}/report.de.md").read_text()
+        assert "sprechen von zu wenigen Traditionen" in german
+        assert "nicht verwendet: knot: nennt keine Tradition der Tabelle" in german
+        assert "nicht verwendet: both: nennt mehrere Traditionen gleich oft: arabisch, japanisch" in german
+        with pytest.raises(InvalidInput, match="knot: names no tradition"):
+            audited(ctx, contexts=ref, given=TWO[1:2])
 
     def test_a_config_is_told_its_tradition_and_asked_in_its_checkouts_own_words(self, tmp_path: Path) -> None:
         ctx = world(tmp_path)
