@@ -25,6 +25,8 @@ function show(body) {
   put("guardrails", look, () => guardrails(look));
   put("metrics-notes", look?.metrics, () => (look?.metrics ?? []).filter(({ note }) => note).map(({ name, label, note }) => h("li", {}, `${label ?? words(name)}: ${note}`)));
   put("metrics", look?.metrics, () => metrics(look?.metrics ?? [], armsOf(found)));
+  put("outputs", look?.outputs, () => outputs(look?.outputs ?? []));
+  byId("outputs").hidden = !look?.outputs?.length;
   put("arms", [look?.arms, experiment.arms], () => arms(look?.arms ?? [], experiment.arms));
   put("checks-note", look?.contamination, () => [
     "Counted by intention to treat: a unit stays in its arm, whoever answered. ",
@@ -109,7 +111,7 @@ const EVIDENCE = { e_value: "evidence of a rise", ceiling_e_value: "evidence tha
 const NUMBERS = { lower: "difference at least", limit: "allowed difference", ceiling: "allowed at all", least: "needed" };
 const ORDER = ["base", "difference", "lower", "limit", "ceiling", "", "least", "e_value", "ceiling_e_value"];
 const RATES = ["safety_block", "latency", "error"];
-const SHARES = ["share", "near_duplicates", "base_near_duplicates", "worst_drop"];
+const SHARES = ["share", "distinct_pairs", "base_distinct_pairs", "near_duplicates", "base_near_duplicates", "worst_drop"];
 
 /** A guardrail's numbers in their units, those that there are: the rates first, what was counted in the middle, the evidence last. */
 function numbers({ name: guardrail, arm, numbers: known = {} }) {
@@ -149,6 +151,14 @@ function metrics(found, arms) {
       ...arms.map((arm) => cell(metric, arm)),
       differences(metric),
     ]),
+  );
+}
+
+function outputs(found) {
+  return table(
+    "Variety of what each arm's own model wrote, by config; 8 bits of entropy are the most that can be seen",
+    ["Config", "Arm", "Outputs", "Entropy", "Different word pairs", "Nearly the same as one before"],
+    found.map((one) => [one.config ?? "any", one.arm, count(one.outputs), amount(one.entropy, "bits"), amount(one.distinct_pairs, "share"), amount(one.near_duplicates, "share")]),
   );
 }
 

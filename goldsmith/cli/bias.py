@@ -67,7 +67,9 @@ def _audit(result: Mapping[str, Any]) -> None:
             for it in one["measures"]
         ]
         title = f"{one['adapter']}: {'passed' if one['passed'] else 'not passed'} {result['label']}".strip()
-        print_table(["measure", "better", "base model", "adapter", "difference", "verdict"], rows, title=title)
+        print_table(
+            ["measure", "better", "base model", "adapter", "difference", "verdict"], rows, title=title, whole=("measure",)
+        )
         console.print(f"{one['why']}\n", markup=False)
     if result.get("filled_up"):  # results of before know nothing of it
         missing = "; ".join(f"{name}: {reason}" for name, reason in result["left_out"].items())

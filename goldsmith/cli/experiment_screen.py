@@ -120,13 +120,14 @@ def newest_probe(report: Data) -> Data:
 
 
 def _lights(look: Data) -> Text:
-    """All guardrails in a line or two: the table of them may lie below the edge of a small terminal."""
+    """All guardrails in a line or two, the worst first: the table of them may lie below the edge of a small terminal."""
     watched = _watched(look)
-    line = Text("Guardrails: ")
-    line.append(f"{sum(state == 'ok' for _, _, state, _, _ in watched)} OK", style="green")
-    for label, arm, state, _, forced in watched:
-        if state != "ok":
-            line.append(f" · {label}{f' ({arm})' if arm else ''} ").append_text(_light(state, forced=forced))
+    line = Text("Guardrails")
+    for state in ("breach", "watch", "unknown", "ok"):
+        names = [f"{label} ({arm})" if arm else label for label, arm, found, _, _ in watched if found == state]
+        if names:
+            line.append(" · ").append_text(_light(state))
+            line.append(f": {len(names) if state == 'ok' else ', '.join(names)}")
     return line
 
 
@@ -161,7 +162,11 @@ def _effect(report: Data) -> RenderableType:
     """The primary metric over time: some looks, evenly spread, the newest last."""
     primary: Data = next((metric for metric in report["look"].get("metrics") or [] if metric["role"] == "primary"), {})
     found = [
-        (f"{look['units']:,}", plain(arm), interval(dict(zip(("estimate", "lower", "upper"), ends, strict=True)), primary["kind"]))
+        (
+            f"{look['units']:,}",
+            plain(arm),
+            interval(dict(zip(("estimate", "lower", "upper"), ends, strict=True)), primary["kind"]),
+        )
         for look in report.get("looks") or []
         for arm, ends in (look["differences"].get(primary.get("name")) or {}).items()
     ]

@@ -81,5 +81,5 @@ def _fitted(shown: RenderableType) -> RenderableType:
     room = console.height
     if len(lines) <= room:
         return shown
-    more = Text(f"… {len(lines) - room + 1} more lines: a higher terminal, or goldsmith experiments report", style="reverse")
+    more = Text(f"… {len(lines) - room + 1} more lines: goldsmith experiments report", style="reverse", no_wrap=True)
     return Group(SegmentLines(lines[: room - 1], new_lines=True), more)

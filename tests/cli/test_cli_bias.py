@@ -8,6 +8,7 @@ import pytest
 
 from goldsmith.cli.bias import _audit, _fidelity, _report
 from goldsmith.client import Client
+from goldsmith.kinds.bias_audit.schema import Language
 from tests.kinds.bias_audit.test_bias_audit import audited, exoticising, world
 
 INTERVAL = {"value": 0.3, "low": 0.1, "high": 0.5}
@@ -36,6 +37,8 @@ def test_the_report_is_told_in_the_readers_language(tmp_path: Path, capsys: pyte
     ctx = world(tmp_path, exoticising)
     numbers = audited(ctx).numbers
 
+    titles: dict[Language, str] = {"de": "Prüfung auf Vorurteile", "en": "Bias audit of"}
+
     class Kept(Client):
         def download(self, ref: str, to: Path) -> Path:
             return Path(shutil.copy(ctx.artifact(ref), to))
@@ -43,8 +46,8 @@ def test_the_report_is_told_in_the_readers_language(tmp_path: Path, capsys: pyte
     with Kept("http://127.0.0.1:1") as client:
         _report(client, numbers, "de", None)
         assert "# Prüfung auf Vorurteile: adapter:lora@1" in capsys.readouterr().out
-        for language, title in (("de", "Prüfung auf Vorurteile"), ("en", "Bias audit of")):
-            _report(client, numbers, language, tmp_path / "report.html")
+        for ours, title in titles.items():
+            _report(client, numbers, ours, tmp_path / "report.html")
             assert f"<h1>{title}" in (tmp_path / "report.html").read_text()
 
 

@@ -43,7 +43,8 @@ def test_it_shows_what_the_page_shows() -> None:
         "probe failed: the serving route still answers",
         "step 2 of 3",
         "99.3 %",
-        "Guardrails: 2 OK · Safety blocks (lora) ✗ BREACH · Errors (lora) ! Watch · Mode collapse (lora) ? Not computed",
+        "Guardrails · ✗ BREACH: Safety blocks (lora) · ! Watch: Errors (lora), Contamination",
+        "? Not computed: Mode collapse (lora) · ✓ OK: 2",
         "2,033  lora  -2.3 points",
         "latency p95    2,100 ms",
     ):
@@ -65,7 +66,7 @@ def test_what_is_below_the_edge_of_the_terminal_is_said_to_be(monkeypatch: pytes
     assert len(lines) == 24
     assert lines[-1].startswith("… ")
     assert "more lines" in lines[-1]
-    assert any("Guardrails: " in line for line in lines)
+    assert any("Guardrails · " in line for line in lines)
     assert any("+2.4 points" in line for line in lines), "the effect"
 
 

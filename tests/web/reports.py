@@ -89,6 +89,10 @@ def running() -> Report:
         "srm": {"state": "ok", "words": "Both arms get the shares that the plan gives them.", "e_value": 0.41, "observed": {}, "expected": {}},
         "contamination": {"state": "ok", "words": "5 of 2,680 answers came from another model than the arm's.", "share": 0.0019, "foreign": 5,
                           "interceptions": 2680, "wiki": 2},
+        "outputs": [
+            {"arm": "base", "config": "loom", "outputs": 90, "entropy": 7.91, "distinct_pairs": 0.83, "near_duplicates": 0.011},
+            {"arm": "lora", "config": "loom", "outputs": 12, "entropy": None, "distinct_pairs": None, "near_duplicates": 0.0},
+        ],
         "ramp": {"step": 1, "steps": 3, "rules": [
             {"name": "min_units", "met": False, "words": "203 of 500 units in lora"},
             {"name": "min_hours", "met": True, "words": "27 of 24 hours"},

@@ -52,6 +52,9 @@ def test_it_says_what_the_report_says(page_of: Opens) -> None:
     row = page.get_by_role("row", name="Favourite rate")
     expect(row).to_contain_text("10.1 %12.8 %+2.7 points [−1.4, +6.1]")
     expect(page.get_by_role("row", name="Entropy of the answers")).to_contain_text("not computed")
+    rows = page.get_by_label("Table of the outputs").get_by_role("row")
+    expect(rows.nth(1)).to_have_text("loombase907.91 bits83.0 %1.1 %")
+    expect(rows.nth(2)).to_have_text("loomlora12not computednot computed0.0 %")
     expect(page.get_by_role("row", name="As treated")).to_contain_text("99.9 %99.3 %")
     expect(page.get_by_role("row", name="Gated")).to_contain_text("04")
     rolled = page.locator("#timeline li").first
@@ -67,6 +70,7 @@ def test_nothing_received_is_no_zero(page_of: Opens) -> None:
     expect(page.locator("#guardrails")).to_contain_text("does not count as zero")
     expect(page.get_by_role("row", name="Share now")).to_contain_text("90.0 %10.0 %")
     expect(page.get_by_role("row", name="Units")).to_have_count(0)
+    expect(page.get_by_label("Table of the outputs")).to_be_hidden()
     expect(page.locator("#curve-words")).to_have_text("There is no curve yet: no difference was computed at any look.")
 
 

@@ -16,7 +16,7 @@ h1, h2, h3, th, caption, .verdict { font-family: system-ui, sans-serif; line-hei
 h2 { margin-top: 2.2rem; border-bottom: 1px solid #999; padding-bottom: .2rem }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-size: .92rem }
 th, td { border: 1px solid #999; padding: .35rem .5rem; text-align: left; vertical-align: top }
-td { overflow-wrap: anywhere }
+h1, td { overflow-wrap: break-word }
 thead th { background: #f0f0f0 }
 tbody th { font-weight: normal }
 caption { text-align: left; font-weight: bold; padding: .3rem 0 }
@@ -69,8 +69,9 @@ class Page:
         named = f"<caption>{escape(caption)}</caption>" if caption else ""
         heads = "".join(f'<th scope="col">{escape(one)}</th>' for one in head)
         cells = "".join(map(_line, rows))
+        whole = f"<table>{named}<thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>"
         self.body.append(
-            f'<div class="scroll"><table>{named}<thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table></div>'
+            f'<div class="scroll" role="group" aria-label="{escape(caption or head[0])}" tabindex="0">{whole}</div>'
         )
 
     def markdown(self) -> str:
@@ -81,7 +82,7 @@ class Page:
         return (
             f'<!doctype html>\n<html lang="{self.language}"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{title}</title><style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n{body}\n</body></html>\n"
+            f"<title>{title}</title><style>{STYLE}</style></head>\n<body><main><h1>{title}</h1>\n{body}\n</main></body></html>\n"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from goldsmith import traditions
 from goldsmith.kinds.base import Interval
 from goldsmith.kinds.bias_audit.pages import Cell, Marked, Page
-from goldsmith.kinds.bias_audit.schema import Audited, BiasAuditResult, JudgeReport, Language, Measure
+from goldsmith.kinds.bias_audit.schema import Audited, BiasAuditResult, JudgeReport, Language, Measure, Side
 
 LANGUAGES: tuple[Language, ...] = ("en", "de")
 EXAMPLES = 4  # prompts that are shown under every context
@@ -124,7 +124,7 @@ class _Report:
         self.out.say(self.words["hint"])
         rows = [
             [
-                f"{self._tradition(row.tradition)} ({self.words['sides'][row.side]})",
+                self._sided(row.tradition, row.side),
                 self._name(row.arm),
                 str(row.answers),
                 *(f"{100 * share:.0f}" for share in (row.own, row.foreign, row.strange)),
@@ -211,7 +211,7 @@ class _Report:
         for one in self.result.contexts:
             texts = self.told["context_texts"][one.id]
             text = texts.get(self.language) or next(iter(texts.values()))
-            rows.append([one.id, f"{self._tradition(one.tradition)} ({said['sides'][one.side]})", Marked(text, one.strange)])
+            rows.append([one.id, self._sided(one.tradition, one.side), Marked(text, one.strange)])
         self.out.table(said["contexts_columns"], rows)
         if any(one.strange for one in self.result.contexts):
             self.out.say(said["mend"])
@@ -227,6 +227,10 @@ class _Report:
         """`names several traditions alike: arabic, japanese`, or that it names none."""
         several = [self._tradition(one) for one in reason.partition(": ")[2].split(", ") if one]
         return str(self.words["reasons"]["several" if several else "none"].format(traditions=", ".join(several)))
+
+    def _sided(self, tradition: str, side: Side) -> str:
+        name = self._tradition(tradition)
+        return name if tradition == traditions.WESTERN else f"{name} ({self.words['sides'][side]})"
 
     def _tradition(self, tradition: str) -> str:
         row = traditions.western() if tradition == traditions.WESTERN else traditions.table().get(tradition)

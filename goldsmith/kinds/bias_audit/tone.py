@@ -51,5 +51,10 @@ def tone(text: str, prompt: str) -> Tone:
     flag = respect.red_flags(said, plain(prompt))
     if flag is not None and not any(word in folded(flag) for word in strange):
         strange.append(folded(flag))
-    praise, pity = (len(named(said, _words("valence", group))) for group in ("praise", "pity"))
+    praise, pity = (_told(said, prompt, group) for group in ("praise", "pity"))
     return Tone(tuple(strange), praise, pity, len(words(said)))
+
+
+def _told(said: str, prompt: str, group: str) -> int:
+    typed = named(prompt, _words("valence", group))
+    return sum(word not in typed for word in named(said, _words("valence", group)))

@@ -271,7 +271,8 @@ class TestReport:
 
     def test_it_tells_how_the_judge_did(self, tmp_path: Path) -> None:
         ctx = world(tmp_path, exoticising)
-        ctx.teacher_factory = lambda *_, **__: ScriptedTeacher(lambda asked: rehearsal_judge.better(asked.prompt))
+        teacher = ScriptedTeacher(lambda asked: rehearsal_judge.better(asked.prompt))
+        ctx.teacher_factory = lambda *_, **__: teacher
         audited(ctx, judge=TestJudge.JUDGE)
         page = ctx.artifact(f"{ctx.ref}/report.md").read_text()
         assert "compared 40 pairs of answers, each in both orders" in page

@@ -44,6 +44,7 @@ def test_every_sort_of_red_flag_is_known_in_both_languages(text: str) -> None:
 def test_what_the_prompt_says_itself_is_not_held_against_the_answer() -> None:
     assert tone("A mysterious box on the table.", "a mysterious box").strange == ()
     assert tone("A mysterious box on the table.", "a box").strange == ("mysterious",)
+    assert tone("The lift is broken again, and dark.", "the lift is broken again").pity == 1
 
 
 def test_praise_and_pity_are_counted_of_a_hundred_words() -> None:
