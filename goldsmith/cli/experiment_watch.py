@@ -18,6 +18,7 @@ from goldsmith.client import ApiError, Client, NotReachable
 
 EVERY_S = 2.0
 AT_MOST_S = 30.0
+PATIENCE_S = 10.0  # as the page: numbers must not grow older than that without a word
 
 
 Id = Annotated[str, typer.Argument(help="The id of an experiment.")]
@@ -32,7 +33,7 @@ def report(experiment_id: Id, as_json: Json = False) -> None:
 
 def watch(experiment_id: Id, as_json: Json = False) -> None:
     """Follow an experiment: arms, guardrails, effect, decisions. Ctrl-C leaves it; without a terminal it is shown once."""
-    with said_plainly(as_json), connect() as client:
+    with said_plainly(as_json), connect(timeout=PATIENCE_S) as client:
         report = client.experiment_report(experiment_id)
         if as_json:
             print_json(report)

@@ -295,11 +295,11 @@ def check_nothing_runs(settings: Settings) -> None:
         raise StackError("processes of a stack that was killed are still there; `goldsmith down` ends them")
 
 
-def connect(url: str | None = None) -> Client:
+def connect(url: str | None = None, *, timeout: float = 30) -> Client:
     """A client of the server at `url`, or that GOLDSMITH_URL names, or of this machine's own stack."""
     settings = get_settings()
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    return Client(url or settings.url or urls(settings)["api"], api_key=key)
+    return Client(url or settings.url or urls(settings)["api"], api_key=key, timeout=timeout)
 
 
 def stack_file(settings: Settings) -> Path:

@@ -70,6 +70,12 @@ def test_what_is_below_the_edge_of_the_terminal_is_said_to_be(monkeypatch: pytes
     assert any("+2.4 points" in line for line in lines), "the effect"
 
 
+def test_a_model_of_which_nothing_is_known_is_said_to_be_so() -> None:
+    report = reports.running()
+    report["experiment"]["arms"][1]["model_trouble"] = "Ollama does not answer"
+    assert "! Whether the model of lora is there is not known: Ollama does not answer" in drawn(report)
+
+
 def test_nothing_received_is_no_zero() -> None:
     text = drawn(reports.empty())
     assert "Nothing was looked at yet" in text

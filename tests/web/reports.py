@@ -83,7 +83,7 @@ def running() -> Report:
             guardrail("safety_block", "Safety blocks", "ok", "2.1 % of base and 2.4 % of lora were blocked. A rise is not proved.",
                       base=0.021, lora=0.024, difference=0.003, lower=-0.021, limit=0.05, attempts=212),
             guardrail("latency", "Latency", "ok", "2.0 % of lora's answers took longer than 3 s, 3.0 % of base's.", lora=0.02, base=0.03),
-            guardrail("error", "Errors", "watch", "3 errors in lora, 1 in base: a rise is likely and not yet proved.", lora=3, base=1),
+            guardrail("error", "Errors", "watch", "3 errors in lora, 1 in base: a rise is likely and not yet proved.", lora=0.011, base=0.0004),
             guardrail("entropy", "Mode collapse", "unknown", "12 of the 100 sketches that it needs. This holds the ramp.", sketches=12, needed=100),
         ],
         "srm": {"state": "ok", "words": "Both arms get the shares that the plan gives them.", "e_value": 0.41, "observed": {}, "expected": {}},
