@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from goldsmith import experiments, webhooks
-from goldsmith.ab.snapshot import spellings
+from goldsmith.ab.plan import plain_model
 from goldsmith.ab_decisions import GUARD, told
 from goldsmith.ab_rows import locked
 from goldsmith.db import Connection, Database
@@ -62,13 +62,14 @@ def look_again(database: Database, settings: Settings) -> None:
             if there is None:
                 _not_known(conn, arm, trouble)
             else:
-                _known(conn, arm, any(name in there for name in spellings(arm["model"])))
+                _known(conn, arm, plain_model(arm["model"]) in there)
 
 
 def _models(settings: Settings) -> tuple[frozenset[str] | None, str | None]:
-    """The names that Ollama has; or none, and why."""
+    """The plain names of what Ollama has; or none, and why."""
     try:
-        return frozenset(Ollama(ollama_url(settings.ollama_host), timeout_s=TIMEOUT_S).tags()), None
+        tags = Ollama(ollama_url(settings.ollama_host), timeout_s=TIMEOUT_S).tags()
+        return frozenset(map(plain_model, tags)), None
     except GoldsmithError as error:
         return None, error.detail
 

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 
 from goldsmith.ab import BASE, BUCKETS, ExperimentPlan, bucket
 from goldsmith.ab.assignment import arm_of, group_salt, held, regions
+from goldsmith.ab.plan import Eligibility
+from goldsmith.ab.snapshot import Facts, Rules, SnapshotArm, SnapshotExperiment
 
 PAGE = (Path(__file__).parent.parent / "docs" / "assignment.md").read_text(encoding="utf-8")
 SALT = "workshop-week-2025-03"
@@ -152,6 +154,35 @@ def test_three_arms_get_their_shares():
     got = [ramp.arm_at(0, "some-salt", f"{rng.getrandbits(64):x}") for _ in range(20_000)]
     shares = {name: got.count(name) / len(got) for name in ("base", "a", "b")}
     assert shares == pytest.approx({"base": 0.75, "a": 0.2, "b": 0.05}, abs=0.013)
+
+
+# -- whether an arm's model is there
+
+
+@pytest.mark.parametrize(
+    ("model", "named", "there"),
+    [
+        *((model, named, True) for model in ("q", "local/q", "q:latest", "local/q:latest") for named in ("q", "local/q", "q:latest")),
+        ("q:4b", "q:4b", True), ("local/q:4b", "q:4b", True), ("q:4b", "local/q:4b", True),
+        ("q", "q:4b", False), ("q:4b", "q", False), ("q:4b", "q:4b:latest", False), ("q", "Q", False), ("q", "qq", False),
+    ],
+)  # fmt: skip
+def test_a_model_is_there_in_every_spelling_and_under_no_other_name(model: str, named: str, there: bool):
+    arms = [SnapshotArm(name=BASE), SnapshotArm(name="a", buckets=(0, BUCKETS), model=model)]
+    rules = Rules(
+        SnapshotExperiment(
+            id="x",
+            name="x",
+            version=1,
+            status="running",
+            step=0,
+            salt=SALT,
+            unit="device_id",
+            arms=arms,
+            eligibility=Eligibility(),
+        )
+    )
+    assert rules.answer("device-1", Facts(models=[named])).gated == (None if there else "model_missing")
 
 
 # -- plans that cannot work

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from goldsmith.ab.assignment import BASE, bucket
-from goldsmith.ab.plan import ID, Eligibility
+from goldsmith.ab.plan import ID, Eligibility, plain_model
 
 _is_id = re.compile(ID).fullmatch
 
@@ -149,8 +149,8 @@ class Rules:
         return Assignment(self.id, BASE, BASE, None, None, self._base_model, self.step, "assigned" if fresh else "stale")
 
     def _not_meant(self, facts: Facts) -> str | None:
-        if self._configs and facts.config_id not in self._configs:
-            return "config"
+        if self._configs and facts.config_id is not None and facts.config_id not in self._configs:
+            return "config"  # without one, whoever asks has chosen the experiment by its name
         if self._contexts and facts.context_sha256 not in self._contexts:
             return "context_sha256"
         if self._input_languages and facts.input_language not in self._input_languages:
@@ -168,12 +168,12 @@ class Rules:
 
 def _choice(arm: SnapshotArm) -> _Choice:
     lo, hi = arm.buckets or (0, 0)
-    names = () if arm.model is None else spellings(arm.model)
+    names = () if arm.model is None else _spellings(arm.model)
     return _Choice(lo, hi, arm.name, arm.adapter, arm.model, names, arm.gated)
 
 
-def spellings(model: str) -> tuple[str, ...]:
-    """How a model's name may read among those at hand: `local/qwen3` is Ollama's `qwen3:latest`."""
-    bare = model.removeprefix("local/")
-    names = (model, bare) if ":" in bare else (model, bare, f"{model}:latest", f"{bare}:latest")
-    return tuple(dict.fromkeys(names))
+def _spellings(model: str) -> tuple[str, ...]:
+    """How a model's name may read among those at hand: every name with the same `plain_model`."""
+    plain = plain_model(model)
+    names = (plain, f"local/{plain}")
+    return names if ":" in plain else (*names, *(f"{name}:latest" for name in names))

@@ -44,6 +44,8 @@ def test_a_life_over_http(client: TestClient, plan: dict[str, Any]) -> None:
     paused = client.post(f"{url}/assignments", json={"units": ["tablet-1"], "config_id": "clay"}).json()["assignments"][0]
     assert (paused["arm"], paused["assigned"], paused["reason"]) == ("base", None, "paused")
     assert client.post(f"{url}/resume", json={"reason": "Again."}).json()["status"] == "running"
+    assigned = client.post(f"{url}/assignments", json={"units": ["tablet-1", "a", "b"]}).json()["assignments"]
+    assert {one["reason"] for one in assigned} == {"assigned"}, "the address says which experiment is meant"
     problem(client.post(f"{url}/approve"), 409, says="at the last of its 1 steps")
     version = client.post(f"{url}/versions", json=plan)
     assert (version.status_code, version.json()["version"], version.json()["supersedes"]) == (201, 2, made["id"])

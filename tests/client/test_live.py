@@ -91,6 +91,7 @@ def test_every_answer_is_the_servers(
         (plain, {"config_id": "loom"}),
         (plain, {"config_id": "loom", "models": {"small", "other"}}),
         (plain, {"config_id": "elsewhere"}),
+        (plain, {}),
         (ramped, {"config_id": "bauhaus", "models": {"small-lora:latest"}} | full),
         (ramped, {"config_id": "bauhaus"} | full),
         (ramped, {"config_id": "bauhaus"} | full | {"context_sha256": "b" * 64}),
