@@ -71,7 +71,7 @@ function alerts({ experiment, look, decisions }) {
     ...(look?.guardrails ?? []).filter(({ state }) => state === "breach").map((one) => `${named(one)}: ${one.words}`),
     look?.srm?.state === "mismatch" ? `The arms do not get their shares: ${look.srm.words}` : null,
     look?.contamination?.state === "warning" ? `Contamination: ${look.contamination.words}` : null,
-    ...experiment.arms.filter(({ gated }) => gated).map(({ name, gated }) => `Base answers in place of ${name}: ${gated}`),
+    ...experiment.arms.filter(({ gated }) => gated).map(({ name, gated }) => `Base answers in place of ${name}: ${words(gated)}`),
     ...experiment.arms.filter((arm) => arm.model_trouble).map((arm) => `Whether the model of ${arm.name} is there is not known: ${arm.model_trouble}`),
     ...experiment.arms.filter(({ gated, model_trouble }) => model_trouble && !gated).map(({ name, model_trouble }) => `Whether the model of ${name} is there is not known: ${model_trouble}`),
     experiment.forced && !FINAL.includes(experiment.status) ? `${experiment.forced.actor} decided to go on in spite of a guardrail: ${experiment.forced.reason}` : null,

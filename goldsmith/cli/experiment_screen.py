@@ -102,7 +102,9 @@ def _alerts(report: Data) -> list[Text]:
         found.append(f"The arms do not get their shares: {look['srm']['words']}")
     if (look.get("contamination") or {}).get("state") == "warning":
         found.append(f"Contamination: {look['contamination']['words']}")
-    found += [f"Base answers in place of {arm['name']}: {arm['gated']}" for arm in experiment["arms"] if arm.get("gated")]
+    found += [
+        f"Base answers in place of {arm['name']}: {words(arm['gated'])}" for arm in experiment["arms"] if arm.get("gated")
+    ]
     found += [
         f"Whether the model of {arm['name']} is there is not known: {arm['model_trouble']}"
         for arm in experiment["arms"]

@@ -82,6 +82,14 @@ def test_nothing_received_is_no_zero() -> None:
     assert "0.0 %" not in text
 
 
+def test_it_says_when_a_model_is_missing_or_nobody_knows() -> None:
+    report = reports.running()
+    report["experiment"]["arms"][1] |= {"gated": "model_missing", "model_trouble": "Ollama does not answer"}
+    text = drawn(report)
+    assert "! Base answers in place of lora: model missing" in text
+    assert "! Whether the model of lora is there is not known: Ollama does not answer" in text
+
+
 def test_words_of_others_command_no_terminal() -> None:
     report = reports.running()
     report["decisions"][0] |= {"reason": "[red]\x1b]0;title\x07\x1b[2J", "actor": "\x9b31m[bold]"}

@@ -74,6 +74,14 @@ def test_nothing_received_is_no_zero(page_of: Opens) -> None:
     expect(page.locator("#curve-words")).to_have_text("There is no curve yet: no difference was computed at any look.")
 
 
+def test_a_model_that_is_missing_or_that_nobody_knows_of_needs_attention(page_of: Opens) -> None:
+    report = reports.running()
+    report["experiment"]["arms"][1] |= {"gated": "model_missing", "model_trouble": "Ollama does not answer"}
+    attention = page_of(report).get_by_label("What needs attention")
+    expect(attention).to_contain_text("Base answers in place of lora: model missing")
+    expect(attention).to_contain_text("Whether the model of lora is there is not known: Ollama does not answer")
+
+
 def test_the_curve_is_also_words_and_a_table(page_of: Opens) -> None:
     page = page_of(reports.three_arms())
     picture = page.get_by_role("img", name="Favourite rate: difference to base over the units seen")
