@@ -9,6 +9,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -111,18 +112,13 @@ def main() -> None:
 
                 result[name] = paced(send, options.events)
                 stats = sender.stats
-                lost = (
-                    stats.spooled
-                    - stats.delivered
-                    - sum(
-                        f.read_bytes().count(b"\n")
-                        for where in (Path(folder) / name, memory_of(Path(folder) / name))
-                        if where
-                        for f in where.glob("*.log")
-                    )
-                )
+                memory = memory_of(Path(folder) / name)
+                held = [file for where in (Path(folder) / name, memory) if where for file in where.glob("*.log")]
+                lost = stats.spooled - stats.delivered - sum(file.read_bytes().count(b"\n") for file in held)
                 result[name] |= {"spooled": stats.spooled, "dropped": stats.dropped, "lost": max(0, lost)}  # type: ignore[operator]
                 sender.close(0)
+                if memory is not None:
+                    shutil.rmtree(memory, ignore_errors=True)  # or by the sender's thread, as it ends
     print(json.dumps(result, indent=1))
 
 

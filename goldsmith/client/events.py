@@ -10,6 +10,7 @@ which computes for 2 ms a request (`http.client`: 0.3), and a file is read batch
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -100,8 +101,10 @@ class EventSender:
     ) -> None:
         self._url = url or os.environ.get("GOLDSMITH_URL") or "http://127.0.0.1:17804"
         self._api_key = api_key or os.environ.get("GOLDSMITH_API_KEY")
+        self._begin()
         folder = Path(spool)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sketch_key = key_of(folder / "sketch.key")
         memory, in_memory = memory_of(folder), min(MEMORY_BYTES, max_bytes // 4)
         if memory is None:
             in_memory = 0
@@ -109,8 +112,6 @@ class EventSender:
         self._front = (
             self._spool if memory is None else Spool(memory, max_bytes=in_memory, max_age_s=max_age_s, drops_oldest=False)
         )
-        self._sketch_key = key_of(self._spool.folder / "sketch.key")
-        self._begin()
         _senders.add(self)
 
     def _begin(self) -> None:
@@ -406,4 +407,12 @@ def _in_child() -> None:
         sender._after_fork()
 
 
+def _at_exit() -> None:
+    """Who forgot `close` loses nothing either, also where memory ends with the process, as in a container."""
+    for sender in list(_senders):
+        if not sender._stopping.is_set():
+            sender._leave()
+
+
+atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_in_child)
