@@ -124,6 +124,10 @@ def against_passing(
         reasons.append(
             f"{found.groups} independent groups of prompts are too few to say anything; {FEWEST} at least are needed"
         )
+    elif primary != "perplexity" and not found.arm and not found.against:
+        reasons.append(
+            f"by {primary} no answer of either model has a point: where base has nothing to lose, no loss can be seen"
+        )
     elif found.difference.low < -config.margin and found.verdict != "worse":
         reasons.append(
             f"by {primary} it may be worse than base by more than the margin of {config.margin:g}: {_number(found)}; more prompts"

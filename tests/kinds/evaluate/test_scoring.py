@@ -154,6 +154,11 @@ class TestPassing:
         result = evaluated(exam(tmp_path, {None: right, "lora": right}))
         assert (result.verdict, result.passed) == ("unclear", True)
 
+    def test_to_be_as_bad_as_can_be_is_not(self, tmp_path: Path) -> None:
+        result = evaluated(exam(tmp_path, {None: wrong, "lora": wrong}))
+        assert (result.verdict, result.passed) == ("unclear", False)
+        assert "by exact no answer of either model has a point" in result.why
+
     def test_the_margin_says_how_sure_as_good_must_be(self, tmp_path: Path) -> None:
         def one_lost(asked: str) -> str:
             return wrong(asked) if asked == "q3" else "b"
