@@ -142,7 +142,7 @@ class _Measured:
         return found
 
     def numbers_of_day(self) -> dict[str, Number]:
-        found = {
+        found: dict[str, Number] = {
             "latest_day_base": self.base_rate,
             f"latest_day_{self.arm}": self.rate,
             "latest_day_e_value": _e_value(self.proof),

@@ -17,17 +17,18 @@ CEILING, RATE, ICC = 0.25, 0.02, 0.3
 LOOK_EVERY = 10  # attempts
 
 
-def breached(treated, p, tried, blocked, share: float, effect: float = RISE, largest: float = LARGEST) -> bool:
-    """The guardrail's rule on what devices came to so far, without its least number of attempts."""
+def proof(treated, p, tried, blocked, effect: float = RISE, largest: float = LARGEST) -> float:
+    """Log of the guardrail's evidence in what devices came to so far: that the rate rose, where it did by more than is allowed, or that
+    it is above the ceiling."""
     has = tried > 0
     own, other = has & treated, has & ~treated
     if not own.any() or not other.any():
-        return False
+        return -math.inf
     y = blocked / np.maximum(tried, 1)
-    rise = blocked[own].sum() / tried[own].sum() - blocked[other].sum() / tried[other].sum()
-    if rise > RISE and evidence(Observations(treated[has], p, y[has]), effect=effect, largest=largest) + share >= BREACH:
-        return True
-    return rate_evidence(y[own], CEILING, largest) + share >= BREACH
+    above = rate_evidence(y[own], CEILING, largest)
+    if blocked[own].sum() / tried[own].sum() - blocked[other].sum() / tried[other].sum() <= RISE:
+        return above
+    return max(above, evidence(Observations(treated[has], p, y[has]), effect=effect, largest=largest))
 
 
 def week(rng: Generator, p: float, devices: int, days: int, bad_from: int, bad: float) -> tuple[float, float]:
@@ -53,14 +54,13 @@ def week(rng: Generator, p: float, devices: int, days: int, bad_from: int, bad: 
             since += int(treated[some].sum()) if day >= bad_from else 0
             if tried[treated].sum() < FEWEST:
                 continue
-            share = math.log((1 - WHOLE) / (day * (day + 1))) if day else -math.inf
-            all_days = breached(treated, p, tried, blocked, 0.0)
-            if math.isinf(found[0]) and (
-                breached(treated, p, tried, blocked, math.log(WHOLE))
-                or (day and breached(treated, p, today_tried, today_blocked, share, ab_days.EFFECT, ab_days.LARGEST))
-            ):
+            whole, latest = proof(treated, p, tried, blocked), -math.inf
+            if day:
+                share = math.log((1 - WHOLE) / (day * (day + 1)))
+                latest = share + proof(treated, p, today_tried, today_blocked, ab_days.EFFECT, ab_days.LARGEST)
+            if math.isinf(found[0]) and max(whole + math.log(WHOLE), latest) >= BREACH:
                 found[0] = since
-            if math.isinf(found[1]) and all_days:
+            if math.isinf(found[1]) and whole >= BREACH:
                 found[1] = since
         if max(found) < math.inf:
             break
@@ -70,14 +70,14 @@ def week(rng: Generator, p: float, devices: int, days: int, bad_from: int, bad: 
 def run(scale: Scale) -> Found:
     found = Found()
     for p, name, devices in ((0.1, "10/90", 200), (0.5, "50/50", 200), (0.5, "50/50", 30)):
-        runs = scale.runs(1000)
+        runs = scale.runs(400)
         times = np.array(list(scale.each(f"same{p}{devices}", week, runs, p, devices, 15, 99, 0.0)))
         wrong = np.isfinite(times).mean(axis=0)
         setting = f"{name}, {devices} devices on 15 days, ICC 0.3, a look after every tenth attempt"
         found.rows.append(Row("A/A, days: false rollbacks", setting, "≤ 1 %", percent(wrong[0], 2), wrong[0] <= 0.01, runs))
     worlds = ((0.1, "10/90", 200, 0.3), (0.5, "50/50", 200, 0.3), (0.5, "50/50", 30, 0.3), (0.5, "50/50", 24, 0.8))
     for p, name, devices, bad in worlds:
-        runs = scale.runs(400)
+        runs = scale.runs(200)
         times = np.array(list(scale.each(f"late{p}{devices}{bad}", week, runs, p, devices, 15, 8, bad)))
         setting = f"{name}, {devices} devices, blocks 2 % for 8 days, then {percent(bad, 0)} in the arm, 7 days; ICC 0.3"
         for column, claim in enumerate(("rolled back", "beside it, by all days at once alone")):
