@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -83,6 +84,14 @@ def wait_until(ready: Callable[[], bool], what: str, seconds: float = 120) -> No
         time.sleep(0.05)
 
 
+def ends_with_us(number: signal.Signals) -> Callable[[], None] | None:
+    """For `preexec_fn`: the child gets the signal when this process dies, however it dies. Linux alone can do this."""
+    if sys.platform != "linux":
+        return None
+    prctl, set_parent_death_signal = ctypes.CDLL(None).prctl, 1
+    return lambda: prctl(set_parent_death_signal, number)
+
+
 @pytest.fixture(autouse=True)
 def log_as_before() -> Iterator[None]:
     """A test that sets up a process's log would leave it to the next one, with a stream that is closed by then."""
@@ -108,6 +117,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
             stderr=log,
             cwd="/",
             start_new_session=True,
+            preexec_fn=ends_with_us(signal.SIGINT),
             user=server.user,
             group=server.user,
         )
@@ -132,7 +142,9 @@ def valkey() -> Iterator[EmbeddedValkey]:
     folder = Path(tempfile.mkdtemp(prefix="goldsmith-vk-"))
     server = EmbeddedValkey(folder, free_port())
     server.initialise()
-    process = subprocess.Popen(server.command(), stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        server.command(), stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=ends_with_us(signal.SIGTERM)
+    )
     try:
         wait_until(server.is_up, "the start of Valkey")
         yield server
