@@ -19,7 +19,7 @@ __all__ = ["plan", "running"]
 
 SECRET = "Ich heiße Anna und wohne hier"
 JSON = {"content-type": "application/json"}
-attacked = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+attacked = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 moments = st.one_of(
     st.just(datetime.now(UTC).isoformat()),
