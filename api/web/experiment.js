@@ -108,9 +108,14 @@ function guardrails(look) {
 }
 
 const SRM_ALPHA = 1 / 200;
-const EVIDENCE = { e_value: "evidence of a rise", ceiling_e_value: "evidence that it is above the ceiling" };
+const EVIDENCE = {
+  e_value: "evidence of a rise",
+  ceiling_e_value: "evidence that it is above the ceiling",
+  latest_day_e_value: "evidence of a rise on the latest day",
+  latest_day_ceiling_e_value: "evidence that the latest day is above the ceiling",
+};
 const NUMBERS = { lower: "difference at least", limit: "allowed difference", ceiling: "allowed at all", least: "needed" };
-const ORDER = ["base", "difference", "lower", "limit", "ceiling", "", "least", "e_value", "ceiling_e_value"];
+const ORDER = ["base", "difference", "lower", "limit", "ceiling", "", "least", "e_value", "ceiling_e_value", "latest_day_e_value", "latest_day_ceiling_e_value"];
 const RATES = ["safety_block", "latency", "error"];
 const SHARES = ["share", "distinct_pairs", "base_distinct_pairs", "near_duplicates", "base_near_duplicates", "worst_drop"];
 
@@ -119,6 +124,7 @@ function numbers({ name: guardrail, arm, numbers: known = {} }) {
   const kind = (name) => {
     if ([arm, "base"].includes(name)) return RATES.includes(guardrail) ? "share" : "bits";
     if (name === "limit" && guardrail === "entropy") return "share";
+    if (name.startsWith("latest_day_")) return "share";
     return SHARES.includes(name) || name === "ceiling" ? "share" : null;
   };
   const said = (name, value) => {

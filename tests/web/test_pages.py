@@ -45,6 +45,7 @@ def test_it_says_what_the_report_says(page_of: Opens) -> None:
     expect(light.last).to_contain_text("a rise of 10.3 points")
     expect(light.last).to_contain_text("difference+10.3 points")
     expect(light.last).to_contain_text("allowed difference+5.0 points")
+    expect(light.last).to_contain_text("latest day base2.0 %latest day lora31.0 %")
     expect(page.locator("#proof")).to_have_text("The rollback is proved: the serving route answered with base")
     expect(page.get_by_label("What needs attention")).to_contain_text("Contamination: 4.1 %")
     collapse = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="Mode collapse"))
