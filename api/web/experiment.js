@@ -73,7 +73,6 @@ function alerts({ experiment, look, decisions }) {
     look?.contamination?.state === "warning" ? `Contamination: ${look.contamination.words}` : null,
     ...experiment.arms.filter(({ gated }) => gated).map(({ name, gated }) => `Base answers in place of ${name}: ${words(gated)}`),
     ...experiment.arms.filter((arm) => arm.model_trouble).map((arm) => `Whether the model of ${arm.name} is there is not known: ${arm.model_trouble}`),
-    ...experiment.arms.filter(({ gated, model_trouble }) => model_trouble && !gated).map(({ name, model_trouble }) => `Whether the model of ${name} is there is not known: ${model_trouble}`),
     experiment.forced && !FINAL.includes(experiment.status) ? `${experiment.forced.actor} decided to go on in spite of a guardrail: ${experiment.forced.reason}` : null,
     experiment.held_reason && !FINAL.includes(experiment.status) ? `Held: ${experiment.held_reason}` : null,
   ].filter(Boolean);

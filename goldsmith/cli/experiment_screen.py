@@ -110,11 +110,6 @@ def _alerts(report: Data) -> list[Text]:
         for arm in experiment["arms"]
         if arm.get("model_trouble")
     ]
-    found += [
-        f"Whether the model of {arm['name']} is there is not known: {arm['model_trouble']}"
-        for arm in experiment["arms"]
-        if arm.get("model_trouble") and not arm.get("gated")
-    ]
     if (forced := experiment.get("forced")) and not ended:
         found.append(f"{forced['actor']} decided to go on in spite of a guardrail: {forced['reason']}")
     if experiment.get("held_reason") and not ended:
