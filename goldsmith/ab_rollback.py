@@ -240,7 +240,9 @@ def promote(conn: Connection, experiment_id: UUID, reason: str, *, actor: str, a
         if not _is_usable(conn, name, version):
             missing.append(f"{chosen.adapter} is retired")
         if missing:
-            raise Conflict(f"{chosen.adapter} cannot be promoted: {'; '.join(missing)}", missing=missing)
+            raise Conflict(
+                f"{chosen.adapter} cannot be promoted: {'; '.join(one.rstrip('.') for one in missing)}", missing=missing
+            )
         former = _means(conn, name, CHAMPION)
         if former == version and conn.execute(_PROMOTED, (experiment_id, chosen.adapter)).fetchone():
             return experiment

@@ -753,6 +753,7 @@ def test_a_promotion_says_all_that_is_missing(conn: Connection, start: Callable[
     assert evaluation == "there is no completed evaluate job of adapter:workshop@2"
     assert audit_.endswith("it did not pass: It is less neutral.")
     assert means(conn, "champion") == "adapter:workshop@1"
+    assert ".;" not in refusal.value.detail
 
 
 def test_what_was_completed_is_safe_and_passed_becomes_champion(

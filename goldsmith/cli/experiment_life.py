@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from goldsmith.cli.output import Json, console, print_json, print_table, said_plainly
 from goldsmith.cli.stack import connect
@@ -138,6 +139,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         ("primary metric", plan["primary_metric"]),
         ("plan's SHA-256", found["plan_sha256"] or "at the start"),
         ("cool-down until", found["cooldown_until"]),
+        ("overridden by", (forced := found.get("forced")) and escape(f"{forced['actor']}: {forced['reason']}")),
         ("made by", found["created_by"]),
         ("started", found["started_at"]),
         ("ended", found["ended_at"]),

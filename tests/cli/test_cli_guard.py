@@ -35,10 +35,11 @@ def test_an_experiment_is_read_rolled_back_forced_on_and_not_promoted(
     assert goldsmith("experiments", "rollback", ref).exit_code != output.OK, "a reason is needed"
     # the API runs in this process, and so does its log
     assert goldsmith("experiments", "rollback", ref, "-r", "Too [dark].").stdout.endswith("spring is rolled_back\n")
-    assert goldsmith("experiments", "force", ref, "-r", "A false alarm.").stdout.endswith("spring is running\n")
+    assert goldsmith("experiments", "force", ref, "-r", "A [false] alarm.").stdout.endswith("spring is running\n")
     again = goldsmith("experiments", "report", ref)
     assert "Too [dark]." in again.stdout
-    assert "decided to go on in spite of a guardrail: A false alarm." in " ".join(again.stdout.split())
+    assert "decided to go on in spite of a guardrail: A [false] alarm." in " ".join(again.stdout.split())
+    assert "local: A [false] alarm." in goldsmith("experiments", "show", ref).stdout
     refused = goldsmith("experiments", "promote", ref, "-r", "Go.")
     assert refused.exit_code != output.OK
     assert "there is no completed bias_audit job of adapter:workshop@1" in refused.stderr
