@@ -408,10 +408,9 @@ def _in_child() -> None:
 
 
 def _at_exit() -> None:
-    """Who forgot `close` loses nothing either, also where memory ends with the process, as in a container."""
+    """Who forgot `close`, or gave it no time, loses nothing either, also where memory ends with the process, as in a container."""
     for sender in list(_senders):
-        if not sender._stopping.is_set():
-            sender._leave()
+        sender._leave()
 
 
 atexit.register(_at_exit)

@@ -278,12 +278,14 @@ def test_what_was_said_yes_to_survives_a_kill(spool: Path):
     assert {event["unit"] for event in goldsmith.taken.values()} == {f"device-{number}" for number in range(500)}
 
 
-def test_a_process_that_ends_without_a_close_leaves_its_events_on_the_disk(spool: Path):
+@pytest.mark.parametrize("end", ["pass", "sender.close(0)"])
+def test_a_process_that_ends_without_a_close_leaves_its_events_on_the_disk(spool: Path, end: str):
     script = f"""
         from goldsmith.client.events import EventSender
         sender = EventSender({str(spool)!r}, {away()!r})
         for number in range(20):
             assert sender.send({ONE!r}, "exposure", f"device-{{number}}")
+        {end}
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
     assert lying_in(spool) == 20
