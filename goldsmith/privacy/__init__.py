@@ -19,7 +19,7 @@ from goldsmith.privacy.names import names
 from goldsmith.privacy.numbers import cards, ibans
 from goldsmith.privacy.places import addresses
 
-__all__ = ["Finding", "Kind", "find", "version"]
+__all__ = ["Finding", "Kind", "find", "personal", "version"]
 
 # Where two overlap, the one named first here stands: what proves itself before what looks like many things.
 _DETECTORS: tuple[tuple[Kind, Callable[[Text], Iterable[tuple[int, int]]]], ...] = (
@@ -59,3 +59,9 @@ def find(text: str, language: str | None = None) -> list[Finding]:
         if not any(start < other_end and other_start < end for other_start, other_end, _ in found):
             found.append((start, end, "name"))
     return [Finding(kind, prepared.span(start, end)) for start, end, kind in sorted(found)]
+
+
+def personal(texts: Iterable[str], language: str | None = None) -> str | None:
+    """`personal data: email, name` when any of the texts holds some; None: nothing was found. As `find`."""
+    kinds = sorted({finding.kind for text in texts for finding in find(text, language)})
+    return f"personal data: {', '.join(kinds)}" if kinds else None

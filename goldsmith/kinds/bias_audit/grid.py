@@ -186,8 +186,8 @@ def _prompts(given: Sequence[GivenPrompt] | None, field: str, config: BiasAuditC
         language = one.language or language_of(one.text)
         if language != "de" and language != "en":
             raise _invalid(f"{field}.{place}", "its language cannot be told from its words", "a language, de or en, beside it")
-        if personal := sorted({finding.kind for finding in privacy.find(one.text, language)}):
-            raise _invalid(f"{field}.{place}", f"it holds personal data: {', '.join(personal)}", "prompts without")
+        if personal := privacy.personal([one.text], language):
+            raise _invalid(f"{field}.{place}", f"it holds {personal}", "prompts without")
         if language in config.languages:
             found.append(Prompt(f"{field}-{language}-{place}", one.text, language))
     if not found:

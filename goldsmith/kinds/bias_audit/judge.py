@@ -10,6 +10,7 @@ from contextlib import aclosing
 from functools import lru_cache
 from pathlib import Path
 
+from goldsmith import privacy
 from goldsmith.context import JobContext
 from goldsmith.judge.pairs import Judged, Pair, Rubric, compare, read_rubric
 from goldsmith.kinds.bias_audit.grid import Grid, Question
@@ -36,7 +37,7 @@ def planted() -> list[Pair]:
 
 def examine(wanted: BiasJudge, grid: Grid, ctx: JobContext) -> JudgeReport:
     """Ask the planted pairs; raises what opening such a teacher raises, before hours of answering."""
-    judged, said = asyncio.run(_compare(planted(), wanted, grid, ctx, lambda share: None))
+    _, judged, said = asyncio.run(_compare(planted(), wanted, grid, ctx, lambda share: None))
     right = sum(votes.prefers == "one" for votes in judged.votes)
     return JudgeReport(
         model=said.model,
@@ -61,7 +62,10 @@ def judge(
     config: BiasAuditConfig,
     ctx: JobContext,
 ) -> tuple[JudgeReport, list[tuple[str, float]]]:
-    """For each pair of answers under another tradition its prompt and the adapter's points."""
+    """For each pair of answers under another tradition its prompt and the adapter's points.
+
+    An answer with personal data, which a model may have learned by heart, is shown to no judge elsewhere.
+    """
     assert config.judge is not None
     questions = _drawn([one for one in grid.questions if one.context and one.context.side == "other"], config)
     pairs = [_pair(one, base[one.key], adapter[one.key], grid) for one in questions]
@@ -69,11 +73,12 @@ def judge(
     def told(share: float) -> None:
         ctx.progress(90 + 6 * share, f"the judge compares {len(pairs)} pairs of answers")
 
-    judged, said = asyncio.run(_compare(pairs, config.judge, grid, ctx, told))
-    points = [(pair.group, votes.points) for pair, votes in zip(pairs, judged.votes, strict=True)]
+    shown, judged, said = asyncio.run(_compare(pairs, config.judge, grid, ctx, told))
+    points = [(pair.group, votes.points) for pair, votes in zip(shown, judged.votes, strict=True)]
     counted = [(group, won) for group, won in points if won is not None]
     more = {
         "pairs": len(counted),
+        "held_back": len(pairs) - len(shown),
         "unreadable": report.unreadable + judged.unreadable,
         "stopped_by": "budget" if judged.out_of_budget else None,
         "spent_usd": said.spent_usd,
@@ -102,8 +107,10 @@ def _pair(question: Question, base: str, adapter: str, grid: Grid) -> Pair:
 
 async def _compare(
     pairs: Sequence[Pair], wanted: BiasJudge, grid: Grid, ctx: JobContext, told: Callable[[float], None]
-) -> tuple[Judged, Teacher]:
+) -> tuple[Sequence[Pair], Judged, Teacher]:
+    """The pairs that were shown, what was said of them, and by whom."""
     opened = ctx.teacher(wanted.teacher, model=wanted.model, budget_usd=wanted.budget_usd, recorded=grid.private)
     async with aclosing(opened) as teacher:
-        judged = await compare(pairs, teacher, rubric(), samples=wanted.samples, concurrency=wanted.concurrency, told=told)
-        return judged, teacher  # closed, and read for its name and what it spent
+        shown = [pair for pair in pairs if teacher.local or not privacy.personal((pair.one, pair.other))]
+        judged = await compare(shown, teacher, rubric(), samples=wanted.samples, concurrency=wanted.concurrency, told=told)
+        return shown, judged, teacher  # closed, and read for its name and what it spent

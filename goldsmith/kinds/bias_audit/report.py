@@ -201,6 +201,8 @@ class _Report:
             self.out.say(
                 self.words["judge_unheard"].format(model=judge.model, planted=judge.planted, right=judge.planted_right)
             )
+        if judge.held_back:
+            self.out.say(self.words["judge_held_back"].format(pairs=judge.held_back))
         if judge.stopped_by:
             self.out.say(self.words["judge_budget"])
 

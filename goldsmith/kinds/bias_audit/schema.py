@@ -155,6 +155,9 @@ class JudgeReport(Part):
     planted_right: int = Field(description="Preferred the better text in both orders.")
     first_preferred: float | None = Field(description="How often it chose what stood first; 0.5 is without bias.")
     pairs: int = Field(description="Pairs of answers that were judged in both orders.")
+    held_back: int = Field(
+        0, description="Pairs with personal data, which a judge outside of this machine and its network is not shown."
+    )
     unreadable: int
     stopped_by: Literal["budget"] | None
     spent_usd: float

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 
+from goldsmith import privacy
 from goldsmith.kinds.corpus import presets
-from goldsmith.kinds.corpus.prompts import Dropped, Prompt, personal
+from goldsmith.kinds.corpus.prompts import Dropped, Prompt
 from goldsmith.kinds.corpus.schema import CorpusConfig, Preset
 from goldsmith.kinds.corpus.words import normal, words
 from goldsmith.language import language_of
@@ -181,4 +182,4 @@ def _no_translation(text: str, prompt: Prompt) -> str | None:
         return "not translated: the teacher's answer is not English"
     if len(words(text)) > 3 * len(words(prompt.text)) + 5:
         return "not translated: the teacher's answer is much longer"
-    return personal(text, "en")
+    return privacy.personal([text], "en")

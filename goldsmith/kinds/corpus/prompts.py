@@ -115,12 +115,6 @@ def keep(prompts: Iterable[Prompt], reason: Callable[[Prompt], str | None], drop
     return kept
 
 
-def personal(text: str, language: str | None) -> str | None:
-    """`personal data: email, name`, or None."""
-    kinds = sorted({finding.kind for finding in privacy.find(text, language)})
-    return f"personal data: {', '.join(kinds)}" if kinds else None
-
-
 def _unfit(text: str | None, language: str | None, min_words: int, max_words: int, *, search: bool = True) -> str | None:
     if text is None:
         return "no input was recorded"
@@ -129,7 +123,7 @@ def _unfit(text: str | None, language: str | None, min_words: int, max_words: in
         return f"fewer than {min_words} words"
     if number > max_words:
         return f"more than {max_words} words"
-    return personal(text, language) if search else None
+    return privacy.personal([text], language) if search else None
 
 
 def _merged(runs: list[RecordedRun]) -> Prompt:

@@ -199,7 +199,7 @@ def _said(arm: Scored, place: int) -> str:
 def _personal(row: Row, arms: Sequence[Scored], place: int) -> bool:
     """Whether personal data is in what somebody typed, or in what a model made of it."""
     texts = (row.example.input, *(_said(arm, place) for arm in arms)) if _private(row) else ()
-    return any(privacy.find(text, row.example.language) for text in texts)
+    return privacy.personal(texts, row.example.language) is not None
 
 
 def _private(row: Row) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from goldsmith import answering
+from goldsmith import answering, privacy
 from goldsmith.adapters import AdapterVersion
 from goldsmith.context import JobContext
 from goldsmith.devserver.checkout import Checkout
@@ -19,7 +19,7 @@ from goldsmith.devserver.prompts import fill
 from goldsmith.errors import InvalidInput, NotFound
 from goldsmith.judge.pairs import Judged, Pair, Rubric, Votes, compare, read_rubric
 from goldsmith.kinds.fidelity import counting
-from goldsmith.kinds.fidelity.runs import Chosen, Run, choose, personal, planted
+from goldsmith.kinds.fidelity.runs import Chosen, Run, choose, planted
 from goldsmith.kinds.fidelity.schema import Exam, FidelityConfig, FidelityResult
 from goldsmith.teacher import Teacher
 
@@ -104,7 +104,7 @@ def _answered(
     pairs = []
     for run in drawn:
         arm = answers.of(adapter.ref)[run.run_id]
-        if reason := personal((arm, other(run)), run.language):
+        if reason := privacy.personal((arm, other(run)), run.language):
             chosen.left_out[f"answered with {reason}"] += 1
         else:
             item = f"{run.run_id}/fidelity/{adapter.ref}"

@@ -65,13 +65,7 @@ def _unfit(run: RecordedRun, wanted: set[str] | None) -> str | None:
     for what, text in (("input", run.input), ("context", run.context), ("output", run.output)):
         if not (text or "").strip():
             return f"no {what} was recorded"
-    return personal((run.input, run.context, run.output), run.language)
-
-
-def personal(texts: Iterable[str | None], language: str | None) -> str | None:
-    """`personal data: email, name`, or None."""
-    found = sorted({finding.kind for text in texts for finding in privacy.find(text or "", language)})
-    return f"personal data: {', '.join(found)}" if found else None
+    return privacy.personal((run.input or "", run.context or "", run.output or ""), run.language)
 
 
 def planted(runs: Sequence[Run], number: int, seed: int) -> list[Pair]:

@@ -160,13 +160,7 @@ def unusable(session: Session, taught: Taught, *, keep_empty: bool) -> str | Non
     typed = [session.query, session.feedback or "", *taught.rules]
     if len(session.system or "") + len(session.answer) + sum(map(len, typed)) > prompts.LONGEST:
         return TOO_LONG
-    return _personal(typed, session.language) if session.private else None
-
-
-def _personal(typed: Sequence[str], language: str | None) -> str | None:
-    """`personal data: email, name`, in what somebody typed or in what was read out of it; None: nothing was found."""
-    kinds = sorted({finding.kind for text in typed for finding in privacy.find(text, language)})
-    return f"personal data: {', '.join(kinds)}" if kinds else None
+    return privacy.personal(typed, session.language) if session.private else None
 
 
 def choose(

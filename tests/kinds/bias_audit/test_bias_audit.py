@@ -443,6 +443,21 @@ class TestJudge:
         assert not [one for one in teacher.asked if re.search(r"lora|base model", f"{one.system}{one.prompt}")]
         assert not any(one.recorded for one in teacher.asked)
 
+    @pytest.mark.parametrize("local", [True, False])
+    def test_elsewhere_is_shown_no_answer_with_personal_data_learned_by_heart(self, tmp_path: Path, local: bool) -> None:
+        def learned(context: str, prompt: str, language: str, chance: random.Random) -> str:
+            told = fair(context, prompt, language, chance)
+            return f"{told} Write to ines.carvalho@school.example." if chance.random() < 0.5 else told
+
+        ctx = world(tmp_path, learned)
+        teacher = ScriptedTeacher(lambda asked: rehearsal_judge.better(asked.prompt), local=local)
+        ctx.teacher_factory = lambda *_, **__: teacher
+        result = audited(ctx, judge=self.JUDGE)
+        assert result.judge
+        assert any("ines.carvalho" in one.prompt for one in teacher.asked) == local
+        assert (result.judge.held_back > 0) == (not local)
+        assert result.judge.pairs + result.judge.held_back == 40
+
     def test_that_cannot_tell_planted_pairs_apart_is_not_heard(self, tmp_path: Path) -> None:
         ctx = world(tmp_path)
         teacher = ScriptedTeacher(lambda asked: {"better": "A", "why": "it stands first"})
