@@ -128,7 +128,7 @@ class _Measured:
             lower = abstats.lower(observations, self.alpha * ab_days.WHOLE, self.max_rise or None)
         found: dict[str, Number] = {
             "base": self.base_rate,
-            self.arm: self.rate,
+            "arm": self.rate,
             "difference": self.rise,
             "lower": lower,
             "limit": self.max_rise,
@@ -144,7 +144,7 @@ class _Measured:
     def numbers_of_day(self) -> dict[str, Number]:
         found: dict[str, Number] = {
             "latest_day_base": self.base_rate,
-            f"latest_day_{self.arm}": self.rate,
+            "latest_day_arm": self.rate,
             "latest_day_e_value": _e_value(self.proof),
         }
         return found if self.above is None else found | {"latest_day_ceiling_e_value": _e_value(self.above)}

@@ -77,7 +77,9 @@ class GuardrailLook(_Part):
     state: State
     forced: bool = Field(description="A person let it run on all the same; until the cool-down ends it does not act.")
     words: str
-    numbers: dict[str, Number]
+    numbers: dict[str, Number] = Field(
+        description="`base` and `arm` are the two rates, or entropies; the others as they are named."
+    )
 
 
 class OutputsLook(_Part):

@@ -177,7 +177,7 @@ class Variety:
     def numbers(self) -> dict[str, Number]:
         return {
             "base": self.base_entropy,
-            self.arm: self.entropy,
+            "arm": self.entropy,
             "outputs": self.outputs,
             "base_outputs": self.base_outputs,
             "distinct_pairs": self._mean(lambda config: config.arm.distinct),

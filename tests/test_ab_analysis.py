@@ -160,8 +160,8 @@ def test_a_regression_among_devices_known_for_long_is_seen_on_the_day():
     assert safety.words.startswith(
         "On the latest day alone 100.0% of lora's generation attempts were blocked, and 0.0% of base's"
     )
-    assert (safety.numbers["latest_day_lora"], safety.numbers["latest_day_base"]) == (1, 0)
-    assert safety.numbers["lora"] == pytest.approx(2 / 22)
+    assert (safety.numbers["latest_day_arm"], safety.numbers["latest_day_base"]) == (1, 0)
+    assert safety.numbers["arm"] == pytest.approx(2 / 22)
     assert found.verdict.decision == "rollback"
 
 

@@ -114,14 +114,14 @@ const EVIDENCE = {
   latest_day_ceiling_e_value: "evidence that the latest day is above the ceiling",
 };
 const NUMBERS = { lower: "difference at least", limit: "allowed difference", ceiling: "allowed at all", least: "needed" };
-const ORDER = ["base", "difference", "lower", "limit", "ceiling", "", "least", "e_value", "ceiling_e_value", "latest_day_e_value", "latest_day_ceiling_e_value"];
+const ORDER = ["base", "arm", "difference", "lower", "limit", "ceiling", "", "least", "e_value", "ceiling_e_value", "latest_day_e_value", "latest_day_ceiling_e_value"];
 const RATES = ["safety_block", "latency", "error"];
 const SHARES = ["share", "distinct_pairs", "base_distinct_pairs", "near_duplicates", "base_near_duplicates", "worst_drop"];
 
 /** A guardrail's numbers in their units, those that there are: the rates first, what was counted in the middle, the evidence last. */
 function numbers({ name: guardrail, arm, numbers: known = {} }) {
   const kind = (name) => {
-    if ([arm, "base"].includes(name)) return RATES.includes(guardrail) ? "share" : "bits";
+    if (name === "arm" || name === "base") return RATES.includes(guardrail) ? "share" : "bits";
     if (name === "limit" && guardrail === "entropy") return "share";
     if (name.startsWith("latest_day_")) return "share";
     return SHARES.includes(name) || name === "ceiling" ? "share" : null;
@@ -135,13 +135,13 @@ function numbers({ name: guardrail, arm, numbers: known = {} }) {
   return facts(
     Object.entries(known)
       .filter(([name, value]) => value !== null && name !== "alpha")
-      .sort(([a], [b]) => rank(a, arm) - rank(b, arm))
-      .map(([name, value]) => [(guardrail ? EVIDENCE[name] : name in EVIDENCE ? "evidence" : null) ?? NUMBERS[name] ?? words(name), said(name, value)]),
+      .sort(([a], [b]) => rank(a) - rank(b))
+      .map(([name, value]) => [(guardrail ? EVIDENCE[name] : name in EVIDENCE ? "evidence" : null) ?? NUMBERS[name] ?? words(name.replace(/(?<![a-z])arm$/, arm)), said(name, value)]),
   );
 }
 
-function rank(name, arm) {
-  return name === arm ? 0.5 : ORDER.indexOf(ORDER.includes(name) ? name : "");
+function rank(name) {
+  return ORDER.indexOf(ORDER.includes(name) ? name : "");
 }
 
 function metrics(found, arms) {

@@ -160,11 +160,11 @@ def breached() -> Report:
     worse = "2.0 % of base and 12.3 % of lora were blocked: a rise of 10.3 points, proved at α = 0.01."
     look_["guardrails"][0] |= {"state": "breach", "words": worse}
     look_["guardrails"][0]["numbers"] |= {
-        "lora": 0.123,
+        "arm": 0.123,
         "difference": 0.103,
         "lower": 0.012,
         "latest_day_base": 0.02,
-        "latest_day_lora": 0.31,
+        "latest_day_arm": 0.31,
     }
     look_["verdict"] = {"decision": "rollback", "reason": worse}
     look_["contamination"] |= {
