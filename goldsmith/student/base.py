@@ -28,6 +28,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from goldsmith.errors import InvalidInput, ReferenceNotUsable, Unavailable
 from goldsmith.storage import sha256_file
 from goldsmith.student import HUB_ID, cut
+from goldsmith.student.loading import load
 
 # GGUF files of the ChatML family name no usable end of turn: their tokenizers end with <|im_start|> and pad with nothing.
 END_OF_TURN = "<|im_end|>"
@@ -166,7 +167,7 @@ def _check_copy(folder: Path, gguf: Path) -> None:
 
 def _convert(gguf: Path, folder: Path) -> None:
     tokenizer = _tokenizer(gguf)
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    model = load(AutoModelForCausalLM, gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     for config in (model.config, model.generation_config):
         config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     # The weights are plain float32 now; while they are marked as quantised they cannot be saved.

