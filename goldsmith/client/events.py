@@ -45,6 +45,8 @@ ASIDE_BYTES = 16_777_216
 EVERY_S = 0.5
 """From an event to its delivery, when Goldsmith answers."""
 LONGEST_PAUSE_S = 30.0
+END_S = 1.0
+"""For the thread of a process that ends: a connection is given up after half of it."""
 BLAMED = {400, 413, 422}
 """Answers to a whole batch for which one event may be to blame."""
 PASSING = {401, 403, 408, 425, 429}
@@ -214,12 +216,20 @@ class EventSender:
         """Deliver what can be delivered in this time and end the thread. The rest stays in the spool for the next process."""
         if not self._stopping.is_set():
             self.flush(timeout_s)
-        self._stopping.set()
-        self._wanted.set()
+        self._stop()
         if self._thread is not None:
             self._thread.join(timeout_s)
         else:
             self._leave()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._wanted.set()
+
+    def _end(self) -> None:
+        if self._thread is not None:
+            self._thread.join(END_S)
+        self._leave()
 
     def _leave(self) -> None:
         self._try_to_settle()
@@ -283,12 +293,19 @@ class EventSender:
         for path in settled:
             with taken(path) as file:
                 if file is not None:
-                    file.seek(self._done.pop(path, 0))
-                    lines = file.read()
-                    if whole := lines[: lines.rfind(b"\n") + 1]:
-                        lost = self._spool.append(whole, sync=True)
-                        self._count(dropped=lost, error="the spool was full: the oldest events went" if lost else None)
-                    path.unlink(missing_ok=True)
+                    self._bring(path, file)
+                elif self._stopping.is_set() and writer_of(path) == os.getpid():
+                    # Our thread holds it, waits for an answer and will not live to see it. Sent twice, an event counts once.
+                    with suppress(FileNotFoundError), path.open("rb") as file:
+                        self._bring(path, file)
+
+    def _bring(self, path: Path, file: BinaryIO) -> None:
+        file.seek(self._done.pop(path, 0))
+        lines = file.read()
+        if whole := lines[: lines.rfind(b"\n") + 1]:
+            lost = self._spool.append(whole, sync=True)
+            self._count(dropped=lost, error="the spool was full: the oldest events went" if lost else None)
+        path.unlink(missing_ok=True)
 
     def _tell_of_losses(self) -> None:
         if self._stats.dropped > self._told:
@@ -409,8 +426,11 @@ def _in_child() -> None:
 
 def _at_exit() -> None:
     """Who forgot `close`, or gave it no time, loses nothing either, also where memory ends with the process, as in a container."""
-    for sender in list(_senders):
-        sender._leave()
+    senders = list(_senders)
+    for sender in senders:
+        sender._stop()
+    for sender in senders:
+        sender._end()
 
 
 atexit.register(_at_exit)

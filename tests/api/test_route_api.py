@@ -27,7 +27,7 @@ from goldsmith.uno.route import Leg, RoutingTable
 from tests.api.problems import problem
 from tests.api.test_serve import Serving, base, register, settings, student  # noqa: F401 - fixtures
 from tests.client.server import running_api
-from tests.conftest import free_port
+from tests.conftest import free_port, wait_until
 from tests.routers import make_router
 
 JobFactory = Callable[..., UUID]
@@ -121,6 +121,7 @@ def test_a_router_that_is_none_or_not_done_is_named(
     problem(route(f"job:{job_factory(kind='train', status='completed', result='{}')}"), 422, says="train job; a router job")
     problem(route(f"job:{job_factory(kind='router')}"), 409, says="is running")
     assert route(made[0]).status_code == 200
+    wait_until(lambda: conn.execute("SELECT FROM routes").rowcount == 1, "the decision's row")
     conn.execute("DELETE FROM artifacts")
     conn.execute("DELETE FROM jobs WHERE id = %s", (made[0].removeprefix("job:"),))
     assert route(made[0]).status_code == 200  # it was in memory; that it is gone shows when the decision is written

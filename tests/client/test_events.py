@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -289,6 +290,24 @@ def test_a_process_that_ends_without_a_close_leaves_its_events_on_the_disk(spool
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
     assert lying_in(spool) == 20
+
+
+def test_a_process_that_ends_while_goldsmith_hangs_leaves_its_events_on_the_disk(spool: Path):
+    with socket.create_server(("127.0.0.1", 0)) as hanging:  # connects, and never answers
+        script = f"""
+            import sys
+            from goldsmith.client.events import EventSender
+            sender = EventSender({str(spool)!r}, "http://127.0.0.1:{hanging.getsockname()[1]}")
+            assert sender.send({ONE!r}, "exposure", "device-1")
+            sys.stdin.read()
+        """
+        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdin=subprocess.PIPE)
+        connection, _ = hanging.accept()
+        with connection:
+            assert connection.recv(100)  # it waits for an answer now
+            process.communicate()
+    assert process.returncode == 0
+    assert lying_in(spool) == 1
 
 
 def test_processes_share_a_spool_also_after_a_fork(spool: Path):
